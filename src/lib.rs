@@ -1,0 +1,34 @@
+//! Record, rewind and replay for the Milvus vector database.
+//!
+//! ```text
+//!  source Milvus                                                                  target Milvus
+//!  queue ──┐                                                                        ▲
+//!          ├─ source ─▶ recorder ─▶ log (segments, commits) ─▶ replayer ─▶ target ──┘
+//!  etcd  ──┘
+//! ```
+//!
+//! The recorder stores what changes, the replayer applies it; they meet only in the log. [`task`] runs them and
+//! [`api`] controls the tasks. The modules stand here in the order in which a change passes through them.
+
+// words, without I/O
+pub mod backoff;
+pub mod catalog;
+pub mod change;
+pub mod error;
+pub mod pb;
+pub mod position;
+pub mod tick;
+
+// the way of a change
+pub mod source;
+pub mod recorder;
+pub mod log;
+pub mod replayer;
+pub mod target;
+
+// around
+pub mod task;
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod telemetry;

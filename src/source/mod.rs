@@ -1,0 +1,112 @@
+//! The source: a queue with the rows, a catalog with the definitions.
+//!
+//! Only two traits stand here, with what every implementation promises. What messages mean is in [`decode`];
+//! when a cut of all channels is complete is decided by the recorder.
+
+pub mod decode;
+pub mod etcd;
+pub mod kafka;
+pub mod memory;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::catalog::{Catalog, CollectionId, DatabaseId, PartitionId};
+use crate::error::Result;
+use crate::pb::log::Collection;
+use crate::pb::milvus::proto::common::KeyValuePair;
+use crate::position::{Channel, Position};
+use crate::tick::Tso;
+
+/// One message of a channel, as the queue holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueMessage {
+    /// Its place.
+    pub position: Position,
+    /// Its bytes.
+    pub payload: Bytes,
+}
+
+/// A message queue.
+#[async_trait]
+pub trait Queue: Send + Sync + 'static {
+    /// What tells this queue from every other, e.g. `kafka:{cluster id}`.
+    async fn identity(&self) -> Result<String>;
+
+    /// `[first kept, next to be written)` of a channel. A channel that does not exist is an error for a person
+    /// that names it; nothing is created by asking.
+    async fn bounds(&self, channel: &Channel) -> Result<Range<Position>>;
+
+    /// A position such that every message written at or after `millis` (Unix time) lies at or after it.
+    async fn position_at(&self, channel: &Channel, millis: u64) -> Result<Position>;
+
+    /// Reads a channel from `from` on (inclusive). A position that is no longer kept, or not yet written, is
+    /// refused with the hole named, never replaced by another.
+    async fn subscribe(&self, channel: &Channel, from: Position) -> Result<Box<dyn Subscription>>;
+}
+
+/// One channel being read.
+#[async_trait]
+pub trait Subscription: Send {
+    /// The next message: positions rise by one, without gap and without repetition; both are the subscription's
+    /// work, whatever the queue delivers. Waits while there is none. Safe to cancel: no message is lost.
+    ///
+    /// A `Retry` error leaves the subscription usable; after any other it must not be asked again.
+    async fn next(&mut self) -> Result<QueueMessage>;
+}
+
+/// The definitions of a source.
+#[async_trait]
+pub trait CatalogSource: Send + 'static {
+    /// What tells this catalog from every other, e.g. `{etcd cluster id}/{root}/{meta}`.
+    async fn identity(&mut self) -> Result<String>;
+
+    /// A linearizable look at one revision: everything that was written before the call began is in it.
+    /// The first call returns in `events` every change that the catalog still dates; later calls those that
+    /// were written since the call before. An event may be returned again. An error leaves everything as it was.
+    async fn read(&mut self) -> Result<Observation>;
+}
+
+/// A catalog as it was at one revision.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// etcd's revision.
+    pub revision: i64,
+    /// Above every TSO that the source had given out by then.
+    pub bound: Tso,
+    /// What exists: databases and collections in state Created, their partitions in state Created, indexes that
+    /// are not deleted, partitions that are loading or loaded, aliases of live collections.
+    pub live: Arc<Catalog>,
+    /// Dated changes, by TSO. Several at one TSO stand in an order in which they can be applied.
+    pub events: Vec<Event>,
+}
+
+/// A change that the source has dated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When.
+    pub tso: Tso,
+    /// What an object was from then on.
+    pub object: Object,
+}
+
+/// What an object was from an event on.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the fields are those of the stored objects")]
+pub enum Object {
+    /// Created or altered.
+    Database { id: DatabaseId, name: String, properties: Vec<KeyValuePair> },
+    DatabaseGone { id: DatabaseId },
+    /// Created, renamed or altered: without indexes and load state. Which of them it was shows the catalog before.
+    /// A collection whose fields are already swept away gives no event.
+    Collection(Box<Collection>),
+    /// In state Dropping, or gone. A move to another database gives no such event.
+    CollectionGone { id: CollectionId },
+    Partition { collection_id: CollectionId, id: PartitionId, name: String },
+    PartitionGone { collection_id: CollectionId, id: PartitionId },
+    Alias { database_id: DatabaseId, name: String, collection_id: CollectionId },
+    AliasGone { database_id: DatabaseId, name: String },
+}

@@ -1,0 +1,39 @@
+//! The target: where changes are applied.
+
+pub mod memory;
+pub mod milvus;
+pub mod request;
+
+use async_trait::async_trait;
+
+use crate::change::{CollectionName, DefinitionChange, RowChange};
+use crate::error::Result;
+
+/// How rows are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// As they are. An answer that never came is resolved inside the target by sending the same rows again
+    /// in safe mode.
+    Plain,
+    /// The rows may be there already: Insert is sent as Upsert, so that sending twice leaves each row once.
+    /// A key that stands twice in one batch keeps both rows.
+    Safe,
+}
+
+/// A database that changes are applied to.
+///
+/// `Ok` means that the target has accepted the change durably. A `Retry` error says that nothing is known about the
+/// outcome, or that the target refused for now: the caller may give the same change again. Changes of different
+/// collections may be applied at once; the caller keeps the order within one.
+#[async_trait]
+pub trait Target: Send + Sync + 'static {
+    /// Tries address and credentials; returns what the target says it is (e.g. `Milvus v2.3.5`).
+    async fn hello(&self) -> Result<String>;
+
+    /// Applies a change of what exists. Bears repetition: what is already so is success. A target that has another
+    /// definition under the same name is an error for a person, with the difference named.
+    async fn define(&self, change: &DefinitionChange) -> Result<()>;
+
+    /// Applies changes of rows to one collection.
+    async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()>;
+}
