@@ -15,8 +15,12 @@ pub mod backoff;
 pub mod catalog;
 pub mod change;
 pub mod error;
+pub mod message;
 pub mod pb;
 pub mod position;
+pub mod progress;
+pub mod rows;
+pub mod selection;
 pub mod tick;
 
 // the way of a change

@@ -1,9 +1,8 @@
 //! The source: a queue with the rows, a catalog with the definitions.
 //!
-//! Only two traits stand here, with what every implementation promises. What messages mean is in [`decode`];
+//! Only two traits stand here, with what every implementation promises. What messages mean is in [`crate::message`];
 //! when a cut of all channels is complete is decided by the recorder.
 
-pub mod decode;
 pub mod etcd;
 pub mod kafka;
 pub mod memory;

@@ -1,0 +1,76 @@
+//! What a running recorder or replayer tells about itself. Published through a `watch` channel; read by the task
+//! status, the metrics and the progress line.
+
+use std::time::SystemTime;
+
+use crate::tick::Tso;
+
+/// What is being tried again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retrying {
+    /// What fails and why.
+    pub message: String,
+    /// What a person can do about it.
+    pub advice: Option<String>,
+    /// Since when.
+    pub since: SystemTime,
+    /// How often it has failed.
+    pub count: u64,
+}
+
+/// Rows by what was done with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowCounts {
+    /// Inserted.
+    pub inserted: u64,
+    /// Deleted (keys named by deletes).
+    pub deleted: u64,
+    /// Upserted.
+    pub upserted: u64,
+}
+
+/// Of a recorder. Counters are since the process started.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RecordProgress {
+    /// Watermark of the last commit.
+    pub recorded_to: Tso,
+    /// Highest tick seen on the queue: the distance to `recorded_to` is what is still to be recorded.
+    pub seen_to: Tso,
+    /// Restores are possible from here on.
+    pub opens_at: Tso,
+    /// Rows in commits.
+    pub rows: RowCounts,
+    /// Bytes of segments in commits.
+    pub bytes: u64,
+    /// Commits made.
+    pub commits: u64,
+    /// Messages that were recorded but that no replayer can apply, by name of their type.
+    pub unknown: Vec<(String, u64)>,
+    /// Failed tries.
+    pub retries: u64,
+    /// What is being tried again now.
+    pub retrying: Option<Retrying>,
+}
+
+/// Of a replayer. Counters are since the process started.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReplayProgress {
+    /// Every change with TSO <= this is in the target.
+    pub applied_to: Tso,
+    /// Watermark of the newest commit in the log.
+    pub log_to: Tso,
+    /// Watermark from which this run started.
+    pub started_from: Tso,
+    /// Rows sent and accepted.
+    pub rows: RowCounts,
+    /// Bytes of segments read.
+    pub bytes: u64,
+    /// Commits applied.
+    pub commits: u64,
+    /// What could not be applied, and since which TSO the target is incomplete.
+    pub incomplete: Option<(Tso, Vec<String>)>,
+    /// Failed tries.
+    pub retries: u64,
+    /// What is being tried again now.
+    pub retrying: Option<Retrying>,
+}
