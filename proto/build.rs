@@ -6,6 +6,7 @@ fn main() -> std::io::Result<()> {
     println!("cargo:rerun-if-changed=proto");
     tonic_prost_build::configure()
         .build_server(false)
+        .build_transport(false) // its `connect` would meet the service's own Connect
         .bytes(".")
         .btree_map(".")
         .compile_protos(&files, &["proto"])

@@ -1,1 +1,2 @@
-fn main(){}
+//! The program: a table of contents.
+fn main() {}

@@ -23,6 +23,12 @@ pub mod milvus {
 }
 
 /// What tapedeck stores (`proto/log`).
-pub mod log {
-    tonic::include_proto!("tapedeck.log.v1");
+pub mod tapedeck {
+    pub mod log {
+        pub mod v1 {
+            tonic::include_proto!("tapedeck.log.v1");
+        }
+    }
 }
+
+pub use tapedeck::log::v1 as log;
