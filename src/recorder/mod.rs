@@ -6,8 +6,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
+use crate::log::store::Store;
 use crate::position::Channel;
 use crate::progress::RecordProgress;
+use crate::selection::Selection;
 use crate::source::{CatalogSource, Queue};
 use crate::tick::Tso;
 
@@ -28,6 +30,10 @@ pub struct Recorder {
     pub queue: Arc<dyn Queue>,
     /// The source's definitions.
     pub catalog: Box<dyn CatalogSource>,
+    /// The log.
+    pub store: Store,
+    /// Which collections.
+    pub selection: Selection,
     /// The channel of requests that etcd does not date; none: flushes are not seen.
     pub replicate_channel: Option<Channel>,
     /// Where a new log begins.
@@ -37,7 +43,11 @@ pub struct Recorder {
 impl Recorder {
     /// Records until cancelled (then everything received is committed: `Ok`) or until a person must act. What may
     /// pass by itself is retried for ever, visibly.
-    pub async fn run(self, progress: &watch::Sender<RecordProgress>, cancel: CancellationToken) -> Result<()> {
+    pub async fn run(
+        self,
+        progress: &watch::Sender<RecordProgress>,
+        cancel: CancellationToken,
+    ) -> Result<()> {
         let _ = (progress, cancel);
         Ok(())
     }

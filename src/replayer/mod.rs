@@ -6,7 +6,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
+use crate::log::store::Store;
 use crate::progress::ReplayProgress;
+use crate::selection::{Renames, Selection};
 use crate::target::Target;
 use crate::tick::Tso;
 
@@ -23,6 +25,12 @@ pub enum Until {
 
 /// What a replayer works with.
 pub struct Replayer {
+    /// The log.
+    pub store: Store,
+    /// Which collections.
+    pub selection: Selection,
+    /// Their names at the target.
+    pub renames: Renames,
     /// Where changes go.
     pub target: Arc<dyn Target>,
     /// Name under which positions are kept: that of the task.
@@ -33,7 +41,11 @@ pub struct Replayer {
 
 impl Replayer {
     /// Replays until its end, until cancelled (`Ok`, at a clean checkpoint) or until a person must act.
-    pub async fn run(self, progress: &watch::Sender<ReplayProgress>, cancel: CancellationToken) -> Result<()> {
+    pub async fn run(
+        self,
+        progress: &watch::Sender<ReplayProgress>,
+        cancel: CancellationToken,
+    ) -> Result<()> {
         let _ = (progress, cancel);
         Ok(())
     }
