@@ -80,6 +80,16 @@ impl Task {
         self.state.subscribe()
     }
 
+    /// What its recorder says.
+    pub fn recorded(&self) -> watch::Receiver<RecordProgress> {
+        self.record.subscribe()
+    }
+
+    /// What its replayer says.
+    pub fn replayed(&self) -> watch::Receiver<ReplayProgress> {
+        self.replay.subscribe()
+    }
+
     /// Starts it after a start of the service, unless a person or an end stopped it, or another process took over.
     pub async fn go_on(self: &Arc<Self>) {
         let mut running = self.running.lock().await;
@@ -108,6 +118,8 @@ impl Task {
         }
         self.events.add("paused", "paused by a person", None);
         self.halt(&mut running).await;
+        // Once more, with the positions at which the halves ended.
+        self.take_surely(Step::Pause, None).await;
         Ok(true)
     }
 

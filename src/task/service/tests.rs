@@ -11,6 +11,12 @@ async fn create(service: &Service, name: &str, kind: &str) -> Arc<Task> {
     }
 }
 
+/// Runs of halves that were started, and that ended because they were cancelled.
+fn runs(script: &Shared) -> (usize, usize) {
+    let script = script.lock().unwrap();
+    (script.started, script.cancelled)
+}
+
 fn what(task: &Task) -> Vec<String> {
     task.events().newest(10).into_iter().map(|event| event.what).collect()
 }
@@ -24,7 +30,7 @@ async fn a_new_task_runs_and_the_same_document_again_is_the_same_task() {
     assert!(matches!(service.create(spec("a", "replicate"), true).await, Ok(Creation::Same(_))));
     assert!(matches!(service.create(spec("a", "record"), true).await, Err(Refusal::Conflict(_))));
     service.stop().await;
-    assert_eq!((script.lock().unwrap().started, script.lock().unwrap().cancelled), (2, 2));
+    assert_eq!(runs(&script), (2, 2));
     assert_eq!(what(&task), ["started", "created"]);
 }
 
@@ -43,9 +49,6 @@ async fn a_task_whose_connection_fails_is_not_created() {
 async fn a_service_that_is_started_again_goes_on_with_what_nobody_stopped() {
     let (store, script) = (Store::memory(), Shared::default());
     let before = service(&store, &script).await;
-    for name in ["runs", "paused", "gone"] {
-        create(&before, name, "replay").await;
-    }
     script
         .lock()
         .unwrap()
@@ -55,6 +58,11 @@ async fn a_service_that_is_started_again_goes_on_with_what_nobody_stopped() {
     until(&before, "fenced", State::Failed).await;
     create(&before, "failed", "replay").await;
     until(&before, "failed", State::Failed).await;
+    for name in ["runs", "paused", "gone"] {
+        create(&before, name, "replay").await;
+    }
+    let mut replayed = before.get("paused").unwrap().replayed();
+    replayed.wait_for(|progress| progress.applied_to == AT).await.unwrap();
     before.pause("paused").await.unwrap();
     before.delete("gone").await.unwrap();
     before.stop().await;
@@ -97,11 +105,11 @@ async fn what_may_pass_degrades_and_what_a_person_must_do_fails() {
     );
     assert_eq!(what(&task), ["failed", "degraded", "started", "created"]);
     // The recorder goes on while the replayer waits for a person.
-    assert_eq!(script.lock().unwrap().cancelled, 0);
+    assert_eq!(runs(&script).1, 0);
     service.resume("a").await.unwrap();
     assert_eq!(task.status().state, State::Running);
     service.stop().await;
-    assert_eq!(script.lock().unwrap().cancelled, 3);
+    assert_eq!(runs(&script).1, 3);
 }
 
 #[tokio::test]
@@ -138,8 +146,8 @@ async fn a_paused_task_does_nothing_until_it_is_resumed() {
         service.pause("a").await.unwrap();
     }
     assert_eq!(task.status().state, State::Paused);
-    let started = script.lock().unwrap().started;
-    assert_eq!(started, script.lock().unwrap().cancelled);
+    let (started, cancelled) = runs(&script);
+    assert_eq!(started, cancelled);
     service.resume("a").await.unwrap();
     assert_eq!(task.status().state, State::Running);
     service.delete("a").await.unwrap();
