@@ -1,0 +1,190 @@
+//! The object store under one prefix: whole objects, plain puts, put-if-absent.
+//!
+//! Nothing else is asked of a store, so that S3, MinIO, GCS, Azure, a local folder and memory all do. Errors say who
+//! acts now ([`failure`]); no error carries a credential.
+
+mod failure;
+mod open;
+mod probe;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+
+use crate::error::{Error, Result};
+use failure::failure;
+
+/// How a store is reached. What is not given comes from the environment, as the store's own tools have it
+/// (`AWS_...`, `GOOGLE_...`, `AZURE_...`).
+#[derive(Clone, Default)]
+pub struct StoreOptions {
+    /// URL of the service; `http://` is allowed.
+    pub endpoint: Option<String>,
+    /// Region of the bucket; `us-east-1` where none is given.
+    pub region: Option<String>,
+    /// Access key; of Azure the account.
+    pub access_key_id: Option<String>,
+    /// Its secret; of Azure the account's key, of GCS the service account's JSON.
+    pub secret_access_key: Option<String>,
+    /// Token of temporary credentials.
+    pub session_token: Option<String>,
+    /// `bucket.host` instead of `host/bucket`.
+    pub virtual_hosted_style: bool,
+}
+
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hidden = |secret: &Option<String>| secret.as_ref().map(|_| "***");
+        f.debug_struct("StoreOptions")
+            .field("endpoint", &self.endpoint)
+            .field("region", &self.region)
+            .field("access_key_id", &hidden(&self.access_key_id))
+            .field("secret_access_key", &hidden(&self.secret_access_key))
+            .field("session_token", &hidden(&self.session_token))
+            .field("virtual_hosted_style", &self.virtual_hosted_style)
+            .finish()
+    }
+}
+
+/// A prefix of an object store. Keys are relative to it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<dyn ObjectStore>,
+    prefix: Path,
+    url: Arc<str>,
+}
+
+/// The outcome of a put-if-absent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The object is there, with these bytes.
+    Yes,
+    /// Another object is there: its bytes.
+    No(Bytes),
+}
+
+impl Store {
+    /// The store behind a URL: `file:///folder`, `s3://bucket/prefix`, `gs://`, `az://container/prefix`, `memory://name`
+    /// (within this process). Nothing is asked of it yet; a local folder is created.
+    pub async fn open(url: &str, options: &StoreOptions) -> Result<Store> {
+        let (inner, prefix) = open::open(url, options)?;
+        Ok(Store::new(inner, prefix, url.trim_end_matches('/').to_owned()))
+    }
+
+    /// A prefix of `inner`. `url` is shown to people.
+    pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, url: String) -> Store {
+        Store { inner, prefix, url: url.into() }
+    }
+
+    /// An empty store in memory, shared with nothing but its clones.
+    pub fn memory() -> Store {
+        Store::new(Arc::new(object_store::memory::InMemory::new()), Path::ROOT, "memory://".into())
+    }
+
+    /// What people call it. Carries no secret.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether it can hold a log: it is there, takes objects, gives them back, lists them, deletes them, and refuses
+    /// to create one twice. Leaves no object behind.
+    pub async fn probe(&self) -> Result<()> {
+        probe::probe(self).await
+    }
+
+    /// The object's bytes; none where there is no such object.
+    pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
+        let path = self.path(key)?;
+        let bytes = async { self.inner.get(&path).await?.bytes().await }.await;
+        self.absent_is_none(bytes, "read", key)
+    }
+
+    /// Whether there is such an object.
+    pub async fn exists(&self, key: &str) -> Result<bool> {
+        let head = self.inner.head(&self.path(key)?).await;
+        Ok(self.absent_is_none(head, "look for", key)?.is_some())
+    }
+
+    /// Writes an object, whatever was there before.
+    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
+        let put = self.inner.put(&self.path(key)?, bytes.into()).await;
+        put.map(drop).map_err(|error| failure(self, "write", key, &error))
+    }
+
+    /// Writes an object unless there is one. Where the answer leaves the outcome open, the slot is read back: equal
+    /// bytes are ours, so what is created must differ from writer to writer. After a `Retry` error nothing is known;
+    /// the same bytes may be given again.
+    pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Created> {
+        let put = self.inner.put_opts(&self.path(key)?, bytes.clone().into(), PutMode::Create.into()).await;
+        let Err(error) = put else {
+            return Ok(Created::Yes);
+        };
+        match self.get(key).await {
+            Ok(Some(found)) if found == bytes => Ok(Created::Yes),
+            Ok(Some(found)) => Ok(Created::No(found)),
+            // S3 also says "exists" when it means "someone is writing it right now".
+            Ok(None) | Err(_) => Err(failure(self, "create", key, &error)),
+        }
+    }
+
+    /// Removes an object; one that is not there is removed already.
+    pub async fn delete(&self, key: &str) -> Result<()> {
+        let deleted = self.inner.delete(&self.path(key)?).await;
+        self.absent_is_none(deleted, "delete", key).map(drop)
+    }
+
+    /// Keys and sizes below the folder `prefix` (all: ""), in order; those after the key `after` if one is given.
+    pub async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<(String, u64)>> {
+        let folder = self.path(prefix)?;
+        let listing = match after {
+            Some(after) => self.inner.list_with_offset(Some(&folder), &self.path(after)?),
+            None => self.inner.list(Some(&folder)),
+        };
+        let skip = if self.prefix.is_root() { 0 } else { self.prefix.as_ref().len() + 1 };
+        let keys = listing.try_filter_map(|object| async move {
+            Ok(object.location.as_ref().get(skip..).map(|key| (key.to_owned(), object.size)))
+        });
+        let keys = keys.try_collect::<Vec<_>>().await;
+        let mut keys = self.absent_is_none(keys, "list", prefix)?.unwrap_or_default();
+        keys.sort_unstable();
+        Ok(keys)
+    }
+
+    fn path(&self, key: &str) -> Result<Path> {
+        let no_key = |error| Error::refused(format!("\"{}\" is no key: {error}", key.escape_debug()));
+        let key = Path::parse(key).map_err(no_key)?;
+        Ok(self.prefix.parts().chain(key.parts()).collect())
+    }
+
+    fn absent_is_none<T>(
+        &self,
+        answer: object_store::Result<T>,
+        doing: &str,
+        key: &str,
+    ) -> Result<Option<T>> {
+        match answer {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if failure::is_absent(&error) => Ok(None),
+            Err(error) => Err(failure(self, doing, key, &error)),
+        }
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({})", self.url)
+    }
+}
+
+#[cfg(test)]
+mod tests;

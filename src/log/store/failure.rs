@@ -1,0 +1,127 @@
+//! What a store's error means: who acts now.
+//!
+//! `object_store` keeps the HTTP status of an error in its text only; a test with a real HTTP answer watches over that.
+//! Of an answer's body nothing is shown but S3's code and message: bodies can repeat tokens.
+
+use std::error::Error as StdError;
+use std::io;
+
+use object_store::Error as StoreError;
+use object_store::client::HttpError;
+
+use super::Store;
+use crate::error::Error;
+
+const UNREACHABLE: &str = "see that the store is running and that its endpoint can be reached from here";
+const CREDENTIALS: &str =
+    "check access key and secret, and that they may get, put, list and delete objects under the log's prefix";
+const BUCKET: &str = "create the bucket, or correct its name, the region or the endpoint";
+
+/// Whether the object is not there; a bucket that is not there is something else.
+pub(super) fn is_absent(error: &StoreError) -> bool {
+    matches!(error, StoreError::NotFound { .. }) && !no_bucket(error)
+}
+
+/// The error of `doing` something to `key`.
+pub(super) fn failure(store: &Store, doing: &str, key: &str, error: &StoreError) -> Error {
+    let failed = |why: &str| format!("cannot {doing} {key} in {store}: {why}");
+    match error {
+        _ if no_bucket(error) => Error::operator(failed("there is no such bucket")).advice(BUCKET),
+        StoreError::NotFound { .. } => Error::operator(failed("it is not there")).advice(BUCKET),
+        StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => {
+            Error::retry(failed("another request is writing it"))
+        }
+        StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => {
+            Error::operator(failed(&format!("access denied{}", answer(error)))).advice(CREDENTIALS)
+        }
+        StoreError::NotImplemented { .. } | StoreError::NotSupported { .. } => {
+            Error::operator(failed("the store does not have this operation"))
+                .advice("use another store for logs")
+        }
+        _ => other(error, failed),
+    }
+}
+
+fn other(error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
+    if let Some(io) =
+        causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).filter(|_| is_local(error))
+    {
+        return local(io, failed);
+    }
+    if let Some(status) = status(error) {
+        let why = format!("it answers {status}{}", answer(error));
+        return match status {
+            408 | 409 | 429 | 500.. => {
+                Error::retry(failed(&why)).advice("see what the store's own log says, if this goes on")
+            }
+            // A body that holds an error came with a good status.
+            200..=299 => Error::retry(failed(&why)),
+            301 | 307 => Error::operator(failed(&why)).advice(BUCKET),
+            _ => Error::operator(failed(&why)).advice(CREDENTIALS),
+        };
+    }
+    if let Some(http) = causes(error).find_map(|cause| cause.downcast_ref::<HttpError>()) {
+        let deepest = causes(http).last().map(ToString::to_string).unwrap_or_default();
+        return Error::retry(failed(&format!("no answer ({:?}: {deepest})", http.kind())))
+            .advice(UNREACHABLE);
+    }
+    // Listings and bodies that broke off, and credentials that the environment should have given.
+    let text = causes(error).last().map(ToString::to_string).unwrap_or_default();
+    let text = text.chars().take(200).collect::<String>();
+    if text.contains("credential") || text.contains("token") {
+        return Error::operator(failed("there are no usable credentials")).advice(CREDENTIALS);
+    }
+    Error::retry(failed(&text)).advice(UNREACHABLE)
+}
+
+fn local(error: &io::Error, failed: impl Fn(&str) -> String) -> Error {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let why = failed(&error.to_string());
+    match error.kind() {
+        StorageFull | QuotaExceeded => {
+            Error::retry(why).advice("free some room on the disk: it goes on by itself")
+        }
+        PermissionDenied | ReadOnlyFilesystem => {
+            Error::operator(why).advice("let the user that runs tapedeck write to the folder")
+        }
+        _ => Error::retry(why),
+    }
+}
+
+fn is_local(error: &StoreError) -> bool {
+    matches!(error, StoreError::Generic { store: "LocalFileSystem", .. })
+}
+
+/// Below a 404 there may be no object, or not even a bucket.
+fn no_bucket(error: &StoreError) -> bool {
+    let codes = ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"];
+    matches!(error, StoreError::NotFound { .. })
+        && causes(error).any(|cause| codes.iter().any(|code| cause.to_string().contains(code)))
+}
+
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+fn status(error: &StoreError) -> Option<u16> {
+    causes(error).find_map(|cause| {
+        let text = cause.to_string();
+        let status = text.strip_prefix("Server returned non-2xx status code: ")?;
+        status.get(..3)?.parse().ok()
+    })
+}
+
+/// ` (Code: message)` of an S3 answer; empty where there is none.
+fn answer(error: &StoreError) -> String {
+    let text =
+        causes(error).map(ToString::to_string).find(|text| text.contains("<Code>")).unwrap_or_default();
+    let element = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        Some(rest.split_once("</")?.0.chars().take(200).collect::<String>())
+    };
+    match (element("Code"), element("Message")) {
+        (Some(code), Some(message)) => format!(" ({code}: {message})"),
+        (Some(code), None) => format!(" ({code})"),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,167 @@
+//! From a URL to a store.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+use url::Url;
+
+use super::StoreOptions;
+use crate::error::{Error, Result};
+
+const FORMS: &str = "write file:///folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix; credentials go into the options";
+
+type Opened = (Arc<dyn ObjectStore>, Path);
+
+pub(super) fn open(text: &str, options: &StoreOptions) -> Result<Opened> {
+    // The text itself is not shown: people put credentials into URLs.
+    let url = Url::parse(text)
+        .map_err(|error| Error::usage(format!("the log's URL is none: {error}")).advice(FORMS))?;
+    let is_bare = url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if !is_bare {
+        return Err(Error::usage("the log's URL carries a user, a query or a fragment").advice(FORMS));
+    }
+    if url.scheme() == "file" {
+        return local(&url);
+    }
+    let bucket = url.host_str().unwrap_or_default();
+    let prefix = Path::from_url_path(url.path()).map_err(|error| {
+        Error::usage(format!("{url} has no prefix that stores take: {error}")).advice(FORMS)
+    })?;
+    if url.scheme() == "memory" {
+        return Ok((in_memory(bucket), prefix));
+    }
+    if bucket.is_empty() {
+        return Err(Error::usage(format!("{url} names no bucket")).advice(FORMS));
+    }
+    // Another part of the process may have chosen a provider: any will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let store = match url.scheme() {
+        "s3" => s3(bucket, options),
+        "gs" => gcs(bucket, options),
+        "az" => azure(bucket, options),
+        scheme => return Err(Error::usage(format!("{url}: \"{scheme}\" is no kind of store")).advice(FORMS)),
+    };
+    // The builders' errors may quote what they were given.
+    let store = store.map_err(|_| {
+        Error::operator(format!("the options for {url} do not fit together"))
+            .advice("give endpoint, region, access_key_id and secret_access_key, or none of the keys to use the environment's")
+    })?;
+    Ok((store, prefix))
+}
+
+/// Written files are synced before a put returns, and so is their folder: a commit must not outlive its segments.
+fn local(url: &Url) -> Result<Opened> {
+    let no_folder = |()| Error::usage(format!("{url} is no folder of this machine")).advice(FORMS);
+    let folder = url.to_file_path().map_err(no_folder)?;
+    let failed = |error: &dyn std::fmt::Display| {
+        Error::operator(format!("cannot use the folder {}: {error}", folder.display()))
+            .advice("create it, and let the user that runs tapedeck write to it")
+    };
+    std::fs::create_dir_all(&folder).map_err(|error| failed(&error))?;
+    let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| failed(&error))?;
+    Ok((Arc::new(store.with_fsync(true)), Path::ROOT))
+}
+
+/// Stores in memory by name, for as long as the process runs.
+fn in_memory(name: &str) -> Arc<dyn ObjectStore> {
+    static STORES: LazyLock<Mutex<BTreeMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
+    let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
+    stores.entry(name.to_owned()).or_default().clone()
+}
+
+fn s3(bucket: &str, options: &StoreOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
+    // A key of the task must not be joined by a session token of the environment.
+    let builder = match options.access_key_id {
+        Some(_) => AmazonS3Builder::new().with_region("us-east-1"),
+        None => AmazonS3Builder::from_env(),
+    };
+    let mut builder = builder
+        .with_bucket_name(bucket)
+        .with_virtual_hosted_style_request(options.virtual_hosted_style)
+        .with_unsigned_payload(true) // the log has digests of its own
+        .with_disable_bulk_delete(true) // not every S3 has it
+        .with_client_options(client(options))
+        .with_retry(retries());
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.with_endpoint(endpoint);
+    }
+    if let Some(region) = &options.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(key) = &options.access_key_id {
+        builder = builder.with_access_key_id(key);
+    }
+    if let Some(secret) = &options.secret_access_key {
+        builder = builder.with_secret_access_key(secret);
+    }
+    if let Some(token) = &options.session_token {
+        builder = builder.with_token(token);
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+fn gcs(bucket: &str, options: &StoreOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut builder = GoogleCloudStorageBuilder::from_env()
+        .with_bucket_name(bucket)
+        .with_client_options(client(options))
+        .with_retry(retries());
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.with_base_url(endpoint);
+    }
+    if let Some(account) = &options.secret_access_key {
+        builder = builder.with_service_account_key(account);
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+fn azure(container: &str, options: &StoreOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut builder = MicrosoftAzureBuilder::from_env()
+        .with_container_name(container)
+        .with_client_options(client(options))
+        .with_retry(retries());
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.with_endpoint(endpoint.clone());
+    }
+    if let Some(account) = &options.access_key_id {
+        builder = builder.with_account(account);
+    }
+    if let Some(key) = &options.secret_access_key {
+        builder = builder.with_access_key(key);
+    }
+    Ok(Arc::new(builder.build()?))
+}
+
+/// `read` bounds the wait for an answer, so that a half-open connection is given up; the whole has room for a
+/// 64 MiB segment at 1 MB/s.
+fn client(options: &StoreOptions) -> ClientOptions {
+    let is_http = options.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+    ClientOptions::new()
+        .with_allow_http(is_http)
+        .with_connect_timeout(Duration::from_secs(5))
+        .with_read_timeout(Duration::from_secs(30))
+        .with_timeout(Duration::from_secs(90))
+}
+
+/// Short: the loops above try again, and say so.
+fn retries() -> RetryConfig {
+    RetryConfig {
+        max_retries: 3,
+        retry_timeout: Duration::from_secs(5),
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(50),
+            max_backoff: Duration::from_secs(1),
+            base: 2.,
+        },
+    }
+}
