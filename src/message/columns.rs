@@ -12,12 +12,17 @@ pub fn check(column: &FieldData, rows: usize) -> Result<()> {
     let name = &column.field_name;
     let data_type = DataType::try_from(column.r#type).ok().filter(|known| *known != DataType::None);
     let Some(data_type) = data_type else {
-        return Err(malformed(format!("column \"{name}\" has data type {}, which is not known", column.r#type)));
+        return Err(malformed(format!(
+            "column \"{name}\" has data type {}, which is not known",
+            column.r#type
+        )));
     };
     let nulls = match column.valid_data.len() {
         0 => 0,
         length if length == rows => column.valid_data.iter().filter(|valid| !**valid).count(),
-        length => return Err(malformed(format!("column \"{name}\" tells {length} of {rows} rows valid or null"))),
+        length => {
+            return Err(malformed(format!("column \"{name}\" tells {length} of {rows} rows valid or null")));
+        }
     };
     let values = match &column.field {
         Some(Field::Scalars(scalars)) => scalar_rows(data_type, scalars),
@@ -37,7 +42,9 @@ fn scalar_rows(data_type: DataType, scalars: &ScalarField) -> Option<usize> {
     use scalar_field::Data;
     match (data_type, scalars.data.as_ref()?) {
         (DataType::Bool, Data::BoolData(values)) => Some(values.data.len()),
-        (DataType::Int8 | DataType::Int16 | DataType::Int32, Data::IntData(values)) => Some(values.data.len()),
+        (DataType::Int8 | DataType::Int16 | DataType::Int32, Data::IntData(values)) => {
+            Some(values.data.len())
+        }
         (DataType::Int64, Data::LongData(values)) => Some(values.data.len()),
         (DataType::Float, Data::FloatData(values)) => whole(values.data.len(), 4),
         (DataType::Double, Data::DoubleData(values)) => whole(values.data.len(), 8),

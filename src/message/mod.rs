@@ -178,7 +178,9 @@ fn check_route(name: &str, collection_id: CollectionId, shard: &str, timestamps:
     }
     match timestamps {
         [] => Err(malformed(format!("the message ({name}) of collection {collection_id} has no timestamps"))),
-        [0, ..] => Err(malformed(format!("the message ({name}) of collection {collection_id} has timestamp 0"))),
+        [0, ..] => {
+            Err(malformed(format!("the message ({name}) of collection {collection_id} has timestamp 0")))
+        }
         [first, rest @ ..] => match rest.iter().find(|other| *other != first) {
             None => Ok(Tso(*first)),
             Some(other) => Err(malformed(format!(
@@ -193,6 +195,7 @@ fn undecodable(name: &str, error: &prost::DecodeError) -> Error {
 }
 
 fn malformed(what: impl Into<String>) -> Error {
-    Error::refused(format!("malformed message: {}", what.into()))
-        .advice("compare the source's version with those that are supported, and keep the message for a report")
+    Error::refused(format!("malformed message: {}", what.into())).advice(
+        "compare the source's version with those that are supported, and keep the message for a report",
+    )
 }

@@ -30,16 +30,43 @@ pub struct Request {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the fields are the words of Milvus' API")]
 pub enum Action {
-    CreateDatabase { database: String },
-    DropDatabase { database: String },
-    LoadCollection { name: CollectionName, replicas: i32 },
-    ReleaseCollection { name: CollectionName },
-    LoadPartitions { name: CollectionName, partitions: Vec<String>, replicas: i32 },
-    ReleasePartitions { name: CollectionName, partitions: Vec<String> },
+    CreateDatabase {
+        database: String,
+    },
+    DropDatabase {
+        database: String,
+    },
+    LoadCollection {
+        name: CollectionName,
+        replicas: i32,
+    },
+    ReleaseCollection {
+        name: CollectionName,
+    },
+    LoadPartitions {
+        name: CollectionName,
+        partitions: Vec<String>,
+        replicas: i32,
+    },
+    ReleasePartitions {
+        name: CollectionName,
+        partitions: Vec<String>,
+    },
     /// An empty `index` stands for the field's name.
-    CreateIndex { name: CollectionName, field: String, index: String, params: Vec<KeyValuePair> },
-    DropIndex { name: CollectionName, field: String, index: String },
-    Flush { names: Vec<CollectionName> },
+    CreateIndex {
+        name: CollectionName,
+        field: String,
+        index: String,
+        params: Vec<KeyValuePair>,
+    },
+    DropIndex {
+        name: CollectionName,
+        field: String,
+        index: String,
+    },
+    Flush {
+        names: Vec<CollectionName>,
+    },
     /// Anything else.
     Other,
 }
