@@ -6,6 +6,7 @@
 pub mod etcd;
 pub mod kafka;
 pub mod memory;
+mod order;
 
 use std::ops::Range;
 use std::sync::Arc;
