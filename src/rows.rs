@@ -64,7 +64,8 @@ impl Rows {
         if let Some(number) = numbers.iter().find(|number| **number >= self.count) {
             return Err(Error::refused(format!("row {number} of {} rows", self.count)));
         }
-        let columns = self.columns.iter().map(|column| columns::take(column, numbers)).collect::<Result<_>>()?;
+        let columns =
+            self.columns.iter().map(|column| columns::take(column, numbers)).collect::<Result<_>>()?;
         Ok(Rows { columns, count: numbers.len() })
     }
 
@@ -82,7 +83,8 @@ impl Rows {
     /// The keys of all rows, in the order of the rows.
     pub fn keys(&self, key_field: &str) -> Result<Keys> {
         let column = self.columns.iter().find(|column| column.field_name == key_field);
-        let column = column.ok_or_else(|| Error::refused(format!("rows without the key column \"{key_field}\"")))?;
+        let column =
+            column.ok_or_else(|| Error::refused(format!("rows without the key column \"{key_field}\"")))?;
         let keys = match &column.field {
             Some(Field::Scalars(scalars)) => match &scalars.data {
                 Some(Scalar::LongData(keys)) => Some(Keys::Int(keys.data.clone())),
@@ -93,8 +95,12 @@ impl Rows {
         };
         match keys {
             Some(keys) if keys.len() == self.count => Ok(keys),
-            Some(keys) => Err(Error::refused(format!("{} keys in \"{key_field}\" for {} rows", keys.len(), self.count))),
-            None => Err(Error::refused(format!("the key column \"{key_field}\" holds neither Int64 nor VarChar"))),
+            Some(keys) => {
+                Err(Error::refused(format!("{} keys in \"{key_field}\" for {} rows", keys.len(), self.count)))
+            }
+            None => {
+                Err(Error::refused(format!("the key column \"{key_field}\" holds neither Int64 nor VarChar")))
+            }
         }
     }
 
@@ -110,7 +116,10 @@ impl Rows {
             let entries = columns::count(column)?;
             if entries != self.count {
                 let name = &column.field_name;
-                return Err(Error::refused(format!("column \"{name}\" has {entries} entries for {} rows", self.count)));
+                return Err(Error::refused(format!(
+                    "column \"{name}\" has {entries} entries for {} rows",
+                    self.count
+                )));
             }
         }
         Ok(())
@@ -159,8 +168,12 @@ impl Keys {
     /// The keys with these numbers; numbers beyond the last key are passed over.
     pub fn take(&self, numbers: &[usize]) -> Keys {
         match self {
-            Keys::Int(keys) => Keys::Int(numbers.iter().filter_map(|number| keys.get(*number)).copied().collect()),
-            Keys::Text(keys) => Keys::Text(numbers.iter().filter_map(|number| keys.get(*number)).cloned().collect()),
+            Keys::Int(keys) => {
+                Keys::Int(numbers.iter().filter_map(|number| keys.get(*number)).copied().collect())
+            }
+            Keys::Text(keys) => {
+                Keys::Text(numbers.iter().filter_map(|number| keys.get(*number)).cloned().collect())
+            }
         }
     }
 }

@@ -59,7 +59,9 @@ pub(super) fn count(column: &FieldData) -> Result<usize> {
     };
     if !column.valid_data.is_empty() && column.valid_data.len() != entries {
         let (name, valid) = (&column.field_name, column.valid_data.len());
-        return Err(Error::refused(format!("column \"{name}\" has {entries} entries, of which {valid} say if null")));
+        return Err(Error::refused(format!(
+            "column \"{name}\" has {entries} entries, of which {valid} say if null"
+        )));
     }
     Ok(entries)
 }
@@ -69,7 +71,9 @@ fn whole(column: &FieldData, bytes: usize, width: Option<usize>) -> Result<usize
         Some(width) if width > 0 && bytes % width == 0 => Ok(bytes / width),
         _ => {
             let name = &column.field_name;
-            Err(Error::refused(format!("column \"{name}\" has {bytes} bytes, which is no number of whole rows")))
+            Err(Error::refused(format!(
+                "column \"{name}\" has {bytes} bytes, which is no number of whole rows"
+            )))
         }
     }
 }
@@ -103,9 +107,9 @@ fn entries(column: &mut FieldData) -> Option<Entries<'_>> {
             let width = width(*dim, data).unwrap_or(0);
             match data {
                 Vector::FloatVector(list) => Entries::Packed(&mut list.data, width),
-                Vector::BinaryVector(bytes) | Vector::Float16Vector(bytes) | Vector::Bfloat16Vector(bytes) => {
-                    Entries::Packed(bytes, width)
-                }
+                Vector::BinaryVector(bytes)
+                | Vector::Float16Vector(bytes)
+                | Vector::Bfloat16Vector(bytes) => Entries::Packed(bytes, width),
                 Vector::SparseFloatVector(list) => Entries::List(&mut list.contents),
             }
         }
@@ -163,7 +167,11 @@ pub(super) fn append(column: &mut FieldData, rows: usize, other: FieldData, more
             }
             _ => false,
         };
-    if joined { Ok(()) } else { Err(Error::refused(format!("column \"{}\" changes its type", column.field_name))) }
+    if joined {
+        Ok(())
+    } else {
+        Err(Error::refused(format!("column \"{}\" changes its type", column.field_name)))
+    }
 }
 
 fn append_scalars(ours: &mut ScalarField, theirs: ScalarField) -> bool {
@@ -190,7 +198,9 @@ fn append_vectors(ours: &mut VectorField, theirs: VectorField) -> bool {
     let dim = ours.dim.max(theirs.dim);
     let (Some(our_data), Some(their_data)) = (&mut ours.data, theirs.data) else { return false };
     match (our_data, their_data) {
-        (Vector::FloatVector(ours), Vector::FloatVector(theirs)) if same_dim => extend(&mut ours.data, &theirs.data),
+        (Vector::FloatVector(ours), Vector::FloatVector(theirs)) if same_dim => {
+            extend(&mut ours.data, &theirs.data)
+        }
         (Vector::BinaryVector(ours), Vector::BinaryVector(theirs)) if same_dim => extend(ours, &theirs),
         (Vector::Float16Vector(ours), Vector::Float16Vector(theirs)) if same_dim => extend(ours, &theirs),
         (Vector::Bfloat16Vector(ours), Vector::Bfloat16Vector(theirs)) if same_dim => extend(ours, &theirs),

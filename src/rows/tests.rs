@@ -20,7 +20,15 @@ struct Row {
 }
 
 fn row() -> impl Strategy<Value = Row> {
-    (any::<bool>(), any::<i32>(), any::<i64>(), any::<[u8; 32]>(), ".{0,8}", vec(any::<i64>(), 0..4), any::<bool>())
+    (
+        any::<bool>(),
+        any::<i32>(),
+        any::<i64>(),
+        any::<[u8; 32]>(),
+        ".{0,8}",
+        vec(any::<i64>(), 0..4),
+        any::<bool>(),
+    )
         .prop_map(|(flag, number, key, half, text, list, valid)| {
             let mut bytes = [0; 64];
             bytes[..32].copy_from_slice(&half);
@@ -50,8 +58,7 @@ fn columns(rows: &[Row]) -> Rows {
         element_type: DataType::Int64.into(),
     };
     let sparse = SparseFloatArray { contents: blobs(), dim: DIM as i64 };
-    let mut nullable =
-        scalars("null", DataType::VarChar, Scalar::StringData(StringArray { data: texts() }));
+    let mut nullable = scalars("null", DataType::VarChar, Scalar::StringData(StringArray { data: texts() }));
     nullable.valid_data = rows.iter().map(|row| row.valid).collect();
     let flags = rows.iter().map(|row| row.flag).collect();
     let numbers = rows.iter().map(|row| row.number).collect();
@@ -138,7 +145,15 @@ proptest! {
 }
 
 fn sample() -> Rows {
-    columns(&[Row { flag: true, number: 1, key: 7, bytes: [1; 64], text: "a".into(), list: vec![1], valid: true }])
+    columns(&[Row {
+        flag: true,
+        number: 1,
+        key: 7,
+        bytes: [1; 64],
+        text: "a".into(),
+        list: vec![1],
+        valid: true,
+    }])
 }
 
 #[test]
