@@ -126,6 +126,18 @@ impl Rows {
     }
 }
 
+/// A column as clients send it: without entries for null rows, which `valid_data` tells.
+pub fn without_nulls(mut column: FieldData) -> Result<FieldData> {
+    if column.valid_data.iter().all(|valid| *valid) {
+        return Ok(column);
+    }
+    let numbers = (0..).zip(&column.valid_data).filter(|(_, valid)| **valid).map(|(number, _)| number);
+    let numbers = numbers.collect::<Vec<_>>();
+    let valid_data = column.valid_data.clone();
+    column = columns::take(&column, &numbers)?;
+    Ok(FieldData { valid_data, ..column })
+}
+
 fn same_field(one: &FieldData, other: &FieldData) -> bool {
     if one.field_name.is_empty() || other.field_name.is_empty() {
         one.field_id == other.field_id && one.field_id != 0

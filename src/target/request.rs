@@ -4,4 +4,4 @@ mod definition;
 mod rows;
 
 pub use definition::{create_collection, differences, has_partition_key, properties, schema};
-pub use rows::{MAX_KEYS, deletes, first_and_further, split};
+pub use rows::{deletes, first_and_further, rows, split};

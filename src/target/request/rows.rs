@@ -3,14 +3,41 @@
 use std::collections::HashSet;
 use std::fmt::Write;
 
-use crate::change::{Keys, Rows};
+use crate::change::{CollectionName, Keys, Rows};
 use crate::error::Result;
-use crate::rows::Key;
+use crate::pb::milvus::proto::milvus::RowsRequest;
+use crate::pb::milvus::proto::schema::{CollectionSchema, FieldData};
+use crate::rows::{Key, without_nulls};
 
 /// Keys in one delete request at most.
-pub const MAX_KEYS: usize = 10_000;
+const MAX_KEYS: usize = 10_000;
 /// Bytes in the expression of one delete request, at which it ends.
 const MAX_EXPRESSION: usize = 1 << 20;
+
+/// The request that inserts or upserts rows. Columns that the target computes stay out, and so do null rows' entries.
+pub fn rows(
+    name: &CollectionName,
+    partition: Option<&str>,
+    rows: Rows,
+    schema: &CollectionSchema,
+) -> Result<RowsRequest> {
+    rows.check()?;
+    let computed = |column: &FieldData| {
+        schema.fields.iter().any(|field| field.is_function_output && field.name == column.field_name)
+    };
+    let columns = rows.columns.into_iter().filter(|column| !computed(column)).map(|column| {
+        let is_dynamic = column.is_dynamic || column.field_name == "$meta";
+        without_nulls(FieldData { field_id: 0, is_dynamic, ..column })
+    });
+    Ok(RowsRequest {
+        db_name: name.database.clone(),
+        collection_name: name.collection.clone(),
+        partition_name: partition.unwrap_or_default().to_owned(),
+        fields_data: columns.collect::<Result<_>>()?,
+        hash_keys: Vec::new(),
+        num_rows: u32::try_from(rows.count).unwrap_or(u32::MAX),
+    })
+}
 
 /// Rows in parts of at most `limit` bytes; a single row above it stays a part of its own.
 pub fn split(rows: Rows, limit: usize) -> Result<Vec<Rows>> {
