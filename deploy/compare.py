@@ -328,6 +328,7 @@ def compare_rows(source, target, result, where, here, there, deep):
 def wait_until_equal(source, target, timeout):
     """The full comparison as soon as the cheap one finds nothing, and once more when the time is up."""
     deadline = time.monotonic() + timeout
+    waiting = 0
     while True:
         began, last_try = time.monotonic(), time.monotonic() > deadline
         try:
@@ -336,6 +337,10 @@ def wait_until_equal(source, target, timeout):
                 results = compare(source, target, deep=True)
                 if last_try or not any(result.differences for result in results):
                     return results
+            different = sum(bool(result.differences) for result in results)
+            if different != waiting:
+                waiting = different
+                print(f"compare: waiting, {different} of {len(results)} collections differ", file=sys.stderr)
         except (grpc.RpcError, Refused) as error:
             # things come and go while the target catches up
             if last_try:

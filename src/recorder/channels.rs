@@ -130,7 +130,10 @@ impl Channels {
 
     /// Removes the row messages up to a watermark, by channel in the order of the queue.
     pub fn drain(&mut self, watermark: Tso) -> Vec<(Channel, Vec<Held>)> {
-        self.readings.values_mut().map(|reading| (reading.channel.clone(), reading.drain(watermark))).collect()
+        self.readings
+            .values_mut()
+            .map(|reading| (reading.channel.clone(), reading.drain(watermark)))
+            .collect()
     }
 
     /// Removes the requests up to a watermark.

@@ -15,7 +15,6 @@ use crate::progress::{RecordProgress, RowCounts};
 use crate::tick::Tso;
 use crate::trouble::Trouble;
 
-
 /// Cuts that are uploaded at once.
 const UPLOADS: usize = 3;
 
@@ -109,7 +108,11 @@ struct Uploaded {
     unknown: Vec<String>,
 }
 
-fn upload(uploader: Uploader, draft: Draft, progress: watch::Sender<RecordProgress>) -> JoinHandle<Result<Uploaded>> {
+fn upload(
+    uploader: Uploader,
+    draft: Draft,
+    progress: watch::Sender<RecordProgress>,
+) -> JoinHandle<Result<Uploaded>> {
     tokio::spawn(async move {
         let Draft { seq, segment, catalog, mut commit, rows, unknown } = draft;
         let mut trouble = Trouble::new(&progress, "storing a segment");

@@ -29,9 +29,9 @@ pub fn changes_of(object: &Object, tso: Tso, catalog: &Catalog, selection: &Sele
                 None => only_if(selection.matches_database(name), || Change::CreateDatabase(database)),
             }
         }
-        Object::DatabaseGone { id } => only_if(catalog.databases.contains_key(id), || {
-            Change::DropDatabase(pb::DropDatabase { id: *id })
-        }),
+        Object::DatabaseGone { id } => {
+            only_if(catalog.databases.contains_key(id), || Change::DropDatabase(pb::DropDatabase { id: *id }))
+        }
         Object::Collection(collection) => collection_changes(collection, catalog, selection),
         Object::CollectionGone { id } => only_if(catalog.collections.contains_key(id), || {
             Change::DropCollection(pb::DropCollection { id: *id })
@@ -40,7 +40,8 @@ pub fn changes_of(object: &Object, tso: Tso, catalog: &Catalog, selection: &Sele
             let partition = pb::Partition { id: *id, name: name.clone(), create_tso: tso.0 };
             let new = partitions(catalog, *collection_id).is_some_and(|known| !known.contains(id));
             only_if(new, || {
-                let created = pb::CreatePartition { collection_id: *collection_id, partition: Some(partition) };
+                let created =
+                    pb::CreatePartition { collection_id: *collection_id, partition: Some(partition) };
                 Change::CreatePartition(created)
             })
         }
@@ -51,10 +52,14 @@ pub fn changes_of(object: &Object, tso: Tso, catalog: &Catalog, selection: &Sele
             })
         }
         Object::Alias { database_id, name, collection_id } => {
-            let alias = pb::Alias { database_id: *database_id, name: name.clone(), collection_id: *collection_id };
+            let alias =
+                pb::Alias { database_id: *database_id, name: name.clone(), collection_id: *collection_id };
             let known = catalog.aliases.get(&(*database_id, name.clone()));
             let new = catalog.collections.contains_key(collection_id) && known != Some(collection_id);
-            only_if(new, || if known.is_some() { Change::AlterAlias(alias) } else { Change::CreateAlias(alias) })
+            only_if(
+                new,
+                || if known.is_some() { Change::AlterAlias(alias) } else { Change::CreateAlias(alias) },
+            )
         }
         Object::AliasGone { database_id, name } => {
             only_if(catalog.aliases.contains_key(&(*database_id, name.clone())), || {
@@ -113,7 +118,8 @@ pub fn objects_between(known: &Catalog, live: &Catalog) -> Vec<Object> {
             Some(before) => {
                 if moved(before, collection) {
                     let properties = before.properties.clone();
-                    objects.push(Object::Collection(Box::new(Collection { properties, ..collection.clone() })));
+                    objects
+                        .push(Object::Collection(Box::new(Collection { properties, ..collection.clone() })));
                 }
                 objects.extend(partitions_between(before, collection));
             }
@@ -148,7 +154,9 @@ fn partitions_between(before: &Collection, live: &Collection) -> Vec<Object> {
 
 /// Emits what differs between a collection's indexes and load state in the cut and those that are live.
 pub fn serving(live: &Collection, requests: &Requests, cut: &mut Cut) -> Result<()> {
-    let (Some(known), Some(name)) = (cut.catalog.collections.get(&live.id).cloned(), cut.catalog.name(live.id)) else {
+    let (Some(known), Some(name)) =
+        (cut.catalog.collections.get(&live.id).cloned(), cut.catalog.name(live.id))
+    else {
         return Ok(());
     };
     let window = cut.window;
@@ -195,9 +203,14 @@ fn release(known: &Collection, live: &Collection, drops_index: bool) -> Option<p
     if drops_index || before.replicas != after.replicas {
         return Some(whole);
     }
-    let gone = |id: &&i64| !after.partition_ids.contains(*id) && known.partitions.iter().any(|p| p.id == **id);
+    let gone =
+        |id: &&i64| !after.partition_ids.contains(*id) && known.partitions.iter().any(|p| p.id == **id);
     let partition_ids = before.partition_ids.iter().filter(gone).copied().collect::<Vec<_>>();
-    (!partition_ids.is_empty()).then_some(pb::LoadChange { collection_id, partition_ids, ..Default::default() })
+    (!partition_ids.is_empty()).then_some(pb::LoadChange {
+        collection_id,
+        partition_ids,
+        ..Default::default()
+    })
 }
 
 /// The load that leads to the live load state.

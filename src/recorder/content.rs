@@ -26,7 +26,12 @@ impl Content {
     pub fn new(log_id: &str, epoch: u64, seq: u64, channels: Vec<Channel>) -> Content {
         let names = channels.iter().map(Channel::to_string).collect();
         let header = pb::SegmentHeader { log_id: log_id.to_owned(), epoch, seq, channels: names };
-        Content { segment: SegmentWriter::new(header), channels, rows: RowCounts::default(), unknown: Vec::new() }
+        Content {
+            segment: SegmentWriter::new(header),
+            channels,
+            rows: RowCounts::default(),
+            unknown: Vec::new(),
+        }
     }
 
     /// Adds definitions.

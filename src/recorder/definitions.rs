@@ -60,7 +60,13 @@ impl Definitions {
 
     /// Continues with the catalog of the last commit.
     pub fn resume(recorded: Catalog, opens_at: Tso, selection: Selection) -> Definitions {
-        Definitions { live: Arc::new(recorded.clone()), recorded, pending: BTreeMap::new(), opens_at, selection }
+        Definitions {
+            live: Arc::new(recorded.clone()),
+            recorded,
+            pending: BTreeMap::new(),
+            opens_at,
+            selection,
+        }
     }
 
     /// The catalog as of the last cut.
@@ -88,10 +94,13 @@ impl Definitions {
     pub fn needs(&self, up_to: Tso) -> BTreeMap<Channel, Need> {
         let mut ends = BTreeMap::new();
         let mut created: Vec<&Collection> = Vec::new();
-        for (tso, object) in self.pending.iter().flat_map(|(tso, all)| all.iter().map(move |one| (*tso, one))) {
+        for (tso, object) in self.pending.iter().flat_map(|(tso, all)| all.iter().map(move |one| (*tso, one)))
+        {
             match object {
                 Object::CollectionGone { id } => drop(ends.insert(*id, tso)),
-                Object::Collection(collection) if tso <= up_to && self.selects(collection) => created.push(collection),
+                Object::Collection(collection) if tso <= up_to && self.selects(collection) => {
+                    created.push(collection)
+                }
                 _ => {}
             }
         }
@@ -125,7 +134,11 @@ impl Definitions {
             let known = self.recorded.collections.get(&collection.id)?;
             (!moved(known, collection)).then_some(collection.id)
         });
-        altered.collect::<BTreeSet<_>>().into_iter().filter_map(|id| Some((id, self.live.name(id)?))).collect()
+        altered
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .filter_map(|id| Some((id, self.live.name(id)?)))
+            .collect()
     }
 
     /// Puts the properties that the source answered into the pending changes of a collection.
@@ -226,7 +239,8 @@ impl Definitions {
 /// Adds flushes; their names mean what they mean in the catalog so far.
 fn flush<'a>(flushes: impl Iterator<Item = (Tso, &'a [CollectionName])>, cut: &mut Cut) -> Result<()> {
     for (tso, names) in flushes {
-        let collection_ids = names.iter().filter_map(|name| Some(cut.catalog.find(name)?.id)).collect::<Vec<_>>();
+        let collection_ids =
+            names.iter().filter_map(|name| Some(cut.catalog.find(name)?.id)).collect::<Vec<_>>();
         if !collection_ids.is_empty() {
             cut.push(tso, Place::Dated, Change::Flush(pb::Flush { collection_ids }))?;
         }

@@ -35,7 +35,6 @@ use crate::source::{CatalogSource, Queue, milvus::SourceMilvus};
 use crate::tick::Tso;
 use crate::trouble::Trouble;
 
-
 /// Where a new log begins. A log that exists is continued from its last commit, whatever is said here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -66,10 +65,13 @@ pub struct Recorder {
 }
 
 impl Recorder {
-<<<<<<< HEAD
     /// Records until cancelled (then everything that a cut can hold is committed: `Ok`) or until a person must act.
     /// What may pass by itself is retried for ever, visibly.
-    pub async fn run(mut self, progress: &watch::Sender<RecordProgress>, cancel: CancellationToken) -> Result<()> {
+    pub async fn run(
+        mut self,
+        progress: &watch::Sender<RecordProgress>,
+        cancel: CancellationToken,
+    ) -> Result<()> {
         let mut trouble = Trouble::new(progress, "opening");
         let session = loop {
             let opened = tokio::select! {
@@ -86,16 +88,5 @@ impl Recorder {
         };
         trouble.over();
         session.run(self).await
-=======
-    /// Records until cancelled (then everything received is committed: `Ok`) or until a person must act. What may
-    /// pass by itself is retried for ever, visibly.
-    pub async fn run(
-        self,
-        progress: &watch::Sender<RecordProgress>,
-        cancel: CancellationToken,
-    ) -> Result<()> {
-        let _ = (progress, cancel);
-        Ok(())
->>>>>>> log
     }
 }

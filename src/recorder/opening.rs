@@ -55,7 +55,9 @@ async fn begin(
         Start::Earliest => Tso::ZERO,
         Start::Now => Tso::from_millis(opens_at.millis().saturating_sub(RESERVED_MS)),
         Start::After(tso) if tso < opens_at => tso,
-        Start::After(tso) => return Err(Error::usage(format!("the start {} lies in the future", tso.time()))),
+        Start::After(tso) => {
+            return Err(Error::usage(format!("the start {} lies in the future", tso.time())));
+        }
     };
     let (definitions, opening) = Definitions::open(&look, opens_at, recorder.selection.clone())?;
     let mut channels = Channels::new(recorder.queue.clone());
@@ -68,13 +70,19 @@ async fn begin(
     if let Some(channel) = &recorder.replicate_channel {
         channels.open_requests(channel).await?;
     }
-    let mut session = Session::new(writer, None, channels, definitions, (watermark, opens_at), progress, cancel.clone());
+    let mut session =
+        Session::new(writer, None, channels, definitions, (watermark, opens_at), progress, cancel.clone());
     session.send_opening(opening, look.revision).await?;
     Ok(session)
 }
 
 /// Where a channel has to be read from so that no row above the watermark is missed.
-async fn first_position(recorder: &Recorder, channel: &Channel, need: Need, watermark: Tso) -> Result<Position> {
+async fn first_position(
+    recorder: &Recorder,
+    channel: &Channel,
+    need: Need,
+    watermark: Tso,
+) -> Result<Position> {
     let kept = recorder.queue.bounds(channel).await?;
     let from = match recorder.start {
         Start::Earliest => need.from,
@@ -96,9 +104,10 @@ async fn first_position(recorder: &Recorder, channel: &Channel, need: Need, wate
 }
 
 fn names_on(catalog: &Catalog, channel: &Channel) -> String {
-    let on_channel = catalog.collections.values().filter(|collection| {
-        collection.channels.iter().any(|shard| shard.channel == channel.as_str())
-    });
+    let on_channel = catalog
+        .collections
+        .values()
+        .filter(|collection| collection.channels.iter().any(|shard| shard.channel == channel.as_str()));
     let names = on_channel.filter_map(|collection| catalog.name(collection.id)).map(|name| name.to_string());
     names.collect::<Vec<_>>().join(", ")
 }
@@ -121,5 +130,13 @@ async fn resume(
         channels.open_requests(channel).await?;
     }
     let definitions = Definitions::resume(catalog, opens_at, recorder.selection.clone());
-    Ok(Session::new(writer, commit.catalog, channels, definitions, (watermark, opens_at), progress, cancel.clone()))
+    Ok(Session::new(
+        writer,
+        commit.catalog,
+        channels,
+        definitions,
+        (watermark, opens_at),
+        progress,
+        cancel.clone(),
+    ))
 }

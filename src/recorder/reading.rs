@@ -143,7 +143,12 @@ impl Reading {
             Kind::Request | Kind::Other | Kind::Streaming => tso = tso.max(self.tick.next()),
         }
         self.held_bytes += message.payload.len();
-        self.held.push_back(Held { position: message.position, tso, header, payload: message.payload.clone() });
+        self.held.push_back(Held {
+            position: message.position,
+            tso,
+            header,
+            payload: message.payload.clone(),
+        });
         Ok(())
     }
 
@@ -200,7 +205,9 @@ impl Reading {
             "{what} at position {position} of channel {} has TSO {tso}, but tick {} came before it",
             self.channel, self.tick
         ))
-        .advice("the source broke its own order: look at its root coordinator; nothing after this was recorded")
+        .advice(
+            "the source broke its own order: look at its root coordinator; nothing after this was recorded",
+        )
     }
 }
 

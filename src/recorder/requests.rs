@@ -53,7 +53,8 @@ impl Requests {
     pub fn drop_index(&self, window: Window, collection: &CollectionName, index: &Index) -> Option<Tso> {
         self.date(window, |action| match action {
             Action::DropIndex { name, field, index: asked } => {
-                name == collection && (*asked == index.name || (asked.is_empty() && *field == index.field_name))
+                name == collection
+                    && (*asked == index.name || (asked.is_empty() && *field == index.field_name))
             }
             _ => false,
         })

@@ -120,7 +120,8 @@ impl Session {
         let cancel = self.cancel.clone();
         let mut last_try = Instant::now();
         loop {
-            let full = self.channels.held_bytes() >= CUT_BYTES && self.channels.frontier() > Some(self.watermark);
+            let full =
+                self.channels.held_bytes() >= CUT_BYTES && self.channels.frontier() > Some(self.watermark);
             let due = last_try + if full { CUT_GAP } else { CUT_AGE };
             let step = tokio::select! {
                 biased;
@@ -149,7 +150,8 @@ impl Session {
         self.revision = look.revision;
         self.definitions.observe(look, self.watermark);
         self.channels.pull_requests()?;
-        self.progress.send_modify(|progress| progress.seen_to = self.channels.newest_tick().max(progress.seen_to));
+        self.progress
+            .send_modify(|progress| progress.seen_to = self.channels.newest_tick().max(progress.seen_to));
 
         // Without a channel that matters there are no rows: definitions alone move the watermark.
         let to = ticked.or(self.definitions.newest_pending()).unwrap_or(self.watermark);
@@ -181,7 +183,8 @@ impl Session {
         let before = self.definitions.recorded();
         let concerned = |held| (concerns(before, &held), held);
         let drained = self.channels.drain(to).into_iter();
-        let drained = drained.map(|(channel, held)| (channel, held.into_iter().map(concerned).collect::<Vec<_>>()));
+        let drained =
+            drained.map(|(channel, held)| (channel, held.into_iter().map(concerned).collect::<Vec<_>>()));
         let drained = drained.collect::<Vec<_>>();
         let asked = self.channels.drain_requests(to);
         let asked_for = asked.as_ref().map_or(&[][..], |(_, held)| held);
@@ -201,7 +204,8 @@ impl Session {
         if content.is_empty() && !last && self.last_draft.elapsed() < IDLE_COMMIT {
             return Ok(());
         }
-        let redefined = definitions.iter().any(|definition| !matches!(definition.change, Some(Change::Flush(_))));
+        let redefined =
+            definitions.iter().any(|definition| !matches!(definition.change, Some(Change::Flush(_))));
         let catalog = redefined.then(|| self.definitions.recorded().clone());
         self.send(content, catalog).await
     }
@@ -252,7 +256,9 @@ impl Session {
         let Some((channel, message)) = self.channels.take_malformed() else { return error };
         let key = format!("malformed/{channel}-{}.bin", message.position);
         match recorder.store.put(&key, message.payload).await {
-            Ok(()) => error.advice(format!("the message is kept as {key} in the log's folder; report it with the version of the source")),
+            Ok(()) => error.advice(format!(
+                "the message is kept as {key} in the log's folder; report it with the version of the source"
+            )),
             Err(failed) => error.advice(format!("the message could not be kept as {key}: {failed}")),
         }
     }

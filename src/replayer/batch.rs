@@ -51,7 +51,9 @@ impl Batch {
         }
         Ok(match change {
             RowChange::Insert { .. } => false,
-            RowChange::Upsert { rows, .. } => rows.keys(&self.key_field)?.iter().any(|key| self.written.contains(&key)),
+            RowChange::Upsert { rows, .. } => {
+                rows.keys(&self.key_field)?.iter().any(|key| self.written.contains(&key))
+            }
             RowChange::Delete { keys, .. } => keys.iter().any(|key| self.written.contains(&key)),
         })
     }
@@ -66,8 +68,12 @@ impl Batch {
                     None => drop(self.deletes.insert(partition, keys)),
                 }
             }
-            RowChange::Upsert { partition, rows } => self.push_rows(partition, rows, |batch| &mut batch.upserts)?,
-            RowChange::Insert { partition, rows } => self.push_rows(partition, rows, |batch| &mut batch.inserts)?,
+            RowChange::Upsert { partition, rows } => {
+                self.push_rows(partition, rows, |batch| &mut batch.upserts)?
+            }
+            RowChange::Insert { partition, rows } => {
+                self.push_rows(partition, rows, |batch| &mut batch.inserts)?
+            }
         }
         Ok(())
     }
@@ -131,7 +137,8 @@ impl Rewritten {
                 let keys = rows.keys(key_field)?;
                 let (first, again): (Vec<_>, Vec<_>) =
                     keys.iter().enumerate().partition(|(_, key)| self.0.insert(key.clone()));
-                let numbers = |part: &[(usize, Key)]| part.iter().map(|(number, _)| *number).collect::<Vec<_>>();
+                let numbers =
+                    |part: &[(usize, Key)]| part.iter().map(|(number, _)| *number).collect::<Vec<_>>();
                 let mut changes = Vec::new();
                 if !first.is_empty() {
                     let rows = rows.take(&numbers(&first))?;

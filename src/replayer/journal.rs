@@ -122,7 +122,11 @@ impl Journal {
 
     /// Stores the ack when it is time.
     pub async fn keep_up(&mut self) -> Result<()> {
-        if self.ack != self.stored && self.stored_at.elapsed() >= ACK_EVERY { self.store().await } else { Ok(()) }
+        if self.ack != self.stored && self.stored_at.elapsed() >= ACK_EVERY {
+            self.store().await
+        } else {
+            Ok(())
+        }
     }
 
     /// Acks within a commit: its first definitions, with everything before them, are in the target.

@@ -40,7 +40,12 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     /// Takes a job and those that wait behind it, and writes them.
-    async fn take_all(&mut self, first: Job, jobs: &mut mpsc::Receiver<Job>, rewritten: &mut Rewritten) -> Result<()> {
+    async fn take_all(
+        &mut self,
+        first: Job,
+        jobs: &mut mpsc::Receiver<Job>,
+        rewritten: &mut Rewritten,
+    ) -> Result<()> {
         self.take(first, rewritten).await?;
         while let Ok(next) = jobs.try_recv() {
             self.take(next, rewritten).await?;

@@ -15,9 +15,9 @@ use crate::progress::ReplayProgress;
 use crate::target::Target;
 use crate::trouble::Trouble;
 
+use super::batch::Rewritten;
 use super::lane;
 use super::naming::Destination;
-use super::batch::Rewritten;
 use super::steps::{LaneKey, RowMessage};
 
 /// Requests that the target gets at once.
@@ -165,5 +165,4 @@ impl Lanes {
     pub fn end_safe_mode(&mut self) {
         self.rewritten.clear();
     }
-
 }

@@ -62,7 +62,11 @@ pub struct Replayer {
 impl Replayer {
     /// Replays until its end, until cancelled (`Ok`, with nothing in flight if the target answers in time) or until a
     /// person must act. What may pass by itself is retried for ever, visibly.
-    pub async fn run(self, progress: &watch::Sender<ReplayProgress>, cancel: CancellationToken) -> Result<()> {
+    pub async fn run(
+        self,
+        progress: &watch::Sender<ReplayProgress>,
+        cancel: CancellationToken,
+    ) -> Result<()> {
         let mut trouble = Trouble::new(progress, "opening");
         let run = loop {
             let opened = tokio::select! {

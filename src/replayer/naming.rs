@@ -110,11 +110,17 @@ impl Naming {
             })?,
             (Change::CreatePartition(created), Side::After) => {
                 let partition = created.partition.as_ref().map(|part| part.name.clone()).unwrap_or_default();
-                self.selected(created.collection_id, |name| DefinitionChange::CreatePartition { name, partition })?
+                self.selected(created.collection_id, |name| DefinitionChange::CreatePartition {
+                    name,
+                    partition,
+                })?
             }
             (Change::DropPartition(dropped), Side::Before) => {
                 let partition = self.partition(dropped.collection_id, dropped.partition_id)?;
-                self.selected(dropped.collection_id, |name| DefinitionChange::DropPartition { name, partition })?
+                self.selected(dropped.collection_id, |name| DefinitionChange::DropPartition {
+                    name,
+                    partition,
+                })?
             }
             (Change::CreateIndex(created), Side::After) => {
                 let pb::Index { name: index, field_name: field, params, .. } =
@@ -128,35 +134,54 @@ impl Naming {
             }
             (Change::DropIndex(dropped), Side::Before) => {
                 let indexes = &self.collection(dropped.collection_id)?.indexes;
-                let known = indexes.iter().find(|index| index.id == dropped.index_id).cloned().unwrap_or_default();
+                let known =
+                    indexes.iter().find(|index| index.id == dropped.index_id).cloned().unwrap_or_default();
                 let (field, index) = (known.field_name, known.name);
-                self.selected(dropped.collection_id, |name| DefinitionChange::DropIndex { name, field, index })?
+                self.selected(dropped.collection_id, |name| DefinitionChange::DropIndex {
+                    name,
+                    field,
+                    index,
+                })?
             }
             (Change::Load(load), Side::After) => {
                 let (partitions, replicas) = (self.partitions(load)?, load.replicas);
-                self.selected(load.collection_id, |name| DefinitionChange::Load { name, partitions, replicas })?
+                self.selected(load.collection_id, |name| DefinitionChange::Load {
+                    name,
+                    partitions,
+                    replicas,
+                })?
             }
             (Change::Release(release), Side::Before) => {
                 let partitions = self.partitions(release)?;
                 self.selected(release.collection_id, |name| DefinitionChange::Release { name, partitions })?
             }
             (Change::Flush(flush), Side::After) => {
-                let known = flush.collection_ids.iter().filter(|id| self.catalog.collections.contains_key(id));
+                let known =
+                    flush.collection_ids.iter().filter(|id| self.catalog.collections.contains_key(id));
                 let flushes = known.map(|id| self.selected(*id, |name| DefinitionChange::Flush { name }));
                 flushes.collect::<Result<Vec<_>>>()?.concat()
             }
             (Change::CreateAlias(alias), Side::After) => {
                 let bound = alias.name.clone();
-                self.selected(alias.collection_id, |name| DefinitionChange::CreateAlias { name, alias: bound })?
+                self.selected(alias.collection_id, |name| DefinitionChange::CreateAlias {
+                    name,
+                    alias: bound,
+                })?
             }
             (Change::AlterAlias(alias), Side::After) => {
                 let bound = alias.name.clone();
-                self.selected(alias.collection_id, |name| DefinitionChange::AlterAlias { name, alias: bound })?
+                self.selected(alias.collection_id, |name| DefinitionChange::AlterAlias {
+                    name,
+                    alias: bound,
+                })?
             }
             (Change::DropAlias(dropped), Side::Before) => {
                 let alias = dropped.name.clone();
                 match self.catalog.aliases.get(&(dropped.database_id, dropped.name.clone())) {
-                    Some(id) => self.selected(*id, |name| DefinitionChange::DropAlias { database: name.database, alias })?,
+                    Some(id) => self.selected(*id, |name| DefinitionChange::DropAlias {
+                        database: name.database,
+                        alias,
+                    })?,
                     None => Vec::new(),
                 }
             }
@@ -216,6 +241,8 @@ fn create(name: CollectionName, created: &Collection) -> DefinitionChange {
 }
 
 fn unknown(id: i64) -> Error {
-    Error::refused(format!("the log speaks of the collection or partition {id}, which its catalog does not hold"))
-        .advice("verify the log with `tapedeck log verify`")
+    Error::refused(format!(
+        "the log speaks of the collection or partition {id}, which its catalog does not hold"
+    ))
+    .advice("verify the log with `tapedeck log verify`")
 }

@@ -49,12 +49,16 @@ fn pair(deleted: Vec<Of<Keys>>, inserted: Vec<Of<Rows>>, to: &Destination) -> Re
         } else if upsert.is_empty() {
             inserts.push(RowChange::Insert { partition, rows });
         } else {
-            upserts.push(RowChange::Upsert { partition: partition.clone(), rows: rows.take(&numbers(&upsert))? });
+            upserts.push(RowChange::Upsert {
+                partition: partition.clone(),
+                rows: rows.take(&numbers(&upsert))?,
+            });
             inserts.push(RowChange::Insert { partition, rows: rows.take(&numbers(&insert))? });
         }
     }
     let deletes = deleted.into_iter().filter_map(|(partition, keys)| {
-        let rest = keys.iter().enumerate().filter(|(_, key)| !upserted.contains(&(partition.clone(), key.clone())));
+        let rest =
+            keys.iter().enumerate().filter(|(_, key)| !upserted.contains(&(partition.clone(), key.clone())));
         let rest = rest.map(|(number, _)| number).collect::<Vec<_>>();
         (!rest.is_empty()).then(|| to.delete(partition, keys.take(&rest)))
     });
@@ -65,7 +69,8 @@ fn insert(message: &RowMessage, to: &Destination) -> Result<Of<Rows>> {
     let request = message::insert(message.payload.clone())?;
     let mut columns = request.fields_data;
     columns.retain(|column| !to.computed.contains(&column.field_name));
-    let count = usize::try_from(request.num_rows).map_err(|_| Error::refused("an insert of too many rows"))?;
+    let count =
+        usize::try_from(request.num_rows).map_err(|_| Error::refused("an insert of too many rows"))?;
     Ok((to.partition(request.partition_id)?, Rows { columns, count }))
 }
 
@@ -82,7 +87,12 @@ impl Destination {
             return Ok(None);
         }
         let name = self.partitions.get(&id).cloned();
-        name.map(Some).ok_or_else(|| Error::refused(format!("rows of {} in partition {id}, which the log's catalog does not hold", self.name)))
+        name.map(Some).ok_or_else(|| {
+            Error::refused(format!(
+                "rows of {} in partition {id}, which the log's catalog does not hold",
+                self.name
+            ))
+        })
     }
 
     fn delete(&self, partition: Option<String>, keys: Keys) -> RowChange {

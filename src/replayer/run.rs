@@ -1,5 +1,6 @@
 //! One run of a replayer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,6 +40,7 @@ pub struct Run {
     until: Tso,
     /// The last commit to apply, where the end is known.
     last: Option<Seq>,
+    shared: Arc<Shared>,
     stop: CancellationToken,
     progress: watch::Sender<ReplayProgress>,
 }
@@ -49,11 +51,15 @@ impl Run {
         let reader = LogReader::open(replayer.store.clone()).await?;
         tracing::info!(target = replayer.target.hello().await?, "target answers");
         let (checkpoints, saved) = Checkpoints::open(replayer.store.clone(), &replayer.reader).await?;
-        let mut state = saved.unwrap_or_else(|| pb::Checkpoint { log_id: reader.log_id().to_owned(), ..Default::default() });
+        let mut state = saved
+            .unwrap_or_else(|| pb::Checkpoint { log_id: reader.log_id().to_owned(), ..Default::default() });
         if state.log_id != reader.log_id() {
             return Err(Error::refused(format!(
                 "the checkpoint of {} belongs to log {}, but {} holds log {}",
-                replayer.reader, state.log_id, replayer.store, reader.log_id()
+                replayer.reader,
+                state.log_id,
+                replayer.store,
+                reader.log_id()
             ))
             .advice("give the task another name, or delete the readers folder of the old log"));
         }
@@ -82,8 +88,8 @@ impl Run {
         let definer = Definer::new(shared.clone());
         definer.apply(&naming.extra_databases()).await?;
         let follower = Some(Follower::after(reader, journal.ack().seq).await?);
-        let lanes = Lanes::new(shared);
-        Ok(Run { follower, naming, journal, lanes, definer, until, last, stop, progress: progress.clone() })
+        let lanes = Lanes::new(shared.clone());
+        Ok(Run { follower, naming, journal, lanes, definer, until, last, shared, stop, progress: progress.clone() })
     }
 
     /// Applies commit after commit.
@@ -124,7 +130,7 @@ impl Run {
             }
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Err(self.lanes.failure()),
+                () = stop.cancelled() => return Err(self.shared.failure()),
                 () = cancel.cancelled() => return Ok(()),
                 _ = second.tick() => {}
                 () = self.journal.oldest_applied() => {}
@@ -175,7 +181,11 @@ impl Run {
                     definitions += 1;
                 }
                 Step::Unknown(tso, name) => {
-                    tracing::warn!(tso = tso.0, name, "cannot be applied: the target is incomplete from here on");
+                    tracing::warn!(
+                        tso = tso.0,
+                        name,
+                        "cannot be applied: the target is incomplete from here on"
+                    );
                     self.journal.incomplete(tso, &name);
                 }
             }

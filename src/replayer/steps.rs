@@ -54,7 +54,8 @@ pub fn steps(records: Vec<Record>, until: Tso) -> Result<Vec<Step>> {
             Some(Body::Definition(definition)) if definition.tso <= until.0 => definitions.push(definition),
             Some(Body::Message(message)) if message.tso <= until.0 => match message::kind(message.r#type) {
                 Kind::Insert | Kind::Delete => rows.push(message),
-                _ => steps.push(Step::Unknown(Tso(message.tso), message::type_name(message.r#type).into_owned())),
+                _ => steps
+                    .push(Step::Unknown(Tso(message.tso), message::type_name(message.r#type).into_owned())),
             },
             _ => {}
         }
@@ -81,7 +82,11 @@ fn push_rows(messages: impl Iterator<Item = Message>, steps: &mut Vec<Step>) -> 
         let delete = message::kind(message.r#type) == Kind::Delete;
         let Some(rows) = message::header(&message.payload)?.rows else { continue };
         let key = LaneKey { collection: rows.collection_id, shard: rows.shard };
-        lanes.entry(key).or_default().push(RowMessage { tso: Tso(message.tso), delete, payload: message.payload });
+        lanes.entry(key).or_default().push(RowMessage {
+            tso: Tso(message.tso),
+            delete,
+            payload: message.payload,
+        });
     }
     if !lanes.is_empty() {
         steps.push(Step::Rows(lanes));

@@ -6,6 +6,7 @@
 pub mod etcd;
 pub mod kafka;
 pub mod memory;
+pub mod milvus;
 mod order;
 
 use std::ops::Range;
