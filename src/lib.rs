@@ -22,6 +22,7 @@ pub mod progress;
 pub mod rows;
 pub mod selection;
 pub mod tick;
+pub mod trouble;
 
 // the way of a change
 pub mod log;

@@ -91,7 +91,7 @@ impl Store {
     }
 
     /// Whether it can hold a log: it is there, takes objects, gives them back, lists them, deletes them, and refuses
-    /// to create one twice. Leaves nothing behind.
+    /// to create one twice. Leaves no object behind.
     pub async fn probe(&self) -> Result<()> {
         probe::probe(self).await
     }
@@ -185,3 +185,6 @@ impl fmt::Debug for Store {
         write!(f, "Store({})", self.url)
     }
 }
+
+#[cfg(test)]
+mod tests;

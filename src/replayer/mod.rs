@@ -1,4 +1,23 @@
 //! The replayer: tail, plan, apply, checkpoint.
+//!
+//! Rows run in lanes, one for each virtual channel; definitions run in order for each collection. A definition waits for
+//! the rows before it, and the rows after it wait for it where they need it. A change that takes a name away waits for
+//! everything. [`journal`] says how far the target is, and what a start after a crash applies again: there, inserts go
+//! out as upserts ("safe mode"), so that rows which are in the target already stay single.
+//!
+//! What safe mode cannot know: a key that the source holds twice, once from before the stretch that is applied again
+//! and once from within it, is left with the newer row only.
+
+mod batch;
+mod definer;
+mod fetch;
+mod journal;
+mod lane;
+mod lanes;
+mod naming;
+mod rows;
+mod run;
+mod steps;
 
 use std::sync::Arc;
 
@@ -11,6 +30,7 @@ use crate::progress::ReplayProgress;
 use crate::selection::{Renames, Selection};
 use crate::target::Target;
 use crate::tick::Tso;
+use crate::trouble::Trouble;
 
 /// Where a replay ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,28 +45,43 @@ pub enum Until {
 
 /// What a replayer works with.
 pub struct Replayer {
-    /// The log.
+    /// Where the log is.
     pub store: Store,
-    /// Which collections.
-    pub selection: Selection,
-    /// Their names at the target.
-    pub renames: Renames,
     /// Where changes go.
     pub target: Arc<dyn Target>,
     /// Name under which positions are kept: that of the task.
     pub reader: String,
     /// Where it ends.
     pub until: Until,
+    /// The collections that are replayed.
+    pub selection: Selection,
+    /// What they are called at the target.
+    pub renames: Renames,
 }
 
 impl Replayer {
-    /// Replays until its end, until cancelled (`Ok`, at a clean checkpoint) or until a person must act.
+    /// Replays until its end, until cancelled (`Ok`, with nothing in flight if the target answers in time) or until a
+    /// person must act. What may pass by itself is retried for ever, visibly.
     pub async fn run(
         self,
         progress: &watch::Sender<ReplayProgress>,
         cancel: CancellationToken,
     ) -> Result<()> {
-        let _ = (progress, cancel);
-        Ok(())
+        let mut trouble = Trouble::new(progress, "opening");
+        let run = loop {
+            let opened = tokio::select! {
+                opened = run::Run::open(&self, progress) => opened,
+                () = cancel.cancelled() => return Ok(()),
+            };
+            match opened {
+                Ok(run) => break run,
+                Err(error) => tokio::select! {
+                    waited = trouble.wait(error) => waited?,
+                    () = cancel.cancelled() => return Ok(()),
+                },
+            }
+        };
+        trouble.over();
+        run.run(cancel).await
     }
 }

@@ -6,6 +6,8 @@
 pub mod etcd;
 pub mod kafka;
 pub mod memory;
+pub mod milvus;
+mod order;
 
 use std::ops::Range;
 use std::sync::Arc;

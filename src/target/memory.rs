@@ -1,1 +1,112 @@
-//! Stub.
+//! A target in memory, with the rules of a Milvus: for tests, which compare [`Contents`], and for dry runs.
+
+mod contents;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+pub use contents::{Collection, Contents, Index, Row};
+
+use crate::change::{CollectionName, DefinitionChange, RowChange, Rows};
+use crate::error::{Error, Result};
+use crate::target::{Mode, Target};
+
+/// How a call fails. The caller is told the same in each case: a `Retry` error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is applied.
+    Before,
+    /// Half of the rows or keys are applied; of a definition nothing.
+    Half,
+    /// Everything is applied.
+    After,
+}
+
+/// A target in memory.
+#[derive(Debug, Default)]
+pub struct MemoryTarget(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    contents: Contents,
+    calls: u64,
+    faults: BTreeMap<u64, Fault>,
+}
+
+impl MemoryTarget {
+    /// An empty target: nothing but the database `default`.
+    pub fn new() -> MemoryTarget {
+        MemoryTarget::default()
+    }
+
+    /// What is in it now.
+    pub fn contents(&self) -> Contents {
+        self.state().contents.clone()
+    }
+
+    /// Calls of `define` and `write` so far.
+    pub fn calls(&self) -> u64 {
+        self.state().calls
+    }
+
+    /// Makes one call of `define` or `write` fail: the first has number 1.
+    pub fn fail_at(&self, call: u64, fault: Fault) {
+        self.state().faults.insert(call, fault);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The fault that this call is to have.
+    fn count(&mut self) -> Option<Fault> {
+        self.calls += 1;
+        self.faults.remove(&self.calls)
+    }
+}
+
+#[async_trait]
+impl Target for MemoryTarget {
+    async fn hello(&self) -> Result<String> {
+        Ok("memory".to_owned())
+    }
+
+    async fn define(&self, change: &DefinitionChange) -> Result<()> {
+        let mut state = self.state();
+        match state.count() {
+            None => state.contents.define(change),
+            Some(Fault::After) => state.contents.define(change).and(Err(injected())),
+            Some(Fault::Before | Fault::Half) => Err(injected()),
+        }
+    }
+
+    async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
+        let mut state = self.state();
+        match state.count() {
+            None => state.contents.write(collection, change, mode),
+            Some(Fault::After) => state.contents.write(collection, change, mode).and(Err(injected())),
+            Some(Fault::Half) => state.contents.write(collection, &half(change)?, mode).and(Err(injected())),
+            Some(Fault::Before) => Err(injected()),
+        }
+    }
+}
+
+fn injected() -> Error {
+    Error::retry("a fault was asked for")
+}
+
+fn half(change: &RowChange) -> Result<RowChange> {
+    let first = |rows: &Rows| rows.slice(0..rows.count / 2);
+    let mut change = change.clone();
+    match &mut change {
+        RowChange::Insert { rows, .. } | RowChange::Upsert { rows, .. } => *rows = first(rows)?,
+        RowChange::Delete { keys, .. } => *keys = keys.take(&(0..keys.len() / 2).collect::<Vec<_>>()),
+    }
+    Ok(change)
+}

@@ -1,1 +1,67 @@
-//! Stub.
+//! A Milvus 2.3-2.5 as target, over its public gRPC API. What it answers: `milvus-wire.md`, section 7.
+//!
+//! Nothing is tried again in here, but for the short waits of a load and of a flush: the caller retries, visibly.
+
+mod collections;
+mod connection;
+mod definitions;
+mod failure;
+mod indexes;
+mod options;
+mod rows;
+mod serving;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+pub use options::MilvusOptions;
+
+use crate::change::{CollectionName, DefinitionChange, RowChange};
+use crate::error::Result;
+use crate::target::{Mode, Target};
+use connection::Connection;
+use rows::Layout;
+
+/// A Milvus as target.
+pub struct MilvusTarget {
+    connection: Connection,
+    options: MilvusOptions,
+    /// What has been asked about collections that are written to; forgotten with each definition.
+    layouts: Mutex<HashMap<CollectionName, Arc<Layout>>>,
+}
+
+impl MilvusTarget {
+    /// Connects with the first call, and again whenever the connection is lost. Needs a tokio runtime around it.
+    /// An address that is none is an error of usage.
+    pub fn new(options: MilvusOptions) -> Result<MilvusTarget> {
+        let connection = Connection::new(&options)?;
+        Ok(MilvusTarget { connection, options, layouts: Mutex::default() })
+    }
+
+    fn layouts(&self) -> MutexGuard<'_, HashMap<CollectionName, Arc<Layout>>> {
+        self.layouts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Target for MilvusTarget {
+    async fn hello(&self) -> Result<String> {
+        self.connection.hello().await
+    }
+
+    async fn define(&self, change: &DefinitionChange) -> Result<()> {
+        let result = self.apply(change).await;
+        self.layouts().clear();
+        result.map_err(|error| error.context(definitions::describe(change)))
+    }
+
+    async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
+        let result = self.write_rows(collection, change, mode).await;
+        if result.is_err() {
+            self.layouts().remove(collection);
+        }
+        result.map_err(|error| error.context(format!("write to {collection}")))
+    }
+}

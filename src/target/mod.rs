@@ -12,19 +12,19 @@ use crate::error::Result;
 /// How rows are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// As they are. An answer that never came is resolved inside the target by sending the same rows again
-    /// in safe mode.
+    /// As they are. After an error nothing is known about the outcome, not even after a refusal (an earlier part of
+    /// the same change may be in): the caller repeats the change in safe mode.
     Plain,
-    /// The rows may be there already: Insert is sent as Upsert, so that sending twice leaves each row once.
-    /// A key that stands twice in one batch keeps both rows.
+    /// The rows may be there already, all or some: Insert is sent as Upsert, so that sending twice leaves each row
+    /// once. A key that stands twice in one change keeps both rows; rows of its keys from earlier changes go.
     Safe,
 }
 
 /// A database that changes are applied to.
 ///
 /// `Ok` means that the target has accepted the change durably. A `Retry` error says that nothing is known about the
-/// outcome, or that the target refused for now: the caller may give the same change again. Changes of different
-/// collections may be applied at once; the caller keeps the order within one.
+/// outcome, or that the target refused for now: the caller may give the same change again, rows in [`Mode::Safe`].
+/// Changes of different collections may be applied at once; the caller keeps the order within one.
 #[async_trait]
 pub trait Target: Send + Sync + 'static {
     /// Tries address and credentials; returns what the target says it is (e.g. `Milvus v2.3.5`).

@@ -7,21 +7,24 @@ use futures::future::{BoxFuture, FutureExt, join_all};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::secret::resolve;
+use super::secret::{Secret, resolve};
 use super::spec::{EtcdSpec, Kind, MilvusSpec, QueueSpec, SourceSpec, StoreSpec, TaskSpec};
-use super::stand_in::{EtcdCatalog, EtcdOptions, KafkaOptions, KafkaQueue, MilvusOptions, MilvusTarget};
+use super::stand_in::{KafkaOptions, KafkaQueue};
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
+use crate::log::layout;
+use crate::log::reader::LogReader;
 use crate::log::store::{Store, StoreOptions};
 use crate::position::Channel;
 use crate::progress::{RecordProgress, ReplayProgress};
 use crate::recorder::Recorder;
 use crate::replayer::Replayer;
+use crate::source::etcd::{EtcdCatalog, EtcdOptions};
+use crate::source::milvus::SourceMilvus;
 use crate::source::{CatalogSource, Queue};
 use crate::target::Target;
+use crate::target::milvus::{MilvusOptions, MilvusTarget};
 
-/// The object that makes a prefix a log.
-const LOG: &str = "log.json";
 const CHECK_TIME: Duration = Duration::from_secs(10);
 
 /// A half of a task: connects and runs until cancelled, until its end, or until an error.
@@ -91,15 +94,17 @@ pub async fn check(spec: &TaskSpec) -> Vec<Check> {
     if let Some(source) = &spec.source {
         let QueueSpec::Kafka(kafka) = &source.queue;
         let at = format!("source.etcd {}", source.etcd.endpoints.join(","));
-        checks.push(check_one(at, async { catalog(&source.etcd).await?.identity().await }).boxed());
+        checks.push(check_one(at, check_catalog(&source.etcd)).boxed());
         let at = format!("source.queue.kafka {}", kafka.brokers);
-        checks.push(check_one(at, async { queue(source).await?.identity().await }).boxed());
+        checks.push(check_one(at, async { queue(source)?.identity().await }).boxed());
         if let Some(milvus) = &source.milvus {
-            checks.push(check_one(format!("source.milvus {}", milvus.uri), hello(milvus)).boxed());
+            let hello = async { asked(milvus)?.hello().await };
+            checks.push(check_one(format!("source.milvus {}", milvus.uri), hello).boxed());
         }
     }
     if let Some(milvus) = &spec.target {
-        checks.push(check_one(format!("target {}", milvus.uri), hello(milvus)).boxed());
+        let hello = async { target(milvus)?.hello().await };
+        checks.push(check_one(format!("target {}", milvus.uri), hello).boxed());
     }
     join_all(checks).await
 }
@@ -118,15 +123,15 @@ async fn check_log(spec: &TaskSpec) -> Result<String> {
         store.probe().await?;
         return Ok("readable, writable, put-if-absent works".to_owned());
     }
-    match store.get(LOG).await? {
-        Some(_) => Ok("a log".to_owned()),
-        None => Err(Error::operator(format!("there is no log at {}", spec.log.url))
-            .advice("check log.url, or create the task that records it first")),
-    }
+    Ok(format!("log {}", LogReader::open(store).await?.log_id()))
 }
 
-async fn hello(spec: &MilvusSpec) -> Result<String> {
-    target(spec)?.hello().await
+/// Also sees whether a Milvus is there.
+async fn check_catalog(spec: &EtcdSpec) -> Result<String> {
+    let mut catalog = catalog(spec).await?;
+    let found = catalog.read().await?.live;
+    let (databases, collections) = (found.databases.len(), found.collections.len());
+    Ok(format!("{databases} databases, {collections} collections"))
 }
 
 async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
@@ -134,8 +139,9 @@ async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
     Ok(Recorder {
         store: store(&spec.log.url, &spec.log.options).await?,
         selection: spec.selection()?,
-        queue: queue(source).await?,
+        queue: queue(source)?,
         catalog: Box::new(catalog(&source.etcd).await?),
+        milvus: source.milvus.as_ref().map(asked).transpose()?,
         replicate_channel: source.replicate_channel.as_deref().map(Channel::from),
         start: spec.start(),
     })
@@ -145,7 +151,7 @@ async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
 async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Result<Option<Replayer>> {
     let store = store(&spec.log.url, &spec.log.options).await?;
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-    while spec.kind == Kind::Replicate && store.get(LOG).await?.is_none() {
+    while spec.kind == Kind::Replicate && !store.exists(layout::IDENTITY).await? {
         if !backoff.wait(cancel).await {
             return Ok(None);
         }
@@ -160,25 +166,33 @@ async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Result<Option<
     }))
 }
 
-async fn queue(spec: &SourceSpec) -> Result<Arc<dyn Queue>> {
+fn queue(spec: &SourceSpec) -> Result<Arc<dyn Queue>> {
     let QueueSpec::Kafka(kafka) = &spec.queue;
-    Ok(Arc::new(KafkaQueue::connect(KafkaOptions { brokers: kafka.brokers.clone() }).await?))
+    let user = user(kafka.username.as_ref(), kafka.password.as_ref())?;
+    Ok(Arc::new(KafkaQueue::connect(KafkaOptions { brokers: kafka.brokers.clone(), user })?))
 }
 
-async fn catalog(spec: &EtcdSpec) -> Result<impl CatalogSource> {
-    EtcdCatalog::connect(EtcdOptions {
+async fn catalog(spec: &EtcdSpec) -> Result<EtcdCatalog> {
+    EtcdCatalog::connect(&EtcdOptions {
         endpoints: spec.endpoints.clone(),
         root_path: spec.root_path.clone(),
         meta_sub_path: spec.meta_sub_path.clone(),
-        username: resolve(spec.username.as_ref())?,
-        password: resolve(spec.password.as_ref())?,
+        user: user(spec.username.as_ref(), spec.password.as_ref())?,
     })
     .await
 }
 
+fn asked(spec: &MilvusSpec) -> Result<SourceMilvus> {
+    SourceMilvus::new(&spec.uri, resolve(spec.token.as_ref())?.as_deref())
+}
+
 fn target(spec: &MilvusSpec) -> Result<Arc<dyn Target>> {
     let token = resolve(spec.token.as_ref())?;
-    Ok(Arc::new(MilvusTarget::new(MilvusOptions { uri: spec.uri.clone(), token })?))
+    Ok(Arc::new(MilvusTarget::new(MilvusOptions { token, ..MilvusOptions::new(&spec.uri) })?))
+}
+
+fn user(name: Option<&Secret>, password: Option<&Secret>) -> Result<Option<(String, String)>> {
+    Ok(resolve(name)?.zip(resolve(password)?))
 }
 
 fn missing(section: &str) -> Error {
@@ -206,7 +220,7 @@ mod tests {
         let waiting = replayer(&spec, &cancel);
         tokio::pin!(waiting);
         assert!(futures::poll!(&mut waiting).is_pending());
-        std::fs::write(folder.path().join(LOG), "{}").unwrap();
+        std::fs::write(folder.path().join(layout::IDENTITY), "{}").unwrap();
         assert!(waiting.await.unwrap().is_some());
     }
 

@@ -135,6 +135,12 @@ pub enum QueueSpec {
 pub struct KafkaSpec {
     /// `host:port`, several with commas between them.
     pub brokers: String,
+    /// Where the brokers want a login (SASL PLAIN).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<Secret>,
+    /// Where the brokers want a login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
 }
 
 /// A log.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use url::{Host, Url};
 
+use super::secret::Secret;
 use super::spec::{EtcdSpec, Kind, LogSpec, MilvusSpec, QueueSpec, SourceSpec, TaskSpec};
 use crate::error::{Error, Result};
 
@@ -99,6 +100,7 @@ fn source(spec: &SourceSpec) -> Result<()> {
         })?;
         not_link_local(at, &url)?;
     }
+    pair("source.queue.kafka", kafka.username.as_ref(), kafka.password.as_ref())?;
     if let Some(channel) = &spec.replicate_channel {
         let good = !channel.is_empty()
             && channel.len() <= 249
@@ -134,10 +136,14 @@ fn etcd(spec: &EtcdSpec) -> Result<()> {
             ));
         }
     }
-    if spec.username.is_some() != spec.password.is_some() {
-        return Err(wrong("source.etcd", "username and password come together", "give both or none"));
+    pair("source.etcd", spec.username.as_ref(), spec.password.as_ref())
+}
+
+fn pair(at: &str, username: Option<&Secret>, password: Option<&Secret>) -> Result<()> {
+    if username.is_some() == password.is_some() {
+        return Ok(());
     }
-    Ok(())
+    Err(wrong(at, "username and password come together", "give both or none"))
 }
 
 fn milvus(at: &str, spec: &MilvusSpec) -> Result<()> {

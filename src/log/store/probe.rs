@@ -1,7 +1,40 @@
-//! Stub.
-use super::Store;
-use crate::error::Result;
+//! Trying a store out before a log is trusted to it.
 
-pub async fn probe(store: &Store) -> Result<()> {
-    store.list("", None).await.map(drop)
+use bytes::Bytes;
+use object_store::PutMode;
+
+use super::{Store, failure::failure};
+use crate::error::{Error, Result};
+use crate::log::layout;
+
+pub(super) async fn probe(store: &Store) -> Result<()> {
+    let key = layout::probe();
+    let tried = try_out(store, &key).await;
+    let deleted = store.delete(&key).await;
+    tried.and(deleted)
+}
+
+async fn try_out(store: &Store, key: &str) -> Result<()> {
+    let unfit = |what: &str| {
+        Error::operator(format!("{store} cannot hold a log: {what}")).advice(
+            "use a store with conditional writes (If-None-Match: *), and no proxy that takes them away",
+        )
+    };
+    let path = store.path(key)?;
+    let create = |bytes: &'static [u8]| {
+        store.inner.put_opts(&path, Bytes::from_static(bytes).into(), PutMode::Create.into())
+    };
+    create(b"first").await.map_err(|error| failure(store, "create", key, &error))?;
+    match create(b"second").await {
+        Ok(_) => return Err(unfit("it creates an object that is already there")),
+        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
+        Err(error) => return Err(failure(store, "create", key, &error)),
+    }
+    if store.get(key).await?.is_none_or(|bytes| bytes != b"first"[..]) {
+        return Err(unfit("an object that was there has been overwritten"));
+    }
+    if !store.list("probe", None).await?.iter().any(|(listed, _)| listed == key) {
+        return Err(unfit("its listings do not show what has just been written"));
+    }
+    Ok(())
 }

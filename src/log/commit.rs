@@ -1,0 +1,191 @@
+//! Commits and how one follows another.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::damage::Damage;
+use super::envelope::{self, Kind};
+use super::layout;
+use crate::error::{Error, Result};
+use crate::pb::log::{ChannelRange, Commit, Position};
+use crate::position::Seq;
+
+/// A BLAKE3 digest.
+pub type Digest = [u8; blake3::OUT_LEN];
+
+/// The digest of a whole object.
+pub fn digest(bytes: &[u8]) -> Digest {
+    blake3::hash(bytes).into()
+}
+
+/// A commit with the digest of its object, which the next commit must name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sealed {
+    /// What it says.
+    pub commit: Commit,
+    /// Of the whole object.
+    pub digest: Digest,
+}
+
+impl Sealed {
+    /// Its number.
+    pub fn seq(&self) -> Seq {
+        Seq(self.commit.seq)
+    }
+}
+
+/// The object of a commit.
+pub fn seal(commit: Commit) -> (Bytes, Sealed) {
+    let bytes = envelope::seal(Kind::Commit, &commit);
+    let digest = digest(&bytes);
+    (bytes, Sealed { commit, digest })
+}
+
+/// The commit in slot `seq`.
+pub fn open(seq: Seq, bytes: Bytes) -> Result<Sealed, Damage> {
+    let key = layout::commit(seq);
+    let digest = digest(&bytes);
+    let commit: Commit = envelope::open(Kind::Commit, &key, bytes)?;
+    if commit.seq != seq.0 {
+        return Err(Damage::new(&key, None, format!("is commit {}", commit.seq)));
+    }
+    Ok(Sealed { commit, digest })
+}
+
+/// Whether `next` may stand after `previous` (none: at the beginning of a log). Writers check it before they write,
+/// readers before they believe.
+pub fn follows(previous: Option<&Sealed>, next: &Commit) -> Result<()> {
+    check(previous, next).map_err(|why| {
+        let after = previous.map_or("the beginning".into(), |previous| format!("commit {}", previous.seq()));
+        Error::refused(format!("commit {} does not follow {after}: {why}", next.seq)).advice(
+            "these are not the objects of one log: bring the right ones back from a copy of the bucket",
+        )
+    })
+}
+
+fn check(previous: Option<&Sealed>, next: &Commit) -> Result<(), String> {
+    ranges_are_sound(next)?;
+    objects_are_named(next)?;
+    let Some(Sealed { commit: last, digest }) = previous else {
+        return begins(next);
+    };
+    expect("number", &next.seq, &last.seq.saturating_add(1))?;
+    if next.previous_digest != digest[..] {
+        return Err("it names another commit before it".into());
+    }
+    match next.epoch.cmp(&last.epoch) {
+        std::cmp::Ordering::Less => Err(format!("its epoch {} is lower than {}", next.epoch, last.epoch))?,
+        std::cmp::Ordering::Equal if next.writer != last.writer => Err("another writer has the same epoch")?,
+        std::cmp::Ordering::Equal if next.fence => Err("a fence needs an epoch of its own")?,
+        std::cmp::Ordering::Greater if !next.fence => Err("its epoch does not begin with a fence")?,
+        _ => {}
+    }
+    for (what, next, last) in [
+        ("watermark", next.watermark, last.watermark),
+        ("beginning of restores", next.opens_at, last.opens_at),
+        ("etcd revision", next.etcd_revision.max(0) as u64, last.etcd_revision.max(0) as u64),
+    ] {
+        if next < last {
+            return Err(format!("its {what} {next} lies before {last}"));
+        }
+    }
+    if next.source != last.source {
+        return Err(format!("it comes from {:?}, not from {:?}", next.source, last.source));
+    }
+    if next.catalog.is_none() && last.catalog.is_some() {
+        return Err("it names no catalog".into());
+    }
+    next.channels.iter().try_for_each(|range| continues(last, next, range))?;
+    if next.fence { is_only_a_fence(last, next) } else { Ok(()) }
+}
+
+fn begins(first: &Commit) -> Result<(), String> {
+    expect("number", &first.seq, &1)?;
+    if !first.previous_digest.is_empty() || first.fence {
+        return Err("it speaks of a commit before it".into());
+    }
+    match first.channels.iter().find(|range| !range.opened) {
+        Some(range) => Err(format!("channel {} goes on from nothing", range.channel)),
+        None => Ok(()),
+    }
+}
+
+fn expect(what: &str, found: &u64, right: &u64) -> Result<(), String> {
+    if found == right { Ok(()) } else { Err(format!("its {what} is {found} instead of {right}")) }
+}
+
+fn ranges_are_sound(commit: &Commit) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for range in &commit.channels {
+        let name = &range.channel;
+        match (range.start, range.end) {
+            (Some(start), Some(end)) if start.offset <= end.offset => {}
+            _ => return Err(format!("channel {name} has no range")),
+        }
+        if !seen.insert(name) {
+            return Err(format!("channel {name} stands in it twice"));
+        }
+    }
+    Ok(())
+}
+
+/// A commit can name nothing but segments and catalogs of this log.
+fn objects_are_named(commit: &Commit) -> Result<(), String> {
+    let segments = commit.segments.iter().map(|object| (object, layout::parse_segment(&object.key)));
+    let catalog = commit.catalog.iter().map(|object| (object, layout::parse_catalog(&object.key)));
+    for (object, named) in segments.chain(catalog) {
+        if named.is_none() || object.digest.len() != blake3::OUT_LEN {
+            return Err(format!("it names no object with \"{}\"", object.key.escape_debug()));
+        }
+    }
+    Ok(())
+}
+
+/// A channel goes on where it ended, or says why not: a catalog entry opened it, or a hole is recorded.
+fn continues(last: &Commit, next: &Commit, range: &ChannelRange) -> Result<(), String> {
+    if range.opened {
+        return Ok(());
+    }
+    let name = &range.channel;
+    let Some(before) = last.channels.iter().find(|before| before.channel == *name) else {
+        return Err(format!("channel {name} goes on from nothing"));
+    };
+    let is_hole = next
+        .holes
+        .iter()
+        .any(|hole| hole.channel == *name && hole.start == before.end && hole.end == range.start);
+    if before.end == range.start || is_hole {
+        return Ok(());
+    }
+    let offset = |position: Option<Position>| position.map_or(0, |position| position.offset);
+    Err(format!("channel {name} goes on at {} instead of {}", offset(range.start), offset(before.end)))
+}
+
+fn is_only_a_fence(last: &Commit, next: &Commit) -> Result<(), String> {
+    let expected = fence(last);
+    let found = Commit {
+        seq: expected.seq,
+        epoch: expected.epoch,
+        writer: expected.writer.clone(),
+        previous_digest: expected.previous_digest.clone(),
+        wall_time_ms: expected.wall_time_ms,
+        ..next.clone()
+    };
+    if found == expected { Ok(()) } else { Err("it is a fence that changes something".into()) }
+}
+
+/// The fence after `last`, as far as `last` says: everything stays as it is.
+pub(super) fn fence(last: &Commit) -> Commit {
+    Commit {
+        fence: true,
+        segments: Vec::new(),
+        holes: Vec::new(),
+        channels: last
+            .channels
+            .iter()
+            .map(|range| ChannelRange { start: range.end, opened: false, ..range.clone() })
+            .collect(),
+        ..last.clone()
+    }
+}

@@ -1,0 +1,175 @@
+//! A log for people: its commits as rows, its records as JSON.
+
+use std::ops::Range;
+
+use prost::Message;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::reader::{Follower, LogReader};
+use crate::error::Result;
+use crate::pb::log::{self as pb, record::Body};
+use crate::pb::milvus::proto::common::MsgHeader;
+use crate::pb::milvus::proto::msg::RowHeader;
+use crate::position::Seq;
+use crate::tick::Tso;
+
+/// One commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// Its number.
+    pub seq: u64,
+    /// Its writer's number.
+    pub epoch: u64,
+    /// First commit of an epoch; no data.
+    pub fence: bool,
+    /// When it was made, by the recorder's clock, RFC 3339.
+    pub time: String,
+    /// Every change with a TSO up to this is in it or before it.
+    pub watermark: u64,
+    /// The watermark as a time, RFC 3339.
+    pub watermark_time: String,
+    /// Rows inserted, upserted or deleted.
+    pub rows: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Definitions.
+    pub definitions: u64,
+    /// Bytes of segments.
+    pub bytes: u64,
+    /// Holes that it records.
+    pub holes: usize,
+}
+
+impl From<&pb::Commit> for Row {
+    fn from(commit: &pb::Commit) -> Row {
+        let sum =
+            |count: fn(&pb::ObjectRef) -> u64| commit.segments.iter().map(count).fold(0, u64::saturating_add);
+        Row {
+            seq: commit.seq,
+            epoch: commit.epoch,
+            fence: commit.fence,
+            time: Tso::from_millis(commit.wall_time_ms).time(),
+            watermark: commit.watermark,
+            watermark_time: Tso(commit.watermark).time(),
+            rows: sum(|segment| segment.rows),
+            messages: sum(|segment| segment.messages),
+            definitions: sum(|segment| segment.definitions),
+            bytes: sum(|segment| segment.length),
+            holes: commit.holes.len(),
+        }
+    }
+}
+
+/// Shows the commits of a range (what lies beyond the tail is not waited for).
+pub async fn ls(reader: LogReader, range: Range<Seq>, mut show: impl FnMut(Row) -> Result<()>) -> Result<()> {
+    let mut follower = Follower::after(reader, Seq(range.start.0.saturating_sub(1))).await?;
+    while follower.last().map_or(Seq(1), |last| last.seq().next()) < range.end
+        && let Some(sealed) = follower.next().await?
+    {
+        show(Row::from(&sealed.commit))?;
+    }
+    Ok(())
+}
+
+/// Shows the records of a range of commits, one JSON value each; one segment is in memory at a time.
+pub async fn cat(
+    reader: LogReader,
+    range: Range<Seq>,
+    mut show: impl FnMut(Value) -> Result<()>,
+) -> Result<()> {
+    let mut follower = Follower::after(reader, Seq(range.start.0.saturating_sub(1))).await?;
+    while follower.last().map_or(Seq(1), |last| last.seq().next()) < range.end
+        && let Some(sealed) = follower.next().await?
+    {
+        for reference in &sealed.commit.segments {
+            let segment = follower.reader().segment(reference).await?;
+            for record in &segment.records {
+                show(describe(sealed.seq(), &segment.header, record))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn describe(seq: Seq, header: &pb::SegmentHeader, record: &pb::Record) -> Value {
+    match &record.body {
+        Some(Body::Message(message)) => {
+            let channel = usize::try_from(message.channel).ok().and_then(|at| header.channels.get(at));
+            let mut value = json!({
+                "seq": seq.0,
+                "record": "message",
+                "channel": channel,
+                "offset": message.position.map(|position| position.offset),
+                "tso": message.tso,
+                "time": Tso(message.tso).time(),
+                "type": type_name(message.r#type),
+                "bytes": message.payload.len(),
+            });
+            if let (Value::Object(fields), Value::Object(content)) = (&mut value, content(message)) {
+                fields.extend(content);
+            }
+            value
+        }
+        Some(Body::Definition(definition)) => json!({
+            "seq": seq.0,
+            "record": "definition",
+            "tso": definition.tso,
+            "time": Tso(definition.tso).time(),
+            "exact": definition.exact,
+            "change": format!("{:?}", definition.change),
+        }),
+        None => Value::Null,
+    }
+}
+
+/// Milvus' enum MsgType, as far as it is seen on queues (milvus-proto 2.3 to 2.5, common.proto).
+fn type_name(number: i32) -> String {
+    match number {
+        100 => "CreateCollection",
+        101 => "DropCollection",
+        106 => "LoadCollection",
+        107 => "ReleaseCollection",
+        108 => "CreateAlias",
+        109 => "DropAlias",
+        110 => "AlterAlias",
+        111 => "AlterCollection",
+        112 => "RenameCollection",
+        200 => "CreatePartition",
+        201 => "DropPartition",
+        205 => "LoadPartitions",
+        206 => "ReleasePartitions",
+        300 => "CreateIndex",
+        302 => "DropIndex",
+        304 => "AlterIndex",
+        INSERT => "Insert",
+        DELETE => "Delete",
+        402 => "Flush",
+        408 => "Import",
+        1200 => "TimeTick",
+        1801 => "CreateDatabase",
+        1802 => "DropDatabase",
+        1804 => "AlterDatabase",
+        other => return format!("MsgType {other}"),
+    }
+    .into()
+}
+
+const INSERT: i32 = 400;
+const DELETE: i32 = 401;
+
+fn content(message: &pb::Message) -> Value {
+    let is_row_change = matches!(message.r#type, INSERT | DELETE);
+    if is_row_change && let Ok(rows) = RowHeader::decode(message.payload.clone()) {
+        return json!({
+            "collection_id": rows.collection_id,
+            "partition_id": rows.partition_id,
+            "shard": rows.shard_name,
+            "rows": rows.timestamps.len(),
+        });
+    }
+    match MsgHeader::decode(message.payload.clone()) {
+        Ok(header) => json!({ "message_id": header.base.map(|base| base.msg_id) }),
+        Err(error) => json!({ "unreadable": error.to_string() }),
+    }
+}

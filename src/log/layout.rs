@@ -1,0 +1,159 @@
+//! Every object's key, relative to the log's prefix: built and parsed only here.
+
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::log::commit::Digest;
+use crate::position::Seq;
+
+/// Identity of the log.
+pub const IDENTITY: &str = "log.json";
+/// Folder of commits.
+pub const COMMITS: &str = "commits";
+/// Folder of segments.
+pub const SEGMENTS: &str = "segments";
+/// Folder of catalogs.
+pub const CATALOGS: &str = "catalogs";
+/// Folder of the positions of replayers.
+pub const READERS: &str = "readers";
+
+/// `commits/{seq}.pb`: 20 digits, so that listings are in order.
+pub fn commit(seq: Seq) -> String {
+    format!("{COMMITS}/{:020}.pb", seq.0)
+}
+
+/// The number of a commit.
+pub fn parse_commit(key: &str) -> Option<Seq> {
+    let number = key.strip_prefix(COMMITS)?.strip_prefix('/')?.strip_suffix(".pb")?;
+    let seq = Seq(number.parse().ok()?);
+    (commit(seq) == key).then_some(seq)
+}
+
+/// What the key of a segment or catalog says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Epoch of the writer.
+    pub epoch: u64,
+    /// The commit it was written for.
+    pub seq: Seq,
+    /// Made from the object's digest: the same bytes go to the same key, however often they are sent.
+    pub id: Uuid,
+}
+
+impl Named {
+    /// The name of an object of this digest.
+    pub fn new(epoch: u64, seq: Seq, digest: &Digest) -> Named {
+        let mut id = [0; 16];
+        id.copy_from_slice(digest.first_chunk::<16>().unwrap_or(&[0; 16]));
+        Named { epoch, seq, id: uuid::Builder::from_custom_bytes(id).into_uuid() }
+    }
+
+    fn parse(key: &str, folder: &str, extension: &str) -> Option<Named> {
+        let name = key.strip_prefix(folder)?.strip_prefix('/')?.strip_suffix(extension)?;
+        let mut parts = name.splitn(3, '-');
+        let epoch = parts.next()?.parse().ok()?;
+        let seq = Seq(parts.next()?.parse().ok()?);
+        Some(Named { epoch, seq, id: parts.next()?.parse().ok()? })
+    }
+}
+
+/// `segments/{epoch}-{seq}-{uuid}.seg`
+pub fn segment(Named { epoch, seq, id }: Named) -> String {
+    format!("{SEGMENTS}/{epoch}-{seq}-{id}.seg")
+}
+
+/// What a segment's key says.
+pub fn parse_segment(key: &str) -> Option<Named> {
+    Named::parse(key, SEGMENTS, ".seg").filter(|named| segment(*named) == key)
+}
+
+/// `catalogs/{epoch}-{seq}-{uuid}.pb`
+pub fn catalog(Named { epoch, seq, id }: Named) -> String {
+    format!("{CATALOGS}/{epoch}-{seq}-{id}.pb")
+}
+
+/// What a catalog's key says.
+pub fn parse_catalog(key: &str) -> Option<Named> {
+    Named::parse(key, CATALOGS, ".pb").filter(|named| catalog(*named) == key)
+}
+
+/// `readers/{reader}`: the folder of one replayer's positions. The name is that of its task.
+pub fn reader(name: &str) -> Result<String> {
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let good = (1..=63).contains(&name.len())
+        && name.starts_with(letter)
+        && name.chars().all(|c| letter(c) || c == '_' || c == '-');
+    if !good {
+        return Err(Error::usage(format!("\"{name}\" cannot be the name of a reader"))
+            .advice("use 1 to 63 of a-z 0-9 _ -, beginning with a letter or a digit"));
+    }
+    Ok(format!("{READERS}/{name}"))
+}
+
+/// `readers/{reader}/{n}.pb`
+pub fn checkpoint(folder: &str, n: u64) -> String {
+    format!("{folder}/{n:020}.pb")
+}
+
+/// The number of a checkpoint in a reader's folder.
+pub fn parse_checkpoint(folder: &str, key: &str) -> Option<u64> {
+    let n = key.strip_prefix(folder)?.strip_prefix('/')?.strip_suffix(".pb")?.parse().ok()?;
+    (checkpoint(folder, n) == key).then_some(n)
+}
+
+/// A key for trying the store out; nothing stays under it.
+pub fn probe() -> String {
+    format!("probe/{}", Uuid::new_v4())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_key_is_parsed_back_and_only_its_own_folder_takes_it(epoch: u64, seq: u64, digest: Digest) {
+            let (seq, named) = (Seq(seq), Named::new(epoch, Seq(seq), &digest));
+            prop_assert_eq!(parse_commit(&commit(seq)), Some(seq));
+            prop_assert_eq!(parse_segment(&segment(named)), Some(named));
+            prop_assert_eq!(parse_catalog(&catalog(named)), Some(named));
+            prop_assert_eq!(parse_checkpoint("readers/a", &checkpoint("readers/a", seq.0)), Some(seq.0));
+            prop_assert_eq!(parse_segment(&catalog(named)), None);
+            prop_assert_eq!(parse_commit(&checkpoint("readers/a", seq.0)), None);
+        }
+
+        #[test]
+        fn keys_of_commits_sort_as_their_numbers(a: u64, b: u64) {
+            prop_assert_eq!(commit(Seq(a)).cmp(&commit(Seq(b))), a.cmp(&b));
+        }
+
+        #[test]
+        fn whatever_stands_in_a_folder_is_parsed_or_passed_over(key in "(commits|segments|catalogs)/[-0-9a-f.]{0,60}(.pb|.seg)?") {
+            for canonical in [
+                parse_commit(&key).map(commit),
+                parse_segment(&key).map(segment),
+                parse_catalog(&key).map(catalog),
+            ].into_iter().flatten() {
+                prop_assert_eq!(&canonical, &key);
+            }
+        }
+    }
+
+    #[test]
+    fn other_spellings_of_a_number_are_not_keys() {
+        for key in
+            ["commits/1.pb", "commits/+0000000000000000001.pb", "commits/00000000000000000001.PB", "commits/"]
+        {
+            assert_eq!(parse_commit(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_reader_cannot_name_a_place_outside_its_folder() {
+        for name in ["", "..", "a/b", "A", "-a", &"a".repeat(64), "a\u{e9}"] {
+            assert!(reader(name).is_err(), "{name}");
+        }
+        assert_eq!(reader("dr-east_2").unwrap(), "readers/dr-east_2");
+    }
+}

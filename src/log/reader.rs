@@ -1,0 +1,163 @@
+//! Reading a log: commits one after another, and the objects that they name.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::commit::{self, Sealed};
+use super::damage::Damage;
+use super::envelope::{self, Kind};
+use super::identity::Identity;
+use super::layout;
+use super::segment::{self, Segment};
+use super::store::Store;
+use super::tail;
+use crate::catalog::Catalog;
+use crate::error::{Error, Result};
+use crate::pb::log as pb;
+use crate::position::Seq;
+
+/// Reads a log. Everything it returns has been checked against its digest.
+#[derive(Debug)]
+pub struct LogReader {
+    store: Store,
+    identity: Identity,
+    /// A commit that is known to exist, so that the tail is found from there.
+    known: AtomicU64,
+}
+
+impl LogReader {
+    /// Opens the log in `store`.
+    pub async fn open(store: Store) -> Result<LogReader> {
+        let Some(identity) = Identity::load(&store).await? else {
+            return Err(Error::operator(format!("there is no log at {store}"))
+                .advice("correct the URL, or start the recorder that writes this log"));
+        };
+        Ok(LogReader { store, identity, known: AtomicU64::new(0) })
+    }
+
+    /// The log's uuid.
+    pub fn log_id(&self) -> &str {
+        &self.identity.log_id
+    }
+
+    /// The log's identity.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Number of the last commit; none in an empty log.
+    pub async fn tail(&self) -> Result<Option<Seq>> {
+        let known = self.known.load(Ordering::Relaxed);
+        let last = tail::last_commit(&self.store, Seq(known)).await?;
+        self.known.fetch_max(last.0, Ordering::Relaxed);
+        Ok((last > Seq(0)).then_some(last))
+    }
+
+    /// A commit, whatever stands before it; none while it is not there.
+    pub async fn commit(&self, seq: Seq) -> Result<Option<Sealed>> {
+        let Some(bytes) = self.store.get(&layout::commit(seq)).await? else {
+            return Ok(None);
+        };
+        let sealed = commit::open(seq, bytes)?;
+        self.known.fetch_max(seq.0, Ordering::Relaxed);
+        Ok(Some(sealed))
+    }
+
+    /// A segment that a commit names.
+    pub async fn segment(&self, reference: &pb::ObjectRef) -> Result<Segment> {
+        let bytes = self.object(reference).await?;
+        Ok(open_segment(self.log_id(), reference, bytes)?)
+    }
+
+    /// A catalog that a commit names.
+    pub async fn catalog(&self, reference: &pb::ObjectRef) -> Result<Catalog> {
+        let bytes = self.object(reference).await?;
+        Ok(open_catalog(reference, bytes)?)
+    }
+
+    async fn object(&self, reference: &pb::ObjectRef) -> Result<Bytes> {
+        let key = &reference.key;
+        let Some(named) = layout::parse_segment(key).or_else(|| layout::parse_catalog(key)) else {
+            return Err(Error::refused(format!("\"{}\" is no object of a log", key.escape_debug())));
+        };
+        let missing =
+            || Damage::new(key, None, format!("is missing; it was written for commit {}", named.seq));
+        Ok(self.store.get(key).await?.ok_or_else(missing)?)
+    }
+}
+
+/// The segment in an object's bytes. It must be one of this log, written for the commit in its name.
+pub(super) fn open_segment(log_id: &str, reference: &pb::ObjectRef, bytes: Bytes) -> Result<Segment, Damage> {
+    let key = &reference.key;
+    let segment = segment::read(key, reference, bytes)?;
+    let header = &segment.header;
+    if header.log_id != log_id {
+        return Err(Damage::new(key, None, format!("belongs to the log {}, not to {log_id}", header.log_id)));
+    }
+    if layout::parse_segment(key).map(|named| (named.epoch, named.seq.0)) != Some((header.epoch, header.seq))
+    {
+        let message = format!("was written for commit {} in epoch {}", header.seq, header.epoch);
+        return Err(Damage::new(key, None, message));
+    }
+    Ok(segment)
+}
+
+/// The catalog in an object's bytes.
+pub(super) fn open_catalog(reference: &pb::ObjectRef, bytes: Bytes) -> Result<Catalog, Damage> {
+    let found = commit::digest(&bytes);
+    let catalog: pb::Catalog = envelope::open(Kind::Catalog, &reference.key, bytes)?;
+    if found != *reference.digest {
+        return Err(Damage::new(
+            &reference.key,
+            None,
+            "is not the object that its commit names: another digest",
+        ));
+    }
+    Ok(catalog.into())
+}
+
+/// Reads commits in order and checks that each follows the one before.
+#[derive(Debug)]
+pub struct Follower {
+    reader: LogReader,
+    last: Option<Sealed>,
+}
+
+impl Follower {
+    /// Begins after commit `after`, which must be there; 0: with the first.
+    pub async fn after(reader: LogReader, after: Seq) -> Result<Follower> {
+        let last = match after {
+            Seq(0) => None,
+            _ => Some(reader.commit(after).await?.ok_or_else(|| {
+                Error::from(Damage::new(
+                    &layout::commit(after),
+                    None,
+                    "is missing, but reading should go on after it",
+                ))
+            })?),
+        };
+        Ok(Follower { reader, last })
+    }
+
+    /// The next commit; none while it is not there. A commit that is missing while later ones are there is an error.
+    pub async fn next(&mut self) -> Result<Option<Sealed>> {
+        let seq = self.last.as_ref().map_or(Seq(1), |last| last.seq().next());
+        let Some(next) = self.reader.commit(seq).await? else {
+            return Ok(None);
+        };
+        commit::follows(self.last.as_ref(), &next.commit)?;
+        self.last = Some(next.clone());
+        Ok(Some(next))
+    }
+
+    /// The last commit that was read.
+    pub fn last(&self) -> Option<&Sealed> {
+        self.last.as_ref()
+    }
+
+    /// For the objects that commits name.
+    pub fn reader(&self) -> &LogReader {
+        &self.reader
+    }
+}

@@ -1,0 +1,163 @@
+//! All channels of a source while they are read: which to pull from, how far they all are, what a cut takes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::FutureExt;
+
+use crate::error::Result;
+use crate::pb::log as pb;
+use crate::position::{Channel, Position};
+use crate::source::{Queue, QueueMessage};
+use crate::tick::Tso;
+
+use super::definitions::Need;
+use super::reading::{Held, Reading};
+
+/// Requests of the replicate channel that may wait at once.
+const REQUESTS_HELD: usize = 4096;
+
+/// The channels being read.
+pub struct Channels {
+    queue: Arc<dyn Queue>,
+    readings: BTreeMap<Channel, Reading>,
+    needs: BTreeMap<Channel, Need>,
+    requests: Option<Reading>,
+}
+
+impl Channels {
+    /// No channels yet.
+    pub fn new(queue: Arc<dyn Queue>) -> Channels {
+        Channels { queue, readings: BTreeMap::new(), needs: BTreeMap::new(), requests: None }
+    }
+
+    /// Opens a channel at a position that follows no commit.
+    pub async fn open(&mut self, channel: &Channel, from: Position) -> Result<()> {
+        let subscription = self.queue.subscribe(channel, from).await?;
+        self.readings.insert(channel.clone(), Reading::open(channel.clone(), subscription, from));
+        Ok(())
+    }
+
+    /// Opens the replicate channel at its end.
+    pub async fn open_requests(&mut self, channel: &Channel) -> Result<()> {
+        let end = self.queue.bounds(channel).await?.end;
+        let subscription = self.queue.subscribe(channel, end).await?;
+        self.requests = Some(Reading::open(channel.clone(), subscription, end));
+        Ok(())
+    }
+
+    /// Continues a channel where the last commit left it.
+    pub async fn resume(&mut self, range: pb::ChannelRange, requests: Option<&Channel>) -> Result<()> {
+        let channel = Channel::from(range.channel.as_str());
+        let end = Position::from(range.end.unwrap_or_default());
+        let anchor = range.anchor.map_or(end, Position::from).min(end);
+        let kept = self.queue.bounds(&channel).await?;
+        let from = if kept.start <= anchor { anchor } else { end };
+        let reading = Reading::resume(self.queue.subscribe(&channel, from).await?, range);
+        if requests == Some(&channel) {
+            self.requests = Some(reading);
+        } else {
+            self.readings.insert(channel, reading);
+        }
+        Ok(())
+    }
+
+    /// The channels that are read.
+    pub fn names(&self) -> Vec<Channel> {
+        self.readings.values().chain(&self.requests).map(|reading| reading.channel.clone()).collect()
+    }
+
+    /// Whether the replicate channel is open.
+    pub fn has_requests(&self) -> bool {
+        self.requests.is_some()
+    }
+
+    /// Takes over what is needed: opens channels that are not read yet. True when there was one.
+    pub async fn follow(&mut self, needs: BTreeMap<Channel, Need>) -> Result<bool> {
+        let mut opened = false;
+        for (channel, need) in &needs {
+            if !self.readings.contains_key(channel) {
+                self.open(channel, need.from).await?;
+                opened = true;
+            }
+        }
+        self.needs = needs;
+        Ok(opened)
+    }
+
+    /// Closes the channels that nothing needs any more.
+    pub fn close_unneeded(&mut self) {
+        self.readings.retain(|channel, _| self.needs.contains_key(channel));
+    }
+
+    /// Every message up to this TSO has been read on every channel that matters there. None without such a channel.
+    pub fn frontier(&self) -> Option<Tso> {
+        self.mattering().map(|reading| reading.tick).min()
+    }
+
+    /// The newest tick read.
+    pub fn newest_tick(&self) -> Tso {
+        self.readings.values().map(|reading| reading.tick).max().unwrap_or_default()
+    }
+
+    /// Pulls a message from the channel that is furthest behind; so no channel runs ahead of the others and memory
+    /// stays bounded. Waits for ever where no channel matters. Cancel safe.
+    pub async fn pull(&mut self, watermark: Tso) -> Result<()> {
+        let needs = &self.needs;
+        let mattering = self.readings.values_mut().filter(|reading| matters(needs, reading));
+        match mattering.min_by_key(|reading| reading.tick) {
+            Some(reading) => reading.pull(watermark).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes in what the replicate channel has ready.
+    pub fn pull_requests(&mut self) -> Result<()> {
+        let Some(requests) = &mut self.requests else { return Ok(()) };
+        while requests.held() < REQUESTS_HELD {
+            match requests.pull_request().now_or_never() {
+                Some(pulled) => pulled?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of messages that wait for the watermark.
+    pub fn held_bytes(&self) -> usize {
+        self.readings.values().map(Reading::held_bytes).sum()
+    }
+
+    /// Removes the row messages up to a watermark, by channel in the order of the queue.
+    pub fn drain(&mut self, watermark: Tso) -> Vec<(Channel, Vec<Held>)> {
+        self.readings
+            .values_mut()
+            .map(|reading| (reading.channel.clone(), reading.drain(watermark)))
+            .collect()
+    }
+
+    /// Removes the requests up to a watermark.
+    pub fn drain_requests(&mut self, watermark: Tso) -> Option<(Channel, Vec<Held>)> {
+        let requests = self.requests.as_mut()?;
+        Some((requests.channel.clone(), requests.drain_prefix(watermark)))
+    }
+
+    /// The ranges that the next commit covers.
+    pub fn close_ranges(&mut self) -> Vec<pb::ChannelRange> {
+        self.readings.values_mut().chain(&mut self.requests).map(Reading::close_range).collect()
+    }
+
+    /// The message that ended the reading because nobody can read it.
+    pub fn take_malformed(&mut self) -> Option<(Channel, QueueMessage)> {
+        let mut readings = self.readings.values_mut().chain(&mut self.requests);
+        readings.find_map(|reading| Some((reading.channel.clone(), reading.take_malformed()?)))
+    }
+
+    fn mattering(&self) -> impl Iterator<Item = &Reading> {
+        self.readings.values().filter(|reading| matters(&self.needs, reading))
+    }
+}
+
+fn matters(needs: &BTreeMap<Channel, Need>, reading: &Reading) -> bool {
+    needs.get(&reading.channel).is_some_and(|need| reading.tick < need.until)
+}

@@ -1,0 +1,86 @@
+//! The definitions of one cut, while they are put together. Pure.
+
+use crate::catalog::Catalog;
+use crate::error::Result;
+use crate::pb::log::{Definition, definition::Change};
+use crate::tick::Tso;
+
+/// The changes with `after < TSO <= to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The watermark before.
+    pub after: Tso,
+    /// The watermark from then on.
+    pub to: Tso,
+}
+
+impl Window {
+    /// The earliest TSO that a change of this window can have.
+    pub fn first(self) -> Tso {
+        self.after.next().min(self.to)
+    }
+}
+
+/// Where changes of equal TSO stand. A change without a date lies anywhere within the cut: releases and index drops go
+/// to its beginning and loads to its end, so that a release precedes what it makes possible (drops of indexes and
+/// partitions) and a load follows what it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// A release.
+    Release,
+    /// A drop of an index.
+    DropIndex,
+    /// A change whose TSO is the source's.
+    Dated,
+    /// A change of what exists that etcd shows without a date.
+    Undated,
+    /// The creation of an index.
+    CreateIndex,
+    /// A load.
+    Load,
+}
+
+/// The changes found so far and the catalog after them.
+pub struct Cut {
+    /// The cut's bounds.
+    pub window: Window,
+    /// What exists after the changes.
+    pub catalog: Catalog,
+    changes: Vec<(Tso, Place, Definition)>,
+}
+
+impl Cut {
+    /// A cut without changes.
+    pub fn new(window: Window, catalog: Catalog) -> Cut {
+        Cut { window, catalog, changes: Vec::new() }
+    }
+
+    /// Adds a change.
+    pub fn push(&mut self, tso: Tso, place: Place, change: Change) -> Result<()> {
+        let definition = Definition { tso: tso.0, exact: place == Place::Dated, change: Some(change) };
+        self.catalog.apply(&definition)?;
+        self.changes.push((tso, place, definition));
+        Ok(())
+    }
+
+    /// Adds a change that only the replicate channel may have dated.
+    pub fn push_at(&mut self, date: Option<Tso>, otherwise: Tso, place: Place, change: Change) -> Result<()> {
+        self.push(date.unwrap_or(otherwise), place, change)?;
+        if let Some((_, _, definition)) = self.changes.last_mut() {
+            definition.exact = date.is_some();
+        }
+        Ok(())
+    }
+
+    /// The newest change so far other than a load.
+    pub fn newest_before_loads(&self) -> Tso {
+        let others = self.changes.iter().filter(|(_, place, _)| *place != Place::Load);
+        others.map(|(tso, _, _)| *tso).max().unwrap_or_default()
+    }
+
+    /// The catalog after the cut and the definitions in the order in which they are to be applied.
+    pub fn finish(mut self) -> (Catalog, Vec<Definition>) {
+        self.changes.sort_by_key(|(tso, place, _)| (*tso, *place));
+        (self.catalog, self.changes.into_iter().map(|(_, _, definition)| definition).collect())
+    }
+}

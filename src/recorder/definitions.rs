@@ -1,0 +1,249 @@
+//! From what etcd shows to definitions in order. Pure.
+//!
+//! `recorded` is the catalog that the log holds; `pending` are dated changes that etcd has shown but that lie above the
+//! watermark. [`Definitions::cut`] moves both to a new watermark: first the dated changes, then a comparison with
+//! what etcd shows now. The comparison gives what etcd never dates (index drops, loads, releases) and, after an outage
+//! longer than etcd keeps its dates, everything else; it leaves alone whatever a pending change will settle.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::catalog::{Catalog, CollectionId};
+use crate::change::CollectionName;
+use crate::error::Result;
+use crate::pb::log::{self as pb, Collection, Definition, definition::Change};
+use crate::pb::milvus::proto::common::KeyValuePair;
+use crate::position::{Channel, Position};
+use crate::selection::Selection;
+use crate::source::{Event, Object, Observation};
+use crate::tick::Tso;
+
+use super::compare::{changes_of, moved, objects_between, serving};
+use super::cut::{Cut, Place, Window};
+use super::requests::Requests;
+
+/// The recorder's view of the definitions.
+pub struct Definitions {
+    recorded: Catalog,
+    pending: BTreeMap<Tso, Vec<Object>>,
+    live: Arc<Catalog>,
+    opens_at: Tso,
+    selection: Selection,
+}
+
+/// What a channel is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// Where a channel that is not read yet is to be opened.
+    pub from: Position,
+    /// The TSO from which on nothing on it matters any more: its last collection is gone then.
+    pub until: Tso,
+}
+
+impl Definitions {
+    /// Begins a log with what exists: returns the definitions of its first commit. Indexes and load states follow
+    /// when the watermark reaches `opens_at`, after the rows that they serve.
+    pub fn open(
+        observation: &Observation,
+        opens_at: Tso,
+        selection: Selection,
+    ) -> Result<(Definitions, Vec<Definition>)> {
+        let live = observation.live.clone();
+        let mut this =
+            Definitions { recorded: Catalog::default(), pending: BTreeMap::new(), live, opens_at, selection };
+        let mut cut = Cut::new(Window { after: Tso::ZERO, to: Tso::ZERO }, Catalog::default());
+        this.compare_existence(&mut cut)?;
+        let (recorded, definitions) = cut.finish();
+        this.recorded = recorded;
+        Ok((this, definitions))
+    }
+
+    /// Continues with the catalog of the last commit.
+    pub fn resume(recorded: Catalog, opens_at: Tso, selection: Selection) -> Definitions {
+        Definitions {
+            live: Arc::new(recorded.clone()),
+            recorded,
+            pending: BTreeMap::new(),
+            opens_at,
+            selection,
+        }
+    }
+
+    /// The catalog as of the last cut.
+    pub fn recorded(&self) -> &Catalog {
+        &self.recorded
+    }
+
+    /// Takes in what etcd shows. Dated changes at or below the watermark are recorded already.
+    pub fn observe(&mut self, observation: Observation, watermark: Tso) {
+        self.live = observation.live;
+        for Event { tso, object } in observation.events.into_iter().filter(|event| event.tso > watermark) {
+            let objects = self.pending.entry(tso).or_default();
+            if !objects.contains(&object) {
+                objects.push(object);
+            }
+        }
+    }
+
+    /// The newest dated change that waits for the watermark.
+    pub fn newest_pending(&self) -> Option<Tso> {
+        self.pending.last_key_value().map(|(tso, _)| *tso)
+    }
+
+    /// The channels whose rows matter up to a TSO.
+    pub fn needs(&self, up_to: Tso) -> BTreeMap<Channel, Need> {
+        let mut ends = BTreeMap::new();
+        let mut created: Vec<&Collection> = Vec::new();
+        for (tso, object) in self.pending.iter().flat_map(|(tso, all)| all.iter().map(move |one| (*tso, one)))
+        {
+            match object {
+                Object::CollectionGone { id } => drop(ends.insert(*id, tso)),
+                Object::Collection(collection) if tso <= up_to && self.selects(collection) => {
+                    created.push(collection)
+                }
+                _ => {}
+            }
+        }
+        let undated = self.live.collections.values().filter(|collection| {
+            up_to >= self.opens_at && collection.create_tso <= up_to.0 && self.selects(collection)
+        });
+        let mut needs = BTreeMap::<Channel, Need>::new();
+        for collection in self.recorded.collections.values().chain(created).chain(undated) {
+            let until = ends.get(&collection.id).copied().unwrap_or(Tso::MAX);
+            for shard in &collection.channels {
+                let from = Position::from(shard.start.unwrap_or_default());
+                let need = needs.entry(shard.channel.as_str().into()).or_insert(Need { from, until });
+                need.from = need.from.min(from);
+                need.until = need.until.max(until);
+            }
+        }
+        needs
+    }
+
+    fn selects(&self, collection: &Collection) -> bool {
+        let database = self.live.database_name(collection.database_id);
+        database.is_some_and(|name| self.selection.matches(&CollectionName::new(name, &collection.name)))
+    }
+
+    /// Collections whose stored properties may be stale at a pending change up to a TSO: Milvus 2.3 stores an altered
+    /// collection with the properties that it had before. The source is asked for them by this name.
+    pub fn unclear(&self, up_to: Tso) -> Vec<(CollectionId, CollectionName)> {
+        let pending = self.pending.range(..=up_to).flat_map(|(_, objects)| objects);
+        let altered = pending.filter_map(|object| {
+            let Object::Collection(collection) = object else { return None };
+            let known = self.recorded.collections.get(&collection.id)?;
+            (!moved(known, collection)).then_some(collection.id)
+        });
+        altered
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .filter_map(|id| Some((id, self.live.name(id)?)))
+            .collect()
+    }
+
+    /// Puts the properties that the source answered into the pending changes of a collection.
+    pub fn clarify(&mut self, id: CollectionId, up_to: Tso, properties: &[KeyValuePair]) {
+        for object in self.pending.range_mut(..=up_to).flat_map(|(_, objects)| objects) {
+            if let Object::Collection(collection) = object
+                && collection.id == id
+            {
+                collection.properties = properties.to_vec();
+            }
+        }
+    }
+
+    /// Moves to a new watermark: the definitions of the window, in order.
+    pub fn cut(&mut self, window: Window, requests: &Requests) -> Result<Vec<Definition>> {
+        let later = self.pending.split_off(&window.to.next());
+        let due = std::mem::replace(&mut self.pending, later);
+        let mut cut = Cut::new(window, std::mem::take(&mut self.recorded));
+        let mut flushed = Tso::ZERO;
+        for (tso, objects) in due {
+            flush(requests.flushes(flushed, tso), &mut cut)?;
+            flushed = tso;
+            for object in objects {
+                for change in changes_of(&object, tso, &cut.catalog, &self.selection) {
+                    cut.push(tso, Place::Dated, change)?;
+                }
+            }
+        }
+        flush(requests.flushes(flushed, Tso::MAX), &mut cut)?;
+        if window.to >= self.opens_at {
+            self.compare_existence(&mut cut)?;
+            self.compare_serving(requests, &mut cut)?;
+        }
+        let (recorded, definitions) = cut.finish();
+        self.recorded = recorded;
+        Ok(definitions)
+    }
+
+    /// Emits what etcd shows and no dated change brings: databases, collections, partitions, aliases.
+    fn compare_existence(&self, cut: &mut Cut) -> Result<()> {
+        for object in objects_between(&cut.catalog, &self.live) {
+            if !self.is_pending(&object) {
+                let to = cut.window.to;
+                for change in changes_of(&object, to, &cut.catalog, &self.selection) {
+                    cut.push(to, Place::Undated, change)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Emits index and load changes, which etcd does not date (but for the creation of an index).
+    fn compare_serving(&self, requests: &Requests, cut: &mut Cut) -> Result<()> {
+        for id in cut.catalog.collections.keys().copied().collect::<Vec<_>>() {
+            if let Some(live) = self.live.collections.get(&id).filter(|_| !self.collection_is_pending(id)) {
+                serving(live, requests, cut)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a dated change above the cut will say what becomes of an object.
+    fn is_pending(&self, object: &Object) -> bool {
+        match object {
+            Object::Database { id, .. } | Object::DatabaseGone { id } => self.any_pending(|later| {
+                matches!(later, Object::Database { id: later, .. } | Object::DatabaseGone { id: later } if later == id)
+            }),
+            Object::Collection(collection) => self.collection_is_pending(collection.id),
+            Object::CollectionGone { id } => self.collection_is_pending(*id),
+            Object::Partition { collection_id, .. } | Object::PartitionGone { collection_id, .. } => {
+                self.collection_is_pending(*collection_id)
+            }
+            Object::Alias { database_id: database, name: alias, .. }
+            | Object::AliasGone { database_id: database, name: alias } => self.any_pending(|later| {
+                matches!(later,
+                    Object::Alias { database_id, name, .. } | Object::AliasGone { database_id, name }
+                    if database_id == database && name == alias)
+            }),
+        }
+    }
+
+    fn collection_is_pending(&self, id: CollectionId) -> bool {
+        self.any_pending(|later| match later {
+            Object::Collection(collection) => collection.id == id,
+            Object::CollectionGone { id: later } => *later == id,
+            Object::Partition { collection_id, .. } | Object::PartitionGone { collection_id, .. } => {
+                *collection_id == id
+            }
+            _ => false,
+        })
+    }
+
+    fn any_pending(&self, matches: impl Fn(&Object) -> bool) -> bool {
+        self.pending.values().flatten().any(matches)
+    }
+}
+
+/// Adds flushes; their names mean what they mean in the catalog so far.
+fn flush<'a>(flushes: impl Iterator<Item = (Tso, &'a [CollectionName])>, cut: &mut Cut) -> Result<()> {
+    for (tso, names) in flushes {
+        let collection_ids =
+            names.iter().filter_map(|name| Some(cut.catalog.find(name)?.id)).collect::<Vec<_>>();
+        if !collection_ids.is_empty() {
+            cut.push(tso, Place::Dated, Change::Flush(pb::Flush { collection_ids }))?;
+        }
+    }
+    Ok(())
+}

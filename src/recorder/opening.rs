@@ -1,0 +1,142 @@
+//! How a run begins: a new log with what exists, or the last commit's positions and catalog.
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::Catalog;
+use crate::error::{Context, Error, Result};
+use crate::log::writer::{LogWriter, Tail};
+use crate::pb::log as pb;
+use crate::position::{Channel, Position};
+use crate::progress::RecordProgress;
+use crate::tick::Tso;
+
+use super::channels::Channels;
+use super::definitions::{Definitions, Need};
+use super::session::Session;
+use super::{Recorder, Start};
+
+/// Queues date messages by their producers' clocks: a position sought by time is taken this much earlier.
+const CLOCK_SLACK_MS: u64 = 60_000;
+/// etcd tells which TSOs the source has reserved, a few seconds ahead of those it has given out.
+const RESERVED_MS: u64 = 5_000;
+
+/// Opens the log and the source. May be tried again after an error.
+pub async fn open(
+    recorder: &mut Recorder,
+    progress: &watch::Sender<RecordProgress>,
+    cancel: &CancellationToken,
+) -> Result<Session> {
+    let source = pb::SourceIdentity {
+        queue: recorder.queue.identity().await?,
+        etcd: recorder.catalog.identity().await?,
+    };
+    recorder.store.probe().await?;
+    if let Some(channel) = &recorder.replicate_channel {
+        recorder.queue.bounds(channel).await?;
+    }
+    let (writer, tail) = LogWriter::open(recorder.store.clone(), &source).await?;
+    match tail {
+        Some(tail) => resume(recorder, writer, tail, progress, cancel).await,
+        None => begin(recorder, writer, progress, cancel).await,
+    }
+}
+
+/// A new log: its first commit holds what exists; the rows follow in the order of their TSO.
+async fn begin(
+    recorder: &mut Recorder,
+    writer: LogWriter,
+    progress: &watch::Sender<RecordProgress>,
+    cancel: &CancellationToken,
+) -> Result<Session> {
+    let look = recorder.catalog.read().await?;
+    let opens_at = look.bound;
+    let watermark = match recorder.start {
+        Start::Earliest => Tso::ZERO,
+        Start::Now => Tso::from_millis(opens_at.millis().saturating_sub(RESERVED_MS)),
+        Start::After(tso) if tso < opens_at => tso,
+        Start::After(tso) => {
+            return Err(Error::usage(format!("the start {} lies in the future", tso.time())));
+        }
+    };
+    let (definitions, opening) = Definitions::open(&look, opens_at, recorder.selection.clone())?;
+    let mut channels = Channels::new(recorder.queue.clone());
+    for (channel, need) in definitions.needs(watermark) {
+        let from = first_position(recorder, &channel, need, watermark)
+            .await
+            .context(|| format!("collections {}", names_on(definitions.recorded(), &channel)))?;
+        channels.open(&channel, from).await?;
+    }
+    if let Some(channel) = &recorder.replicate_channel {
+        channels.open_requests(channel).await?;
+    }
+    let mut session =
+        Session::new(writer, None, channels, definitions, (watermark, opens_at), progress, cancel.clone());
+    session.send_opening(opening, look.revision).await?;
+    Ok(session)
+}
+
+/// Where a channel has to be read from so that no row above the watermark is missed.
+async fn first_position(
+    recorder: &Recorder,
+    channel: &Channel,
+    need: Need,
+    watermark: Tso,
+) -> Result<Position> {
+    let kept = recorder.queue.bounds(channel).await?;
+    let from = match recorder.start {
+        Start::Earliest => need.from,
+        Start::Now | Start::After(_) => {
+            let millis = watermark.millis().saturating_sub(CLOCK_SLACK_MS);
+            let from = recorder.queue.position_at(channel, millis).await?.max(need.from);
+            // The first message that is kept may not be the first that was written since then.
+            if from == kept.start { need.from } else { from }
+        }
+    };
+    if from < kept.start {
+        return Err(Error::refused(format!(
+            "channel {channel} no longer holds positions {from} to {}, where their rows begin",
+            kept.start
+        ))
+        .advice("start with \"now\", or select collections that the queue still holds"));
+    }
+    Ok(from)
+}
+
+fn names_on(catalog: &Catalog, channel: &Channel) -> String {
+    let on_channel = catalog
+        .collections
+        .values()
+        .filter(|collection| collection.channels.iter().any(|shard| shard.channel == channel.as_str()));
+    let names = on_channel.filter_map(|collection| catalog.name(collection.id)).map(|name| name.to_string());
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// Continues after the last commit.
+async fn resume(
+    recorder: &mut Recorder,
+    writer: LogWriter,
+    tail: Tail,
+    progress: &watch::Sender<RecordProgress>,
+    cancel: &CancellationToken,
+) -> Result<Session> {
+    let Tail { commit, catalog } = tail;
+    let (watermark, opens_at) = (Tso(commit.watermark), Tso(commit.opens_at));
+    let mut channels = Channels::new(recorder.queue.clone());
+    for range in commit.channels {
+        channels.resume(range, recorder.replicate_channel.as_ref()).await?;
+    }
+    if let Some(channel) = recorder.replicate_channel.as_ref().filter(|_| !channels.has_requests()) {
+        channels.open_requests(channel).await?;
+    }
+    let definitions = Definitions::resume(catalog, opens_at, recorder.selection.clone());
+    Ok(Session::new(
+        writer,
+        commit.catalog,
+        channels,
+        definitions,
+        (watermark, opens_at),
+        progress,
+        cancel.clone(),
+    ))
+}

@@ -1,0 +1,228 @@
+//! One channel of the source while it is read: its place, its tick, and the messages above the watermark.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Result};
+use crate::message::{self, Header, Kind};
+use crate::pb::log as pb;
+use crate::position::{Channel, Position};
+use crate::source::{QueueMessage, Subscription};
+use crate::tick::Tso;
+
+/// A message that waits for the watermark.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Its place.
+    pub position: Position,
+    /// Its TSO.
+    pub tso: Tso,
+    /// What its head says.
+    pub header: Header,
+    /// Its bytes.
+    pub payload: Bytes,
+}
+
+/// A channel being read.
+pub struct Reading {
+    /// Its name.
+    pub channel: Channel,
+    /// The last tick read: every message up to it has been read. Only moves forward.
+    pub tick: Tso,
+    subscription: Box<dyn Subscription>,
+    held: VecDeque<Held>,
+    held_bytes: usize,
+    last: Option<QueueMessage>,
+    next: Position,
+    start: Position,
+    opened: bool,
+    expected: Option<pb::ChannelRange>,
+    malformed: Option<QueueMessage>,
+}
+
+impl Reading {
+    /// A channel from a position on that follows no commit.
+    pub fn open(channel: Channel, subscription: Box<dyn Subscription>, from: Position) -> Reading {
+        Reading {
+            channel,
+            tick: Tso::ZERO,
+            subscription,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            last: None,
+            next: from,
+            start: from,
+            opened: true,
+            expected: None,
+            malformed: None,
+        }
+    }
+
+    /// A channel from where the last commit left it, `subscription` beginning at its anchor where that is still kept.
+    pub fn resume(subscription: Box<dyn Subscription>, range: pb::ChannelRange) -> Reading {
+        let end = Position::from(range.end.unwrap_or_default());
+        let mut reading = Reading::open(range.channel.as_str().into(), subscription, end);
+        reading.opened = false;
+        reading.expected = Some(range);
+        reading
+    }
+
+    /// Bytes of the messages that wait.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// How many messages wait.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Waits for one message and takes it in. Messages at or below the watermark are in earlier commits. Cancel safe.
+    pub async fn pull(&mut self, watermark: Tso) -> Result<()> {
+        if let Some((header, message)) = self.receive().await? {
+            self.take(header, &message, watermark)?;
+            self.advance(message);
+        }
+        Ok(())
+    }
+
+    /// Takes in a request of the replicate channel, which has no ticks and keeps its own order. Cancel safe.
+    pub async fn pull_request(&mut self) -> Result<()> {
+        if let Some((header, message)) = self.receive().await? {
+            let (position, payload) = (message.position, message.payload.clone());
+            self.held.push_back(Held { position, tso: header.tso, header, payload });
+            self.advance(message);
+        }
+        Ok(())
+    }
+
+    /// The message that ended the reading because nobody can read it.
+    pub fn take_malformed(&mut self) -> Option<QueueMessage> {
+        self.malformed.take()
+    }
+
+    /// The next message that was not read before.
+    async fn receive(&mut self) -> Result<Option<(Header, QueueMessage)>> {
+        let message = self.subscription.next().await?;
+        if let Some(expected) = self.expected.take() {
+            check_anchor(&expected, &message)?;
+        }
+        if message.position < self.next {
+            return Ok(None);
+        }
+        match message::header(&message.payload) {
+            Ok(header) => Ok(Some((header, message))),
+            Err(error) => {
+                let place = format!("message at position {} of channel {}", message.position, self.channel);
+                self.malformed = Some(message);
+                Err(error.context(place))
+            }
+        }
+    }
+
+    fn advance(&mut self, message: QueueMessage) {
+        self.next = message.position.next();
+        self.last = Some(message);
+    }
+
+    fn take(&mut self, header: Header, message: &QueueMessage, watermark: Tso) -> Result<()> {
+        let mut tso = header.tso;
+        match header.kind {
+            Kind::Tick if tso < self.tick => return Err(self.backwards(message.position, tso, "the tick")),
+            Kind::Tick => {
+                self.tick = tso;
+                return Ok(());
+            }
+            Kind::Insert | Kind::Delete if tso <= self.tick => {
+                return Err(self.backwards(message.position, tso, "the message"));
+            }
+            Kind::Insert | Kind::Delete if tso <= watermark => return Ok(()),
+            Kind::Announcement => return Ok(()),
+            Kind::Insert | Kind::Delete => {}
+            Kind::Request | Kind::Other | Kind::Streaming => tso = tso.max(self.tick.next()),
+        }
+        self.held_bytes += message.payload.len();
+        self.held.push_back(Held {
+            position: message.position,
+            tso,
+            header,
+            payload: message.payload.clone(),
+        });
+        Ok(())
+    }
+
+    /// Removes the messages at or below a watermark, in the order of the queue.
+    pub fn drain(&mut self, watermark: Tso) -> Vec<Held> {
+        let due = self.held.iter().filter(|held| held.tso <= watermark).cloned().collect::<Vec<_>>();
+        self.held.retain(|held| held.tso > watermark);
+        self.held_bytes = self.held.iter().map(|held| held.payload.len()).sum();
+        due
+    }
+
+    /// Removes the requests before the first one above a watermark: a later one waits for it, so that what is taken
+    /// in is always a prefix of the channel.
+    pub fn drain_prefix(&mut self, watermark: Tso) -> Vec<Held> {
+        let due = self.held.iter().take_while(|held| held.tso <= watermark).count();
+        self.held.drain(..due).collect()
+    }
+
+    /// The range that the next commit covers, as of now; the one after begins where it ends.
+    pub fn close_range(&mut self) -> pb::ChannelRange {
+        let first_held = self.held.front();
+        let end = first_held.map_or(self.next, |held| held.position);
+        let anchor = match first_held {
+            Some(held) => Some((held.position, &held.payload)),
+            None => self.last.as_ref().map(|message| (message.position, &message.payload)),
+        };
+        let range = pb::ChannelRange {
+            channel: self.channel.to_string(),
+            start: Some(self.start.into()),
+            end: Some(end.into()),
+            tick: self.tick.0,
+            anchor: anchor.map(|(position, _)| position.into()),
+            anchor_digest: anchor.map(|(_, payload)| digest(payload)).unwrap_or_default(),
+            opened: self.opened,
+        };
+        let range = self.keep_anchor(range);
+        self.start = end;
+        self.opened = false;
+        range
+    }
+
+    /// Until a message has come, the anchor of the commit before stays.
+    fn keep_anchor(&self, mut range: pb::ChannelRange) -> pb::ChannelRange {
+        if let Some(expected) = self.expected.as_ref().filter(|_| range.anchor.is_none()) {
+            range.anchor = expected.anchor;
+            range.anchor_digest = expected.anchor_digest.clone();
+            range.tick = expected.tick;
+        }
+        range
+    }
+
+    fn backwards(&self, position: Position, tso: Tso, what: &str) -> Error {
+        Error::refused(format!(
+            "{what} at position {position} of channel {} has TSO {tso}, but tick {} came before it",
+            self.channel, self.tick
+        ))
+        .advice(
+            "the source broke its own order: look at its root coordinator; nothing after this was recorded",
+        )
+    }
+}
+
+fn digest(payload: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(blake3::hash(payload).as_bytes())
+}
+
+fn check_anchor(expected: &pb::ChannelRange, message: &QueueMessage) -> Result<()> {
+    let Some(anchor) = expected.anchor else { return Ok(()) };
+    if Position::from(anchor) != message.position || digest(&message.payload) == expected.anchor_digest {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "channel {} holds another message at position {} than when it was recorded: the topic was re-created",
+        expected.channel, message.position
+    ))
+    .advice("record this source into a new log"))
+}

@@ -1,0 +1,266 @@
+//! One run of the recorder: pulls and cuts until told to stop.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::Catalog;
+use crate::error::{Error, Result};
+use crate::log::store::Store;
+use crate::log::writer::LogWriter;
+use crate::message::Kind;
+use crate::pb::log::{self as pb, definition::Change};
+use crate::position::Seq;
+use crate::progress::RecordProgress;
+use crate::tick::Tso;
+use crate::trouble::Trouble;
+
+use super::Recorder;
+use super::channels::Channels;
+use super::committer::{Committer, Draft};
+use super::content::{Content, concerns, requests};
+use super::cut::Window;
+use super::definitions::Definitions;
+
+/// Bytes of waiting messages at which a cut is tried at once.
+const CUT_BYTES: usize = 8 << 20;
+/// How often a cut is tried otherwise.
+const CUT_AGE: Duration = Duration::from_millis(300);
+/// The least time between two tries: each looks at etcd.
+const CUT_GAP: Duration = Duration::from_millis(20);
+/// How often a cut without changes is committed, to move the watermark.
+const IDLE_COMMIT: Duration = Duration::from_secs(5);
+/// How long a graceful stop may take.
+const STOP: Duration = Duration::from_secs(3);
+
+/// A recorder that is pulling and cutting.
+pub struct Session {
+    channels: Channels,
+    definitions: Definitions,
+    watermark: Tso,
+    opens_at: Tso,
+    revision: i64,
+    log_id: String,
+    epoch: u64,
+    seq: Seq,
+    drafts: mpsc::Sender<Draft>,
+    committer: JoinHandle<Result<()>>,
+    progress: watch::Sender<RecordProgress>,
+    last_draft: Instant,
+    cancel: CancellationToken,
+    /// A cut was given up for a stop: none may follow it.
+    dropped: bool,
+}
+
+impl Session {
+    /// Continues at a watermark, with the reference of the catalog of the last commit. `at` is the watermark and the
+    /// TSO at which the log opens.
+    pub fn new(
+        writer: LogWriter,
+        catalog: Option<pb::ObjectRef>,
+        channels: Channels,
+        definitions: Definitions,
+        at: (Tso, Tso),
+        progress: &watch::Sender<RecordProgress>,
+        cancel: CancellationToken,
+    ) -> Session {
+        let (drafts, received) = mpsc::channel(1);
+        let (log_id, epoch, seq) = (writer.log_id().to_owned(), writer.epoch(), writer.next_seq());
+        let committer = tokio::spawn(Committer::new(writer, catalog, progress.clone()).run(received));
+        progress.send_modify(|progress| {
+            progress.recorded_to = at.0;
+            progress.opens_at = at.1;
+        });
+        Session {
+            channels,
+            definitions,
+            watermark: at.0,
+            opens_at: at.1,
+            revision: 0,
+            log_id,
+            epoch,
+            seq,
+            drafts,
+            committer,
+            progress: progress.clone(),
+            last_draft: Instant::now(),
+            cancel,
+            dropped: false,
+        }
+    }
+
+    /// Hands on the first cut of a new log: what exists.
+    pub async fn send_opening(&mut self, definitions: Vec<pb::Definition>, revision: i64) -> Result<()> {
+        self.revision = revision;
+        let mut content = self.content();
+        content.definitions(&definitions);
+        let catalog = self.definitions.recorded().clone();
+        self.send(content, Some(catalog)).await
+    }
+
+    /// Pulls and cuts until cancelled or until a person must act.
+    pub async fn run(mut self, mut recorder: Recorder) -> Result<()> {
+        let ended = self.pull_and_cut(&mut recorder).await;
+        if let Err(error) = ended {
+            let error = self.keep_malformed(&recorder.store, error).await;
+            // What the committer says is the reason where it is gone.
+            return self.finish().await.and(Err(error));
+        }
+        if !self.dropped {
+            let last_cut = tokio::time::timeout(STOP / 2, self.cut(&mut recorder, true)).await;
+            tracing::debug!(?last_cut, "stopping");
+        }
+        self.finish().await
+    }
+
+    async fn pull_and_cut(&mut self, recorder: &mut Recorder) -> Result<()> {
+        let mut trouble = Trouble::new(&self.progress, "reading the source");
+        let cancel = self.cancel.clone();
+        let mut last_try = Instant::now();
+        loop {
+            let full =
+                self.channels.held_bytes() >= CUT_BYTES && self.channels.frontier() > Some(self.watermark);
+            let due = last_try + if full { CUT_GAP } else { CUT_AGE };
+            let step = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(()),
+                () = tokio::time::sleep_until(due) => {
+                    let tried = self.cut(recorder, false).await;
+                    last_try = Instant::now();
+                    tried
+                }
+                pulled = self.channels.pull(self.watermark) => pulled,
+            };
+            match step {
+                Ok(()) => trouble.over(),
+                Err(error) => tokio::select! {
+                    waited = trouble.wait(error) => waited?,
+                    () = cancel.cancelled() => return Ok(()),
+                },
+            }
+        }
+    }
+
+    /// Looks at etcd and makes the cut that is possible, if there is one. An error leaves everything as it was.
+    async fn cut(&mut self, recorder: &mut Recorder, last: bool) -> Result<()> {
+        let ticked = self.channels.frontier();
+        let look = recorder.catalog.read().await?;
+        self.revision = look.revision;
+        self.definitions.observe(look, self.watermark);
+        self.channels.pull_requests()?;
+        self.progress
+            .send_modify(|progress| progress.seen_to = self.channels.newest_tick().max(progress.seen_to));
+
+        // Without a channel that matters there are no rows: definitions alone move the watermark.
+        let to = ticked.or(self.definitions.newest_pending()).unwrap_or(self.watermark);
+        if self.channels.follow(self.definitions.needs(to)).await? || to <= self.watermark {
+            return Ok(());
+        }
+        let to = self.channels.frontier().map_or(to, |frontier| frontier.min(to));
+        if to <= self.watermark {
+            return Ok(());
+        }
+        self.clarify(recorder, to).await?;
+        self.cut_at(to, last).await
+    }
+
+    /// Asks the source for properties that etcd shows only later.
+    async fn clarify(&mut self, recorder: &Recorder, to: Tso) -> Result<()> {
+        let Some(milvus) = &recorder.milvus else { return Ok(()) };
+        for (id, name) in self.definitions.unclear(to) {
+            if let Some(properties) = milvus.properties(&name).await? {
+                self.definitions.clarify(id, to, &properties);
+            }
+        }
+        Ok(())
+    }
+
+    async fn cut_at(&mut self, to: Tso, last: bool) -> Result<()> {
+        let window = Window { after: self.watermark, to };
+        let mut content = self.content();
+        let before = self.definitions.recorded();
+        let concerned = |held| (concerns(before, &held), held);
+        let drained = self.channels.drain(to).into_iter();
+        let drained =
+            drained.map(|(channel, held)| (channel, held.into_iter().map(concerned).collect::<Vec<_>>()));
+        let drained = drained.collect::<Vec<_>>();
+        let asked = self.channels.drain_requests(to);
+        let asked_for = asked.as_ref().map_or(&[][..], |(_, held)| held);
+        let definitions = self.definitions.cut(window, &requests(asked_for)?)?;
+
+        content.definitions(&definitions);
+        let after = self.definitions.recorded();
+        for (channel, held) in &drained {
+            let kept = held.iter().filter(|(known, held)| *known || concerns(after, held));
+            content.messages(channel, kept.map(|(_, held)| held));
+        }
+        if let Some((channel, held)) = &asked {
+            content.messages(channel, held.iter().filter(|held| held.header.kind != Kind::Request));
+        }
+        self.watermark = to;
+        self.channels.close_unneeded();
+        if content.is_empty() && !last && self.last_draft.elapsed() < IDLE_COMMIT {
+            return Ok(());
+        }
+        let redefined =
+            definitions.iter().any(|definition| !matches!(definition.change, Some(Change::Flush(_))));
+        let catalog = redefined.then(|| self.definitions.recorded().clone());
+        self.send(content, catalog).await
+    }
+
+    fn content(&self) -> Content {
+        Content::new(&self.log_id, self.epoch, self.seq.0, self.channels.names())
+    }
+
+    /// Hands a cut to the committer; waits while it has enough to do.
+    async fn send(&mut self, content: Content, catalog: Option<Catalog>) -> Result<()> {
+        let commit = pb::Commit {
+            channels: self.channels.close_ranges(),
+            watermark: self.watermark.0,
+            etcd_revision: self.revision,
+            opens_at: self.opens_at.0,
+            ..Default::default()
+        };
+        let (segment, rows, unknown) = content.finish();
+        let draft = Draft { seq: self.seq, segment, catalog, commit, rows, unknown };
+        tokio::select! {
+            sent = self.drafts.send(draft) => {
+                sent.map_err(|_| Error::operator("the committer has stopped"))?;
+                self.seq = self.seq.next();
+                self.last_draft = Instant::now();
+            }
+            () = self.cancel.cancelled() => self.dropped = true,
+        }
+        Ok(())
+    }
+
+    /// Waits until everything handed on is committed, but no longer than a stop may take.
+    async fn finish(self) -> Result<()> {
+        drop(self.drafts);
+        let mut committer = self.committer;
+        match tokio::time::timeout(STOP, &mut committer).await {
+            Ok(Ok(ended)) => ended,
+            Ok(Err(died)) => Err(Error::operator(format!("the committer died: {died}"))),
+            Err(_) => {
+                committer.abort();
+                tracing::warn!("stopped before the last cuts were stored: the next start records them again");
+                Ok(())
+            }
+        }
+    }
+
+    /// Stores a message that nobody can read beside the log, for a person to look at.
+    async fn keep_malformed(&mut self, store: &Store, error: Error) -> Error {
+        let Some((channel, message)) = self.channels.take_malformed() else { return error };
+        let key = format!("malformed/{channel}-{}.bin", message.position);
+        match store.put(&key, message.payload).await {
+            Ok(()) => error.advice(format!(
+                "the message is kept as {key} in the log's folder; report it with the version of the source"
+            )),
+            Err(failed) => error.advice(format!("the message could not be kept as {key}: {failed}")),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Definitions at the target: those of one collection in order, those of different collections side by side.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared as SharedFuture};
+use tokio_util::task::TaskTracker;
+
+use crate::catalog::CollectionId;
+use crate::change::DefinitionChange;
+use crate::error::{Error, Result};
+use crate::pb::log::{Definition, definition::Change};
+use crate::trouble::Trouble;
+
+use super::lanes::Shared;
+
+type Ended = SharedFuture<BoxFuture<'static, ()>>;
+
+/// What a definition is about, as far as order goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// It takes a name away: nothing else may be in flight.
+    Everything,
+    /// One collection; rows that come after it have to wait for it.
+    Collection(CollectionId),
+    /// One collection, but not its rows: indexes, loads, flushes, aliases.
+    Serving(CollectionId),
+}
+
+/// What a definition is about.
+pub fn scope(definition: &Definition) -> Scope {
+    match &definition.change {
+        Some(Change::CreateCollection(created)) => Scope::Collection(created.id),
+        Some(Change::AlterCollection(altered)) => Scope::Collection(altered.id),
+        Some(Change::CreatePartition(created)) => Scope::Collection(created.collection_id),
+        Some(Change::CreateIndex(created)) => Scope::Serving(created.collection_id),
+        Some(Change::Load(load)) => Scope::Serving(load.collection_id),
+        Some(Change::Release(release)) => Scope::Serving(release.collection_id),
+        Some(Change::CreateAlias(alias)) => Scope::Serving(alias.collection_id),
+        Some(Change::Flush(flush)) if flush.collection_ids.len() == 1 => {
+            flush.collection_ids.first().map_or(Scope::Everything, |id| Scope::Serving(*id))
+        }
+        _ => Scope::Everything,
+    }
+}
+
+#[derive(Default)]
+struct Chain {
+    last: Option<Ended>,
+    before_rows: Option<Ended>,
+}
+
+/// Definitions in flight.
+pub struct Definer {
+    shared: Arc<Shared>,
+    chains: BTreeMap<CollectionId, Chain>,
+}
+
+impl Definer {
+    /// None in flight.
+    pub fn new(shared: Arc<Shared>) -> Definer {
+        Definer { shared, chains: BTreeMap::new() }
+    }
+
+    /// Starts the changes of a collection after those that came before; `commit` counts them until they are done.
+    pub fn start(&mut self, scope: Scope, changes: Vec<DefinitionChange>, commit: &TaskTracker) {
+        let (Scope::Collection(id) | Scope::Serving(id)) = scope else { return };
+        let chain = self.chains.entry(id).or_default();
+        let (previous, shared, token) = (chain.last.take(), self.shared.clone(), commit.token());
+        let task = tokio::spawn(async move {
+            if let Some(previous) = previous {
+                previous.await;
+            }
+            if let Err(error) = define(&shared, &changes).await {
+                shared.fail(error);
+            }
+            drop(token);
+        });
+        let shared = self.shared.clone();
+        let ended = async move {
+            if let Err(died) = task.await {
+                shared.fail(Error::operator(format!("a definition died: {died}")));
+            }
+        };
+        let ended = ended.boxed().shared();
+        if matches!(scope, Scope::Collection(_)) {
+            chain.before_rows = Some(ended.clone());
+        }
+        chain.last = Some(ended);
+    }
+
+    /// Waits until rows of a collection may be sent.
+    pub async fn ready_for_rows(&mut self, id: CollectionId) -> Result<()> {
+        let before_rows = self.chains.get_mut(&id).and_then(|chain| chain.before_rows.take());
+        if let Some(before_rows) = before_rows {
+            before_rows.await;
+        }
+        self.check()
+    }
+
+    /// Waits until nothing is in flight.
+    pub async fn drain(&mut self) -> Result<()> {
+        for (_, chain) in std::mem::take(&mut self.chains) {
+            if let Some(last) = chain.last {
+                last.await;
+            }
+        }
+        self.check()
+    }
+
+    /// Applies changes while nothing else is in flight.
+    pub async fn apply(&self, changes: &[DefinitionChange]) -> Result<()> {
+        define(&self.shared, changes).await
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.shared.stop.is_cancelled() { Err(self.shared.failure()) } else { Ok(()) }
+    }
+}
+
+async fn define(shared: &Shared, changes: &[DefinitionChange]) -> Result<()> {
+    for change in changes {
+        let mut trouble = Trouble::new(&shared.progress, "changing a definition");
+        loop {
+            let tried = shared.stop.run_until_cancelled(shared.target.define(change)).await;
+            match tried.unwrap_or_else(|| Err(Error::retry("stopped"))) {
+                Ok(()) => break,
+                Err(error) => shared.wait(&mut trouble, error).await?,
+            }
+        }
+        trouble.over();
+        tracing::info!(?change, "applied");
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! How far the target is, as the log's checkpoints say it.
+//!
+//! Before rows of a commit are sent, an intent covers it; once everything up to a place is in the target, the ack
+//! follows. After an unclean stop what lies between the two may or may not be in the target. A change that takes a
+//! name away (a drop, a rename) is acked on both sides before anything else happens: the stretch between ack and intent
+//! never holds rows of two collections of one name, so it can be applied again.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::error::Result;
+use crate::log::checkpoint::Checkpoints;
+use crate::pb::log as pb;
+use crate::position::{LogPosition, Seq};
+use crate::progress::ReplayProgress;
+use crate::tick::Tso;
+use crate::trouble::Trouble;
+
+/// Commits that an intent covers ahead, so that not every commit costs a checkpoint.
+const AHEAD: u64 = 16;
+/// How often the ack is stored while it moves.
+const ACK_EVERY: Duration = Duration::from_secs(1);
+
+/// The replayer's checkpoints and the commits in flight.
+pub struct Journal {
+    checkpoints: Checkpoints,
+    state: pb::Checkpoint,
+    ack: LogPosition,
+    intent: LogPosition,
+    stored: LogPosition,
+    stored_at: Instant,
+    in_flight: VecDeque<(Seq, Tso, TaskTracker)>,
+    progress: watch::Sender<ReplayProgress>,
+    stop: CancellationToken,
+}
+
+impl Journal {
+    /// Continues from a checkpoint. Once `stop` is cancelled, a commit that is no longer in flight may have failed:
+    /// the ack does not move any more.
+    pub fn new(
+        checkpoints: Checkpoints,
+        state: pb::Checkpoint,
+        progress: &watch::Sender<ReplayProgress>,
+        stop: CancellationToken,
+    ) -> Journal {
+        let ack = state.ack.map(LogPosition::from).unwrap_or_default();
+        let intent = state.intent.map(LogPosition::from).unwrap_or_default().max(ack);
+        Journal {
+            checkpoints,
+            state,
+            ack,
+            intent,
+            stored: ack,
+            stored_at: Instant::now(),
+            in_flight: VecDeque::new(),
+            progress: progress.clone(),
+            stop,
+        }
+    }
+
+    /// Everything before it is in the target.
+    pub fn ack(&self) -> LogPosition {
+        self.ack
+    }
+
+    /// Whether a commit may have been sent by an earlier run.
+    pub fn may_have_been_sent(&self, seq: Seq) -> bool {
+        seq <= self.intent.seq || (self.intent.definitions > 0 && seq == self.intent.seq.next())
+    }
+
+    /// Called before anything of a commit is sent.
+    pub async fn intend(&mut self, seq: Seq) -> Result<()> {
+        if seq > self.intent.seq {
+            self.intent = LogPosition { seq: Seq(seq.0.saturating_add(AHEAD)), definitions: 0 };
+            self.store().await?;
+        }
+        Ok(())
+    }
+
+    /// Counts a commit as sent; `rows` closes when its rows are in the target.
+    pub fn sent(&mut self, seq: Seq, watermark: Tso, rows: TaskTracker) {
+        rows.close();
+        self.in_flight.push_back((seq, watermark, rows));
+    }
+
+    /// The last commit that has been sent.
+    pub fn newest_sent(&self) -> Seq {
+        self.in_flight.back().map_or(self.ack.seq, |(seq, _, _)| *seq)
+    }
+
+    /// How many commits are in flight.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Waits until the oldest commit in flight is in the target. Cancel safe.
+    pub async fn oldest_applied(&self) {
+        match self.in_flight.front() {
+            Some((_, _, rows)) => rows.wait().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Moves the ack over the commits that are in the target.
+    pub fn collect(&mut self) {
+        // In this order: whoever fails cancels first and lets go after.
+        let applied = |rows: &TaskTracker| rows.is_empty() && !self.stop.is_cancelled();
+        while let Some((seq, watermark, _)) = self.in_flight.pop_front_if(|(_, _, rows)| applied(rows)) {
+            self.ack = LogPosition { seq, definitions: 0 };
+            self.state.applied_tso = watermark.0;
+            self.progress.send_modify(|progress| {
+                progress.applied_to = watermark;
+                progress.commits += 1;
+            });
+        }
+    }
+
+    /// Stores the ack when it is time.
+    pub async fn keep_up(&mut self) -> Result<()> {
+        if self.ack != self.stored && self.stored_at.elapsed() >= ACK_EVERY {
+            self.store().await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Acks within a commit: its first definitions, with everything before them, are in the target.
+    pub async fn ack_definitions(&mut self, position: LogPosition) -> Result<()> {
+        self.collect();
+        self.ack = self.ack.max(position);
+        self.store().await
+    }
+
+    /// Notes a change that could not be applied.
+    pub fn incomplete(&mut self, tso: Tso, what: &str) {
+        if self.state.incomplete_since == 0 {
+            self.state.incomplete_since = tso.0;
+        }
+        if !self.state.incomplete.iter().any(|known| known == what) {
+            self.state.incomplete.push(what.to_owned());
+        }
+        let (since, names) = (Tso(self.state.incomplete_since), self.state.incomplete.clone());
+        self.progress.send_modify(|progress| progress.incomplete = Some((since, names)));
+    }
+
+    /// Ends without anything in flight: a start after this applies nothing twice.
+    pub async fn close(&mut self) -> Result<()> {
+        self.collect();
+        self.intent = self.ack;
+        self.store().await
+    }
+
+    /// Takes the place over from any other replayer of this task, leaving what may have been sent as it is.
+    pub async fn take_over(&mut self) -> Result<()> {
+        self.store().await
+    }
+
+    async fn store(&mut self) -> Result<()> {
+        self.state.ack = Some(self.ack.into());
+        self.state.intent = Some(self.intent.max(self.ack).into());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.state.wall_time_ms = u64::try_from(now.as_millis()).unwrap_or_default();
+        let mut trouble = Trouble::new(&self.progress, "storing a checkpoint");
+        while let Err(error) = self.checkpoints.save(self.state.clone()).await {
+            trouble.wait(error).await?;
+        }
+        trouble.over();
+        (self.stored, self.stored_at) = (self.ack, Instant::now());
+        Ok(())
+    }
+}

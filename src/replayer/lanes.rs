@@ -1,0 +1,168 @@
+//! Lanes: rows of different virtual channels are written side by side, those of one in order.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::catalog::CollectionId;
+use crate::error::{Error, Result};
+use crate::progress::ReplayProgress;
+use crate::target::Target;
+use crate::trouble::Trouble;
+
+use super::batch::Rewritten;
+use super::lane;
+use super::naming::Destination;
+use super::steps::{LaneKey, RowMessage};
+
+/// Requests that the target gets at once.
+const REQUESTS: usize = 6;
+/// Bytes of row messages in all lanes.
+const BYTES: usize = 48 << 20;
+/// Jobs that wait in one lane.
+const JOBS: usize = 64;
+
+/// Rows for one lane.
+pub struct Job {
+    /// Messages, in order.
+    pub messages: Vec<RowMessage>,
+    /// Where they go.
+    pub destination: Arc<Destination>,
+    /// Whether they may be there already.
+    pub safe: bool,
+    /// Held until they are in the target.
+    pub done: Done,
+}
+
+/// The memory that a job takes, and its commit's count of it. Whoever fails cancels `stop` before letting go of it.
+pub struct Done {
+    _memory: OwnedSemaphorePermit,
+    _commit: TaskTrackerToken,
+    stop: CancellationToken,
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.stop.cancel();
+        }
+    }
+}
+
+/// What lanes and definitions share.
+pub struct Shared {
+    /// Where rows go.
+    pub target: Arc<dyn Target>,
+    /// Room for requests.
+    pub requests: Semaphore,
+    /// Where counts and tries are shown.
+    pub progress: watch::Sender<ReplayProgress>,
+    failure: Mutex<Option<Error>>,
+    /// Cancelled by the first lane that cannot go on, or by a stop from outside.
+    pub stop: CancellationToken,
+}
+
+impl Shared {
+    /// What everybody works with. `stop` ends every wait.
+    pub fn new(
+        target: Arc<dyn Target>,
+        progress: &watch::Sender<ReplayProgress>,
+        stop: CancellationToken,
+    ) -> Arc<Shared> {
+        let requests = Semaphore::new(REQUESTS);
+        Arc::new(Shared { target, requests, progress: progress.clone(), failure: Mutex::new(None), stop })
+    }
+
+    /// Why everything has stopped.
+    pub fn failure(&self) -> Error {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        failure.unwrap_or_else(|| Error::retry("stopped"))
+    }
+
+    /// Waits before the next try of something that may pass by itself; comes back with an error at a stop.
+    pub async fn wait(&self, trouble: &mut Trouble<ReplayProgress>, error: Error) -> Result<()> {
+        let waited = self.stop.run_until_cancelled(trouble.wait(error)).await;
+        waited.unwrap_or_else(|| Err(Error::retry("stopped")))
+    }
+
+    /// Keeps the first failure and stops everything.
+    pub fn fail(&self, error: Error) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.stop.cancel();
+    }
+}
+
+struct Lane {
+    jobs: mpsc::Sender<Job>,
+    worker: JoinHandle<()>,
+}
+
+/// All lanes.
+pub struct Lanes {
+    shared: Arc<Shared>,
+    memory: Arc<Semaphore>,
+    lanes: BTreeMap<LaneKey, Lane>,
+    rewritten: BTreeMap<LaneKey, Arc<tokio::sync::Mutex<Rewritten>>>,
+}
+
+impl Lanes {
+    /// No lanes yet.
+    pub fn new(shared: Arc<Shared>) -> Lanes {
+        Lanes {
+            shared,
+            memory: Arc::new(Semaphore::new(BYTES)),
+            lanes: BTreeMap::new(),
+            rewritten: BTreeMap::new(),
+        }
+    }
+
+    /// Gives rows to a lane; waits while the lanes hold too much. `commit` counts them until they are in the target.
+    pub async fn send(
+        &mut self,
+        key: LaneKey,
+        messages: Vec<RowMessage>,
+        destination: &Arc<Destination>,
+        safe: bool,
+        commit: &TaskTracker,
+    ) -> Result<()> {
+        let size = messages.iter().map(|message| message.payload.len()).sum::<usize>().clamp(1, BYTES);
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let stop = self.shared.stop.clone();
+        let room = stop.run_until_cancelled(self.memory.clone().acquire_many_owned(size)).await;
+        let Some(Ok(memory)) = room else { return Err(self.shared.failure()) };
+        let done = Done { _memory: memory, _commit: commit.token(), stop: stop.clone() };
+        let job = Job { messages, destination: destination.clone(), safe, done };
+        let lane = self.lanes.entry(key).or_insert_with_key(|key| {
+            let (jobs, received) = mpsc::channel(JOBS);
+            let rewritten = self.rewritten.entry(key.clone()).or_default().clone();
+            Lane { jobs, worker: tokio::spawn(lane::run(self.shared.clone(), received, rewritten)) }
+        });
+        match stop.run_until_cancelled(lane.jobs.send(job)).await {
+            Some(Ok(())) => Ok(()),
+            _ => Err(self.shared.failure()),
+        }
+    }
+
+    /// Waits until everything that the lanes of a collection (none: all lanes) were given is in the target.
+    pub async fn drain(&mut self, collection: Option<CollectionId>) -> Result<()> {
+        let concerned = |key: &LaneKey| collection.is_none_or(|id| key.collection == id);
+        let closing = self.lanes.extract_if(.., |key, _| concerned(key)).map(|(_, lane)| lane.worker);
+        let workers = closing.collect::<Vec<_>>();
+        for worker in workers {
+            if let Err(died) = worker.await {
+                self.shared.fail(Error::operator(format!("a lane died: {died}")));
+            }
+        }
+        if self.shared.stop.is_cancelled() { Err(self.shared.failure()) } else { Ok(()) }
+    }
+
+    /// From here on no row can be in the target already.
+    pub fn end_safe_mode(&mut self) {
+        self.rewritten.clear();
+    }
+}

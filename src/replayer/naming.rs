@@ -1,0 +1,248 @@
+//! What the source's objects are called at the target. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::catalog::{Catalog, CollectionId, PartitionId};
+use crate::change::{CollectionName, DefinitionChange, NewCollection};
+use crate::error::{Error, Result};
+use crate::pb::log::{self as pb, Collection, Definition, definition::Change};
+use crate::selection::{Renames, Selection};
+
+/// Where the rows of a collection go.
+#[derive(Debug, PartialEq)]
+pub struct Destination {
+    /// The collection's name at the target.
+    pub name: CollectionName,
+    /// Its primary key field.
+    pub key_field: String,
+    /// Whether the target itself chooses partitions by key: then none may be named.
+    pub partition_key: bool,
+    /// Names of partitions.
+    pub partitions: HashMap<PartitionId, String>,
+    /// Fields that the target computes and that must not be sent.
+    pub computed: Vec<String>,
+}
+
+/// The catalog as of the replayer's place in the log, and the names that follow from it.
+pub struct Naming {
+    catalog: Catalog,
+    selection: Selection,
+    renames: Renames,
+    destinations: BTreeMap<CollectionId, Option<Arc<Destination>>>,
+}
+
+impl Naming {
+    /// Names for a catalog.
+    pub fn new(catalog: Catalog, selection: Selection, renames: Renames) -> Naming {
+        Naming { catalog, selection, renames, destinations: BTreeMap::new() }
+    }
+
+    /// Databases that renames name and no definition creates.
+    pub fn extra_databases(&self) -> Vec<DefinitionChange> {
+        let databases = self.renames.target_databases().into_iter();
+        databases.map(|database| DefinitionChange::CreateDatabase { database: database.to_owned() }).collect()
+    }
+
+    /// Where the rows of a collection go; none: they are not selected.
+    pub fn destination(&mut self, id: CollectionId) -> Result<Option<Arc<Destination>>> {
+        if let Some(known) = self.destinations.get(&id) {
+            return Ok(known.clone());
+        }
+        let collection = self.collection(id)?;
+        let name = self.name(id)?;
+        let destination = self.selection.matches(&name).then(|| Arc::new(self.describe(&name, collection)));
+        self.destinations.insert(id, destination.clone());
+        Ok(destination)
+    }
+
+    fn describe(&self, name: &CollectionName, collection: &Collection) -> Destination {
+        let fields = collection.schema.as_ref().map_or(&[][..], |schema| &schema.fields);
+        let key_field = fields.iter().find(|field| field.is_primary_key).map(|field| field.name.clone());
+        let computed = fields.iter().filter(|field| field.is_function_output).map(|field| field.name.clone());
+        Destination {
+            name: self.renames.apply(name),
+            key_field: key_field.unwrap_or_default(),
+            partition_key: fields.iter().any(|field| field.is_partition_key),
+            partitions: collection.partitions.iter().map(|part| (part.id, part.name.clone())).collect(),
+            computed: computed.collect(),
+        }
+    }
+
+    /// Moves the catalog over a definition and says what is to be done at the target, in order. Nothing for what is
+    /// not selected.
+    pub fn apply(&mut self, definition: &Definition) -> Result<Vec<DefinitionChange>> {
+        let before = self.changes(definition, Side::Before)?;
+        self.catalog.apply(definition)?;
+        let after = self.changes(definition, Side::After)?;
+        self.destinations.clear();
+        Ok(before.into_iter().chain(after).collect())
+    }
+
+    /// The changes whose names are those before the definition, or those after it.
+    fn changes(&self, definition: &Definition, side: Side) -> Result<Vec<DefinitionChange>> {
+        let Some(change) = &definition.change else { return Ok(Vec::new()) };
+        Ok(match (change, side) {
+            (Change::CreateDatabase(database), Side::After) => {
+                let selected = self.selection.matches_database(&database.name) && database.name != "default";
+                let database = self.renames.apply_database(&database.name);
+                if selected { vec![DefinitionChange::CreateDatabase { database }] } else { Vec::new() }
+            }
+            (Change::DropDatabase(dropped), Side::Before) => {
+                let name = self.catalog.database_name(dropped.id).unwrap_or_default();
+                let database = self.renames.apply_database(name);
+                let selected = self.selection.matches_database(name);
+                if selected { vec![DefinitionChange::DropDatabase { database }] } else { Vec::new() }
+            }
+            (Change::CreateCollection(created), Side::After) => {
+                self.selected(created.id, |name| create(name, created))?
+            }
+            (Change::DropCollection(dropped), Side::Before) => {
+                self.selected(dropped.id, |name| DefinitionChange::DropCollection { name })?
+            }
+            (Change::RenameCollection(renamed), Side::Before) => {
+                let database = self.catalog.database_name(renamed.database_id).unwrap_or_default();
+                let to = self.renames.apply(&CollectionName::new(database, &renamed.name));
+                self.selected(renamed.id, |from| DefinitionChange::RenameCollection { from, to })?
+            }
+            (Change::AlterCollection(altered), Side::Before) => self.selected(altered.id, |name| {
+                DefinitionChange::AlterCollection { name, properties: altered.properties.clone() }
+            })?,
+            (Change::CreatePartition(created), Side::After) => {
+                let partition = created.partition.as_ref().map(|part| part.name.clone()).unwrap_or_default();
+                self.selected(created.collection_id, |name| DefinitionChange::CreatePartition {
+                    name,
+                    partition,
+                })?
+            }
+            (Change::DropPartition(dropped), Side::Before) => {
+                let partition = self.partition(dropped.collection_id, dropped.partition_id)?;
+                self.selected(dropped.collection_id, |name| DefinitionChange::DropPartition {
+                    name,
+                    partition,
+                })?
+            }
+            (Change::CreateIndex(created), Side::After) => {
+                let pb::Index { name: index, field_name: field, params, .. } =
+                    created.index.clone().unwrap_or_default();
+                self.selected(created.collection_id, |name| DefinitionChange::CreateIndex {
+                    name,
+                    field,
+                    index,
+                    params,
+                })?
+            }
+            (Change::DropIndex(dropped), Side::Before) => {
+                let indexes = &self.collection(dropped.collection_id)?.indexes;
+                let known =
+                    indexes.iter().find(|index| index.id == dropped.index_id).cloned().unwrap_or_default();
+                let (field, index) = (known.field_name, known.name);
+                self.selected(dropped.collection_id, |name| DefinitionChange::DropIndex {
+                    name,
+                    field,
+                    index,
+                })?
+            }
+            (Change::Load(load), Side::After) => {
+                let (partitions, replicas) = (self.partitions(load)?, load.replicas);
+                self.selected(load.collection_id, |name| DefinitionChange::Load {
+                    name,
+                    partitions,
+                    replicas,
+                })?
+            }
+            (Change::Release(release), Side::Before) => {
+                let partitions = self.partitions(release)?;
+                self.selected(release.collection_id, |name| DefinitionChange::Release { name, partitions })?
+            }
+            (Change::Flush(flush), Side::After) => {
+                let known =
+                    flush.collection_ids.iter().filter(|id| self.catalog.collections.contains_key(id));
+                let flushes = known.map(|id| self.selected(*id, |name| DefinitionChange::Flush { name }));
+                flushes.collect::<Result<Vec<_>>>()?.concat()
+            }
+            (Change::CreateAlias(alias), Side::After) => {
+                let bound = alias.name.clone();
+                self.selected(alias.collection_id, |name| DefinitionChange::CreateAlias {
+                    name,
+                    alias: bound,
+                })?
+            }
+            (Change::AlterAlias(alias), Side::After) => {
+                let bound = alias.name.clone();
+                self.selected(alias.collection_id, |name| DefinitionChange::AlterAlias {
+                    name,
+                    alias: bound,
+                })?
+            }
+            (Change::DropAlias(dropped), Side::Before) => {
+                let alias = dropped.name.clone();
+                match self.catalog.aliases.get(&(dropped.database_id, dropped.name.clone())) {
+                    Some(id) => self.selected(*id, |name| DefinitionChange::DropAlias {
+                        database: name.database,
+                        alias,
+                    })?,
+                    None => Vec::new(),
+                }
+            }
+            _ => Vec::new(),
+        })
+    }
+
+    /// A change of a collection, by its name at the target; nothing for a collection that is not selected.
+    fn selected(
+        &self,
+        id: CollectionId,
+        change: impl FnOnce(CollectionName) -> DefinitionChange,
+    ) -> Result<Vec<DefinitionChange>> {
+        let name = self.name(id)?;
+        let selected = self.selection.matches(&name);
+        Ok(if selected { vec![change(self.renames.apply(&name))] } else { Vec::new() })
+    }
+
+    fn collection(&self, id: CollectionId) -> Result<&Collection> {
+        self.catalog.collections.get(&id).ok_or_else(|| unknown(id))
+    }
+
+    fn name(&self, id: CollectionId) -> Result<CollectionName> {
+        self.catalog.name(id).ok_or_else(|| unknown(id))
+    }
+
+    fn partition(&self, collection: CollectionId, id: PartitionId) -> Result<String> {
+        let partitions = &self.collection(collection)?.partitions;
+        let known = partitions.iter().find(|partition| partition.id == id);
+        known.map(|partition| partition.name.clone()).ok_or_else(|| unknown(id))
+    }
+
+    fn partitions(&self, change: &pb::LoadChange) -> Result<Option<Vec<String>>> {
+        if change.whole {
+            return Ok(None);
+        }
+        let names = change.partition_ids.iter().map(|id| self.partition(change.collection_id, *id));
+        names.collect::<Result<Vec<_>>>().map(Some)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Before,
+    After,
+}
+
+fn create(name: CollectionName, created: &Collection) -> DefinitionChange {
+    DefinitionChange::CreateCollection(NewCollection {
+        name,
+        schema: created.schema.clone().unwrap_or_default(),
+        shards: created.shards,
+        consistency_level: created.consistency_level,
+        properties: created.properties.clone(),
+        partitions: created.partitions.iter().map(|partition| partition.name.clone()).collect(),
+    })
+}
+
+fn unknown(id: i64) -> Error {
+    Error::refused(format!(
+        "the log speaks of the collection or partition {id}, which its catalog does not hold"
+    ))
+    .advice("verify the log with `tapedeck log verify`")
+}

@@ -1,0 +1,281 @@
+//! One run of a replayer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalog::Catalog;
+use crate::error::{Error, Result};
+use crate::log::checkpoint::Checkpoints;
+use crate::log::reader::{Follower, LogReader};
+use crate::pb::log as pb;
+use crate::position::{LogPosition, Seq};
+use crate::progress::ReplayProgress;
+use crate::tick::Tso;
+
+use super::definer::{Definer, Scope, scope};
+use super::fetch::{self, Fetched};
+use super::journal::Journal;
+use super::lanes::{Lanes, Shared};
+use super::naming::Naming;
+use super::steps::{Step, steps};
+use super::{Replayer, Until};
+
+/// Commits in flight: beyond that the target sets the pace.
+const IN_FLIGHT: usize = 64;
+/// How long a graceful stop may take.
+const STOP: Duration = Duration::from_secs(4);
+
+/// A replayer at work.
+pub struct Run {
+    follower: Option<Follower>,
+    naming: Naming,
+    journal: Journal,
+    lanes: Lanes,
+    definer: Definer,
+    until: Tso,
+    /// The last commit to apply, where the end is known.
+    last: Option<Seq>,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    progress: watch::Sender<ReplayProgress>,
+}
+
+impl Run {
+    /// Opens the log and the target and goes to the place that the last checkpoint names.
+    pub async fn open(replayer: &Replayer, progress: &watch::Sender<ReplayProgress>) -> Result<Run> {
+        let reader = LogReader::open(replayer.store.clone()).await?;
+        let hello = replayer.target.hello().await?;
+        tracing::info!(target = hello, "target answers");
+        let (checkpoints, saved) = Checkpoints::open(replayer.store.clone(), &replayer.reader).await?;
+        let mut state = saved
+            .unwrap_or_else(|| pb::Checkpoint { log_id: reader.log_id().to_owned(), ..Default::default() });
+        if state.log_id != reader.log_id() {
+            return Err(Error::refused(format!(
+                "the checkpoint of {} belongs to log {}, but {} holds log {}",
+                replayer.reader,
+                state.log_id,
+                replayer.store,
+                reader.log_id()
+            ))
+            .advice("give the task another name, or delete the readers folder of the old log"));
+        }
+        state.replayer = Bytes::copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+
+        let until = match replayer.until {
+            Until::Tso(tso) => tso,
+            Until::Cancelled | Until::Latest => Tso::MAX,
+        };
+        let tail = reader.tail().await?;
+        let last = (replayer.until == Until::Latest).then(|| tail.unwrap_or_default());
+        check_opened(&reader, tail, until).await?;
+
+        let stop = CancellationToken::new();
+        let shared = Shared::new(replayer.target.clone(), progress, stop.clone());
+        let applied = Tso(state.applied_tso);
+        let mut journal = Journal::new(checkpoints, state, progress, stop.clone());
+        let (catalog, log_to) = catalog_at(&reader, journal.ack().seq, tail).await?;
+        progress.send_modify(|progress| {
+            progress.applied_to = applied;
+            progress.started_from = applied;
+            progress.log_to = log_to;
+        });
+        journal.take_over().await?;
+        let naming = Naming::new(catalog, replayer.selection.clone(), replayer.renames.clone());
+        let definer = Definer::new(shared.clone());
+        definer.apply(&naming.extra_databases()).await?;
+        let follower = Some(Follower::after(reader, journal.ack().seq).await?);
+        let lanes = Lanes::new(shared.clone());
+        Ok(Run {
+            follower,
+            naming,
+            journal,
+            lanes,
+            definer,
+            until,
+            last,
+            shared,
+            stop,
+            progress: progress.clone(),
+        })
+    }
+
+    /// Applies commit after commit.
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<()> {
+        let (sender, mut fetched) = mpsc::channel(fetch::AHEAD);
+        if let Some(follower) = self.follower.take() {
+            tokio::spawn(fetch::follow(follower, sender, self.progress.clone()));
+        }
+        let deadline = self.stop.clone();
+        let stopping = cancel.clone();
+        let _deadline = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
+            stopping.cancelled().await;
+            tokio::time::sleep(STOP).await;
+            deadline.cancel();
+        }));
+        let ended = self.apply_all(&mut fetched, &cancel).await;
+        if ended.is_ok() && self.drain().await.is_ok() {
+            return self.journal.close().await;
+        }
+        match ended {
+            Err(error) if !error.is_retry() => Err(error),
+            // Stopped by the deadline: what may have been sent stays written down as such.
+            _ if cancel.is_cancelled() => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn apply_all(
+        &mut self,
+        fetched: &mut mpsc::Receiver<Result<Fetched>>,
+        cancel: &CancellationToken,
+    ) -> Result<()> {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let stop = self.stop.clone();
+        loop {
+            if self.last.is_some_and(|last| self.sent() >= last) {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Err(self.shared.failure()),
+                () = cancel.cancelled() => return Ok(()),
+                _ = second.tick() => {}
+                () = self.journal.oldest_applied() => {}
+                next = fetched.recv(), if self.journal.in_flight() < IN_FLIGHT => {
+                    let next = next.unwrap_or_else(|| Err(Error::operator("the reader of the log has stopped")))?;
+                    if self.apply(next).await? {
+                        return Ok(());
+                    }
+                }
+            }
+            self.journal.collect();
+            self.journal.keep_up().await?;
+        }
+    }
+
+    /// Applies one commit; true when it holds the end.
+    async fn apply(&mut self, fetched: Fetched) -> Result<bool> {
+        let Fetched { commit, records, bytes } = fetched;
+        let seq = Seq(commit.seq);
+        let before = Seq(commit.seq.saturating_sub(1));
+        let watermark = Tso(commit.watermark);
+        let at_end = watermark >= self.until;
+        let ack = self.journal.ack();
+        let done = if ack.seq == before { ack.definitions } else { 0 };
+        let safe = self.journal.may_have_been_sent(seq);
+        if !safe {
+            self.lanes.end_safe_mode();
+        }
+        let steps = steps(records, self.until)?;
+        if !steps.is_empty() {
+            self.journal.intend(seq).await?;
+        }
+        let in_target = TaskTracker::new();
+        let mut definitions = 0;
+        for step in steps {
+            match step {
+                Step::Rows(_) if definitions < done => {}
+                Step::Rows(lanes) => {
+                    for (key, messages) in lanes {
+                        let Some(destination) = self.naming.destination(key.collection)? else { continue };
+                        self.definer.ready_for_rows(key.collection).await?;
+                        self.lanes.send(key, messages, &destination, safe, &in_target).await?;
+                    }
+                }
+                Step::Define(definition) => {
+                    let at = LogPosition { seq: before, definitions };
+                    self.define(&definition, at, definitions < done, &in_target).await?;
+                    definitions += 1;
+                }
+                Step::Unknown(tso, name) => {
+                    tracing::warn!(
+                        tso = tso.0,
+                        name,
+                        "cannot be applied: the target is incomplete from here on"
+                    );
+                    self.journal.incomplete(tso, &name);
+                }
+            }
+        }
+        self.progress.send_modify(|progress| progress.bytes += bytes);
+        if at_end {
+            // The commit is applied in part: the ack stays before it.
+            in_target.close();
+            return Ok(true);
+        }
+        self.journal.sent(seq, watermark, in_target);
+        Ok(false)
+    }
+
+    async fn define(
+        &mut self,
+        definition: &pb::Definition,
+        at: LogPosition,
+        done: bool,
+        in_target: &TaskTracker,
+    ) -> Result<()> {
+        let changes = self.naming.apply(definition)?;
+        if done || changes.is_empty() {
+            return Ok(());
+        }
+        match scope(definition) {
+            Scope::Everything => {
+                self.drain().await?;
+                self.journal.ack_definitions(at).await?;
+                self.definer.apply(&changes).await?;
+                self.journal.ack_definitions(LogPosition { definitions: at.definitions + 1, ..at }).await
+            }
+            scope @ (Scope::Collection(id) | Scope::Serving(id)) => {
+                self.lanes.drain(Some(id)).await?;
+                self.definer.start(scope, changes, in_target);
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until nothing is in flight.
+    async fn drain(&mut self) -> Result<()> {
+        self.definer.drain().await?;
+        self.lanes.drain(None).await?;
+        self.journal.collect();
+        Ok(())
+    }
+
+    /// The last commit that has been sent.
+    fn sent(&self) -> Seq {
+        self.journal.newest_sent()
+    }
+}
+
+/// The catalog as of a commit, and the watermark of the log's tail.
+async fn catalog_at(reader: &LogReader, seq: Seq, tail: Option<Seq>) -> Result<(Catalog, Tso)> {
+    let log_to = match tail {
+        Some(tail) => reader.commit(tail).await?.map(|sealed| Tso(sealed.commit.watermark)),
+        None => None,
+    };
+    let commit = reader.commit(seq).await?.map(|sealed| sealed.commit);
+    let catalog = match commit.and_then(|commit| commit.catalog) {
+        Some(reference) => reader.catalog(&reference).await?,
+        None => Catalog::default(),
+    };
+    Ok((catalog, log_to.unwrap_or_default()))
+}
+
+/// A log that begins in the middle of a source's life can be replayed to an instant only once it holds all of it.
+async fn check_opened(reader: &LogReader, tail: Option<Seq>, until: Tso) -> Result<()> {
+    let Some(tail) = tail else { return Ok(()) };
+    let opens_at = reader.commit(tail).await?.map(|sealed| Tso(sealed.commit.opens_at)).unwrap_or_default();
+    if until < opens_at {
+        return Err(Error::usage(format!(
+            "the log can be replayed to {} and later, not to {}",
+            opens_at.time(),
+            until.time()
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! The source's own API, for the one thing that etcd does not tell: Milvus 2.3 keeps altered properties of a collection
+//! in memory and stores them only with the collection's next change.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use tonic::Request;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+
+use crate::change::CollectionName;
+use crate::error::{Error, Result};
+use crate::pb::milvus::proto::common::KeyValuePair;
+use crate::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceClient;
+use crate::pb::milvus::proto::milvus::{DescribeCollectionRequest, GetVersionRequest};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Milvus' code for a collection that does not exist.
+const NOT_FOUND: i32 = 100;
+
+/// A source Milvus that answers questions.
+pub struct SourceMilvus {
+    uri: String,
+    service: MilvusServiceClient<Channel>,
+    authorization: Option<MetadataValue<Ascii>>,
+}
+
+impl SourceMilvus {
+    /// Connects with the first question. `token` is `user:password` or an API key.
+    pub fn new(uri: &str, token: Option<&str>) -> Result<SourceMilvus> {
+        let wrong = |error: &dyn std::fmt::Display| {
+            Error::usage(format!("source.milvus.uri \"{uri}\" is no address: {error}"))
+                .advice("write http://host:19530, or https://host:443")
+        };
+        let mut endpoint = Endpoint::from_shared(uri.to_owned()).map_err(|error| wrong(&error))?;
+        if uri.starts_with("https:") {
+            let tls = ClientTlsConfig::new().with_native_roots();
+            endpoint = endpoint.tls_config(tls).map_err(|error| wrong(&error))?;
+        }
+        let authorization = token.map(|token| MetadataValue::try_from(BASE64_STANDARD.encode(token)));
+        Ok(SourceMilvus {
+            uri: uri.to_owned(),
+            service: MilvusServiceClient::new(
+                endpoint.connect_timeout(TIMEOUT).timeout(TIMEOUT).connect_lazy(),
+            ),
+            authorization: authorization
+                .transpose()
+                .map_err(|_| Error::usage("the source's token cannot be sent"))?,
+        })
+    }
+
+    /// What the source says it is.
+    pub async fn hello(&self) -> Result<String> {
+        let answer = self.service.clone().get_version(self.request(GetVersionRequest {})).await;
+        answer
+            .map(|answer| format!("Milvus {}", answer.into_inner().version))
+            .map_err(|status| self.failed(&status))
+    }
+
+    /// A collection's properties; none when there is no such collection any more.
+    pub async fn properties(&self, name: &CollectionName) -> Result<Option<Vec<KeyValuePair>>> {
+        let question = self.request(DescribeCollectionRequest {
+            db_name: name.database.clone(),
+            collection_name: name.collection.clone(),
+            ..Default::default()
+        });
+        let answer = self.service.clone().describe_collection(question).await;
+        let answer = answer.map_err(|status| self.failed(&status))?.into_inner();
+        let status = answer.status.unwrap_or_default();
+        match status.code {
+            0 if status.error_code == 0 => Ok(Some(answer.properties)),
+            NOT_FOUND => Ok(None),
+            code => {
+                Err(Error::retry(format!("the source at {} answers {code}: {}", self.uri, status.reason)))
+            }
+        }
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(authorization) = &self.authorization {
+            request.metadata_mut().insert("authorization", authorization.clone());
+        }
+        request
+    }
+
+    fn failed(&self, status: &tonic::Status) -> Error {
+        let message = format!("the source at {}: {} ({:?})", self.uri, status.message(), status.code());
+        match status.code() {
+            tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => {
+                Error::operator(message).advice("check source.milvus.token")
+            }
+            _ => Error::retry(message).advice("check source.milvus.uri and whether the source is up"),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The order that sources promise: of messages, positions that rise by one, without gap and without repetition;
+//! of events, by TSO and then so that each can be applied.
+
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+use crate::position::{Channel, Position};
+use crate::source::{Event, Object};
+use crate::tick::Tso;
+
+impl Event {
+    /// By TSO; at one TSO what is above before what lies in it, creations before drops.
+    pub(super) fn order(&self) -> (Tso, u8) {
+        let rank = match self.object {
+            Object::Database { .. } => 0,
+            Object::Collection(_) => 1,
+            Object::Partition { .. } => 2,
+            Object::Alias { .. } => 3,
+            Object::AliasGone { .. } => 4,
+            Object::PartitionGone { .. } => 5,
+            Object::CollectionGone { .. } => 6,
+            Object::DatabaseGone { .. } => 7,
+        };
+        (self.tso, rank)
+    }
+}
+
+/// Follows one channel and judges what is delivered.
+#[derive(Debug)]
+pub(super) struct Order {
+    channel: Channel,
+    next: Position,
+}
+
+impl Order {
+    /// Starts at `from` where `bounds` are kept; refuses a position outside them.
+    pub fn start(channel: &Channel, from: Position, bounds: &Range<Position>) -> Result<Order> {
+        check_kept(channel, from, bounds)?;
+        Ok(Order { channel: channel.clone(), next: from })
+    }
+
+    /// The position that comes next.
+    pub fn next(&self) -> Position {
+        self.next
+    }
+
+    /// Whether the message at `position` is the next one. One that was there before is not; one that comes too early
+    /// is a hole.
+    pub fn admit(&mut self, position: Position) -> Result<bool> {
+        if position > self.next {
+            return Err(hole(&self.channel, self.next..position));
+        }
+        let expected = position == self.next;
+        if expected {
+            self.next = position.next();
+        }
+        Ok(expected)
+    }
+}
+
+/// Refuses a position that is no longer kept or not yet written.
+pub(super) fn check_kept(channel: &Channel, from: Position, bounds: &Range<Position>) -> Result<()> {
+    if from < bounds.start {
+        return Err(hole(channel, from..bounds.start));
+    }
+    if from > bounds.end {
+        return Err(Error::refused(format!(
+            "channel {channel} was re-created or truncated: position {from} is beyond its end {}",
+            bounds.end
+        ))
+        .advice("start a new log: what was recorded does not belong to what the queue holds now"));
+    }
+    Ok(())
+}
+
+/// The refusal to skip a range.
+pub(super) fn hole(channel: &Channel, missing: Range<Position>) -> Error {
+    Error::refused(format!(
+        "hole [{}, {}) on channel {channel}: retention has removed what was not yet recorded",
+        missing.start, missing.end
+    ))
+    .advice("start a new log, and give the queue a retention longer than the recorder may be away")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Verdict;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_start_outside_of_what_is_kept_is_refused_with_the_hole_named() {
+        let (channel, kept) = (Channel::from("dml_0"), Position(5)..Position(9));
+        let before = Order::start(&channel, Position(3), &kept).unwrap_err();
+        assert_eq!(before.verdict, Verdict::Refused);
+        assert!(before.message.contains("hole [3, 5) on channel dml_0"), "{before}");
+        let beyond = Order::start(&channel, Position(10), &kept).unwrap_err();
+        assert_eq!(beyond.verdict, Verdict::Refused);
+        assert!(beyond.message.contains("position 10 is beyond its end 9"), "{beyond}");
+        assert!(Order::start(&channel, Position(5), &kept).is_ok());
+        assert!(Order::start(&channel, Position(9), &kept).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_delivered_positions_rise_by_one(delivered in proptest::collection::vec(0i64..8, 0..64)) {
+            let mut order = Order::start(&"c".into(), Position(2), &(Position(0)..Position(8))).unwrap();
+            let mut admitted = vec![];
+            for position in delivered {
+                match order.admit(Position(position)) {
+                    Ok(true) => admitted.push(position),
+                    Ok(false) => prop_assert!(position < order.next().0),
+                    Err(error) => {
+                        prop_assert_eq!(error.verdict, Verdict::Refused);
+                        prop_assert!(position > order.next().0);
+                    }
+                }
+            }
+            prop_assert_eq!(&admitted, &(2..2 + admitted.len() as i64).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Collections, their partitions and aliases.
+
+use crate::change::{CollectionName, NewCollection};
+use crate::error::{Error, Result};
+use crate::pb::milvus::proto::common::KeyValuePair;
+use crate::pb::milvus::proto::milvus as pb;
+use crate::target::milvus::MilvusTarget;
+use crate::target::milvus::connection::call;
+use crate::target::milvus::failure::{ALIAS_EXISTS, ALIAS_NOT_FOUND, PARTITION_NOT_FOUND};
+use crate::target::request;
+
+/// What stands behind a name.
+pub(super) enum Behind {
+    Nothing,
+    Collection(Box<pb::DescribeCollectionResponse>),
+    /// The name is an alias of this collection.
+    Alias(String),
+}
+
+impl MilvusTarget {
+    /// What stands behind a name. The answer to an alias repeats the alias; its schema has the collection's own name.
+    pub(super) async fn behind(&self, name: &CollectionName) -> Result<Behind> {
+        let request = pb::DescribeCollectionRequest {
+            db_name: name.database.clone(),
+            collection_name: name.collection.clone(),
+            ..Default::default()
+        };
+        let found = match call!(self.connection, describe_collection, request) {
+            Ok(found) => found,
+            Err(failure) if failure.is_missing() => return Ok(Behind::Nothing),
+            Err(failure) => return Err(failure.into()),
+        };
+        Ok(match found.schema.as_ref().map(|schema| &schema.name) {
+            Some(own) if *own != name.collection => Behind::Alias(own.clone()),
+            _ => Behind::Collection(Box::new(found)),
+        })
+    }
+
+    pub(super) async fn create_collection(&self, new: &NewCollection) -> Result<()> {
+        let found = match self.behind(&new.name).await? {
+            Behind::Collection(found) => found,
+            Behind::Alias(of) => return Err(name_is_alias(&new.name, &of)),
+            Behind::Nothing => {
+                call!(self.connection, create_collection, request::create_collection(new))?;
+                match self.behind(&new.name).await? {
+                    Behind::Collection(found) => found,
+                    _ => return Err(Error::retry("the collection was created but is not there")),
+                }
+            }
+        };
+        // also after the creation: a version that does not know a property of a field drops it without a word
+        let differences = request::differences(new, &found);
+        if !differences.is_empty() {
+            let message = format!("the target's collection is another: {}", differences.join("; "));
+            let advice = "drop or rename it in the target, or map the source's collection to another name; \
+                          where it was just created, the target's version lacks what is named";
+            return Err(Error::operator(message).advice(advice));
+        }
+        if request::has_partition_key(&new.schema) {
+            return Ok(());
+        }
+        let there = self.partitions(&new.name).await?;
+        for partition in new.partitions.iter().filter(|partition| !there.contains(partition)) {
+            self.create_partition(&new.name, partition).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn drop_collection(&self, name: &CollectionName) -> Result<()> {
+        let Behind::Collection(found) = self.behind(name).await? else { return Ok(()) };
+        // an alias outlives its collection for hours and keeps its own name and the collection's from being used
+        for alias in &found.aliases {
+            self.drop_alias(&name.database, alias).await?;
+        }
+        let request = pb::CollectionRequest {
+            db_name: name.database.clone(),
+            collection_name: name.collection.clone(),
+            ..Default::default()
+        };
+        call!(self.connection, drop_collection, request)?;
+        Ok(())
+    }
+
+    pub(super) async fn rename_collection(&self, from: &CollectionName, to: &CollectionName) -> Result<()> {
+        match (self.behind(from).await?, self.behind(to).await?) {
+            (Behind::Collection(_), Behind::Nothing) => {}
+            (_, Behind::Alias(of)) => return Err(name_is_alias(to, &of)),
+            (Behind::Collection(_), Behind::Collection(_)) => {
+                let advice = format!("drop or rename the target's {to}");
+                return Err(Error::operator("both names are taken in the target").advice(advice));
+            }
+            (_, Behind::Collection(_)) => return Ok(()),
+            (_, Behind::Nothing) => return Err(Error::operator("the target has neither of the two")),
+        }
+        let request = pb::RenameCollectionRequest {
+            db_name: from.database.clone(),
+            old_name: from.collection.clone(),
+            new_name: to.collection.clone(),
+            new_db_name: to.database.clone(),
+        };
+        call!(self.connection, rename_collection, request)?;
+        Ok(())
+    }
+
+    pub(super) async fn alter_collection(
+        &self,
+        name: &CollectionName,
+        properties: &[KeyValuePair],
+    ) -> Result<()> {
+        let properties = request::properties(properties);
+        if properties.is_empty() {
+            return Ok(());
+        }
+        let request = pb::AlterCollectionRequest {
+            db_name: name.database.clone(),
+            collection_name: name.collection.clone(),
+            properties,
+            ..Default::default()
+        };
+        call!(self.connection, alter_collection, request)?;
+        Ok(())
+    }
+
+    /// Names of a collection's partitions.
+    pub(super) async fn partitions(&self, name: &CollectionName) -> Result<Vec<String>> {
+        let request = pb::ShowPartitionsRequest {
+            db_name: name.database.clone(),
+            collection_name: name.collection.clone(),
+        };
+        Ok(call!(self.connection, show_partitions, request)?.partition_names)
+    }
+
+    pub(super) async fn create_partition(&self, name: &CollectionName, partition: &str) -> Result<()> {
+        call!(self.connection, create_partition, partition_request(name, partition))?;
+        Ok(())
+    }
+
+    pub(super) async fn drop_partition(&self, name: &CollectionName, partition: &str) -> Result<()> {
+        let request = pb::ReleasePartitionsRequest {
+            db_name: name.database.clone(),
+            collection_name: name.collection.clone(),
+            partition_names: vec![partition.to_owned()],
+            ..Default::default()
+        };
+        match call!(self.connection, release_partitions, request) {
+            Err(failure) if failure.is_missing() || failure.is(PARTITION_NOT_FOUND) => return Ok(()),
+            released => released?,
+        };
+        call!(self.connection, drop_partition, partition_request(name, partition))?;
+        Ok(())
+    }
+
+    pub(super) async fn create_alias(&self, name: &CollectionName, alias: &str) -> Result<()> {
+        let refused = match call!(self.connection, create_alias, alias_request(name, alias)) {
+            Err(failure) if failure.is(ALIAS_EXISTS) => failure,
+            created => return created.map(drop).map_err(Error::from),
+        };
+        match self.behind(&CollectionName::new(&name.database, alias)).await? {
+            // of a collection that was dropped
+            Behind::Nothing => self.alter_alias(name, alias).await,
+            Behind::Alias(of) if of == name.collection => Ok(()),
+            Behind::Alias(of) => Err(name_is_alias(&CollectionName::new(&name.database, alias), &of)),
+            Behind::Collection(_) => Err(refused.into()),
+        }
+    }
+
+    pub(super) async fn alter_alias(&self, name: &CollectionName, alias: &str) -> Result<()> {
+        match call!(self.connection, alter_alias, alias_request(name, alias)) {
+            Err(failure) if failure.is(ALIAS_NOT_FOUND) => {
+                call!(self.connection, create_alias, alias_request(name, alias))?;
+                Ok(())
+            }
+            altered => altered.map(drop).map_err(Error::from),
+        }
+    }
+
+    pub(super) async fn drop_alias(&self, database: &str, alias: &str) -> Result<()> {
+        let request = pb::DropAliasRequest { db_name: database.to_owned(), alias: alias.to_owned() };
+        match call!(self.connection, drop_alias, request) {
+            Err(failure) if failure.is_missing() || failure.is(ALIAS_NOT_FOUND) => Ok(()),
+            dropped => dropped.map(drop).map_err(Error::from),
+        }
+    }
+}
+
+fn name_is_alias(name: &CollectionName, of: &str) -> Error {
+    Error::operator(format!("in the target {name} is an alias of {of}"))
+        .advice("drop that alias in the target")
+}
+
+fn partition_request(name: &CollectionName, partition: &str) -> pb::PartitionRequest {
+    pb::PartitionRequest {
+        db_name: name.database.clone(),
+        collection_name: name.collection.clone(),
+        partition_name: partition.to_owned(),
+    }
+}
+
+fn alias_request(name: &CollectionName, alias: &str) -> pb::AliasRequest {
+    pb::AliasRequest {
+        db_name: name.database.clone(),
+        collection_name: name.collection.clone(),
+        alias: alias.to_owned(),
+    }
+}

@@ -1,0 +1,115 @@
+//! Rows: inserts, upserts, deletes.
+
+use std::sync::Arc;
+
+use crate::change::{CollectionName, Keys, RowChange, Rows};
+use crate::error::{Error, Result};
+use crate::pb::milvus::proto::milvus as pb;
+use crate::pb::milvus::proto::schema::CollectionSchema;
+use crate::target::Mode;
+use crate::target::milvus::MilvusTarget;
+use crate::target::milvus::collections::Behind;
+use crate::target::milvus::connection::call;
+use crate::target::request;
+
+/// What must be known about a collection to write rows to it.
+pub(super) struct Layout {
+    key_field: String,
+    schema: CollectionSchema,
+}
+
+impl MilvusTarget {
+    pub(super) async fn write_rows(
+        &self,
+        name: &CollectionName,
+        change: &RowChange,
+        mode: Mode,
+    ) -> Result<()> {
+        match change {
+            RowChange::Insert { rows, .. } | RowChange::Upsert { rows, .. } if rows.count == 0 => Ok(()),
+            RowChange::Insert { partition, rows } if mode == Mode::Plain => {
+                let layout = self.layout(name).await?;
+                self.insert(name, &layout, partition.as_deref(), rows.clone()).await
+            }
+            RowChange::Insert { partition, rows } | RowChange::Upsert { partition, rows } => {
+                let layout = self.layout(name).await?;
+                let (first, further) = request::first_and_further(rows, &layout.key_field)?;
+                self.upsert(name, &layout, partition.as_deref(), first).await?;
+                match further {
+                    Some(further) => self.insert(name, &layout, partition.as_deref(), further).await,
+                    None => Ok(()),
+                }
+            }
+            RowChange::Delete { partition, key_field, keys } => {
+                self.delete(name, partition.as_deref(), key_field, keys).await
+            }
+        }
+    }
+
+    async fn layout(&self, name: &CollectionName) -> Result<Arc<Layout>> {
+        if let Some(known) = self.layouts().get(name) {
+            return Ok(known.clone());
+        }
+        let Behind::Collection(found) = self.behind(name).await? else {
+            let advice = "the target was changed by others: replay into an empty target";
+            return Err(Error::operator("the target does not have this collection").advice(advice));
+        };
+        let schema = found.schema.unwrap_or_default();
+        let key = schema.fields.iter().find(|field| field.is_primary_key);
+        let key = key.ok_or_else(|| Error::operator("the target shows no primary key of this collection"))?;
+        if key.auto_id {
+            let advice = "drop it in the target: a replay creates it with the source's keys";
+            return Err(Error::operator("the target's collection makes its own keys (autoID)").advice(advice));
+        }
+        let layout = Arc::new(Layout { key_field: key.name.clone(), schema });
+        self.layouts().insert(name.clone(), layout.clone());
+        Ok(layout)
+    }
+
+    async fn insert(
+        &self,
+        name: &CollectionName,
+        layout: &Layout,
+        partition: Option<&str>,
+        rows: Rows,
+    ) -> Result<()> {
+        for part in request::split(rows, self.options.request_bytes)? {
+            let request = request::rows(name, partition, part, &layout.schema)?;
+            call!(self.connection, insert, request)?;
+        }
+        Ok(())
+    }
+
+    async fn upsert(
+        &self,
+        name: &CollectionName,
+        layout: &Layout,
+        partition: Option<&str>,
+        rows: Rows,
+    ) -> Result<()> {
+        for part in request::split(rows, self.options.request_bytes)? {
+            let request = request::rows(name, partition, part, &layout.schema)?;
+            call!(self.connection, upsert, request)?;
+        }
+        Ok(())
+    }
+
+    async fn delete(
+        &self,
+        name: &CollectionName,
+        partition: Option<&str>,
+        key_field: &str,
+        keys: &Keys,
+    ) -> Result<()> {
+        for expr in request::deletes(key_field, keys) {
+            let request = pb::DeleteRequest {
+                db_name: name.database.clone(),
+                collection_name: name.collection.clone(),
+                partition_name: partition.unwrap_or_default().to_owned(),
+                expr,
+            };
+            call!(self.connection, delete, request)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,128 @@
+//! Rows and keys as a target takes them: within its limits, and with keys once where it needs that.
+
+use std::collections::HashSet;
+use std::fmt::Write;
+
+use crate::change::{CollectionName, Keys, Rows};
+use crate::error::Result;
+use crate::pb::milvus::proto::milvus::RowsRequest;
+use crate::pb::milvus::proto::schema::{CollectionSchema, FieldData};
+use crate::rows::{Key, without_nulls};
+
+/// Keys in one delete request at most.
+const MAX_KEYS: usize = 10_000;
+/// Bytes in the expression of one delete request, at which it ends.
+const MAX_EXPRESSION: usize = 1 << 20;
+
+/// The request that inserts or upserts rows. Columns that the target computes stay out, and so do null rows' entries.
+pub fn rows(
+    name: &CollectionName,
+    partition: Option<&str>,
+    rows: Rows,
+    schema: &CollectionSchema,
+) -> Result<RowsRequest> {
+    rows.check()?;
+    let computed = |column: &FieldData| {
+        schema.fields.iter().any(|field| field.is_function_output && field.name == column.field_name)
+    };
+    let columns = rows.columns.into_iter().filter(|column| !computed(column)).map(|column| {
+        let is_dynamic = column.is_dynamic || column.field_name == "$meta";
+        without_nulls(FieldData { field_id: 0, is_dynamic, ..column })
+    });
+    Ok(RowsRequest {
+        db_name: name.database.clone(),
+        collection_name: name.collection.clone(),
+        partition_name: partition.unwrap_or_default().to_owned(),
+        fields_data: columns.collect::<Result<_>>()?,
+        hash_keys: Vec::new(),
+        num_rows: u32::try_from(rows.count).unwrap_or(u32::MAX),
+    })
+}
+
+/// Rows in parts of at most `limit` bytes; a single row above it stays a part of its own.
+pub fn split(rows: Rows, limit: usize) -> Result<Vec<Rows>> {
+    let mut whole = vec![rows];
+    let mut parts = Vec::new();
+    while let Some(rows) = whole.pop() {
+        if rows.count <= 1 || rows.size() <= limit {
+            parts.push(rows);
+        } else {
+            let half = rows.count / 2;
+            whole.push(rows.slice(half..rows.count)?);
+            whole.push(rows.slice(0..half)?);
+        }
+    }
+    Ok(parts)
+}
+
+/// The rows in which a key stands for the first time, and the others. Within an Upsert a key stands once: the others
+/// follow as Insert.
+pub fn first_and_further(rows: &Rows, key_field: &str) -> Result<(Rows, Option<Rows>)> {
+    let keys = rows.keys(key_field)?;
+    let mut seen = HashSet::with_capacity(keys.len());
+    let (first, further) =
+        keys.iter().enumerate().fold((Vec::new(), Vec::new()), |mut numbers, (number, key)| {
+            if seen.insert(key) {
+                numbers.0.push(number)
+            } else {
+                numbers.1.push(number)
+            }
+            numbers
+        });
+    if further.is_empty() {
+        return Ok((rows.clone(), None));
+    }
+    Ok((rows.take(&first)?, Some(rows.take(&further)?)))
+}
+
+/// The expressions that delete the rows of these keys: `id in [1,2]`, `id in ["a","b"]`. That form alone works on
+/// a collection that is not loaded.
+pub fn deletes(key_field: &str, keys: &Keys) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut expression = String::new();
+    let mut count = 0;
+    for key in keys.iter() {
+        if count == 0 {
+            expression = format!("{key_field} in [");
+        } else {
+            expression.push(',');
+        }
+        match key {
+            Key::Int(key) => write_int(&mut expression, key),
+            Key::Text(key) => quote(&mut expression, &key),
+        }
+        count += 1;
+        if count == MAX_KEYS || expression.len() >= MAX_EXPRESSION {
+            expression.push(']');
+            all.push(std::mem::take(&mut expression));
+            count = 0;
+        }
+    }
+    if count > 0 {
+        expression.push(']');
+        all.push(expression);
+    }
+    all
+}
+
+fn write_int(expression: &mut String, key: i64) {
+    // writing to a String cannot fail
+    let _ = write!(expression, "{key}");
+}
+
+/// A string literal of Milvus' expressions: in double quotes, unescaped there by Go's rules.
+fn quote(expression: &mut String, text: &str) {
+    expression.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => expression.extend(['\\', character]),
+            '\n' => expression.push_str("\\n"),
+            '\r' => expression.push_str("\\r"),
+            control if control < ' ' || control == '\x7f' => {
+                let _ = write!(expression, "\\x{:02x}", u32::from(control));
+            }
+            other => expression.push(other),
+        }
+    }
+    expression.push('"');
+}
