@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
-use crate::log::store::Store;
 use crate::log::writer::LogWriter;
 use crate::message::Kind;
 use crate::pb::log::{self as pb, definition::Change};
@@ -105,7 +104,7 @@ impl Session {
     pub async fn run(mut self, mut recorder: Recorder) -> Result<()> {
         let ended = self.pull_and_cut(&mut recorder).await;
         if let Err(error) = ended {
-            let error = self.keep_malformed(&recorder.store, error).await;
+            let error = self.keep_malformed(&recorder, error).await;
             // What the committer says is the reason where it is gone.
             return self.finish().await.and(Err(error));
         }
@@ -253,10 +252,10 @@ impl Session {
     }
 
     /// Stores a message that nobody can read beside the log, for a person to look at.
-    async fn keep_malformed(&mut self, store: &Store, error: Error) -> Error {
+    async fn keep_malformed(&mut self, recorder: &Recorder, error: Error) -> Error {
         let Some((channel, message)) = self.channels.take_malformed() else { return error };
         let key = format!("malformed/{channel}-{}.bin", message.position);
-        match store.put(&key, message.payload).await {
+        match recorder.store.put(&key, message.payload).await {
             Ok(()) => error.advice(format!(
                 "the message is kept as {key} in the log's folder; report it with the version of the source"
             )),
