@@ -10,6 +10,7 @@ pub mod events;
 pub mod fake;
 mod half;
 mod life;
+pub mod log;
 pub mod rate;
 pub mod runner;
 pub mod secret;

@@ -150,7 +150,8 @@ fn milvus(at: &str, spec: &MilvusSpec) -> Result<()> {
     address(&format!("{at}.uri"), &spec.uri)
 }
 
-fn log(spec: &LogSpec) -> Result<()> {
+/// A log's address.
+pub fn log(spec: &LogSpec) -> Result<()> {
     let at = "log.url";
     let url = Url::parse(&spec.url)
         .map_err(|error| wrong(at, &format!("it is no URL: {error}"), "write e.g. s3://bucket/prefix"))?;
