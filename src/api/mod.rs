@@ -27,6 +27,7 @@ use crate::task::service::Service;
 pub use auth::Token;
 pub use cdc::Defaults as CdcDefaults;
 pub use error::Problem;
+pub use events::EventList;
 pub use openapi::document;
 pub use tasks::{TaskList, TaskView};
 

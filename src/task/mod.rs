@@ -20,4 +20,4 @@ mod stand_in;
 pub mod state;
 pub mod status;
 pub mod store;
-mod validate;
+pub mod validate;

@@ -143,6 +143,19 @@ impl LastError {
     }
 }
 
+impl From<LastError> for Error {
+    fn from(last: LastError) -> Error {
+        let verdict = match last.verdict.as_str() {
+            "retry" => Verdict::Retry,
+            "fenced" => Verdict::Fenced,
+            "refused" => Verdict::Refused,
+            "usage" => Verdict::Usage,
+            _ => Verdict::Operator,
+        };
+        Error { verdict, message: last.message, advice: last.advice }
+    }
+}
+
 fn verdict(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Retry => "retry",
@@ -294,6 +307,8 @@ mod tests {
         let other = LastError::after(Some(&second), &full);
         assert_eq!((first.count, second.count, other.count), (1, 2, 1));
         assert_eq!((other.verdict.as_str(), other.advice.as_deref()), ("operator", Some("make room")));
+        let fenced = LastError::after(None, &Error::fenced("another recorder"));
+        assert_eq!(Error::from(fenced).exit_code(), 3);
     }
 
     proptest! {
