@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 
-use super::sample::{Replayed, record, replay};
+use super::sample::{LOG_ID, Replayed, record, replay, segment};
 use crate::error::Verdict;
 use crate::log::checkpoint::Checkpoints;
+use crate::log::envelope::{self, Kind};
 use crate::log::layout;
+use crate::log::reader::LogReader;
 use crate::log::store::Store;
 use crate::log::verify::verify;
-use crate::pb::log::Checkpoint;
+use crate::pb::log::{Checkpoint, ObjectRef};
 use crate::position::Seq;
 
 const MESSAGES: i64 = 5;
@@ -117,6 +119,12 @@ async fn a_commit_of_another_log_does_not_fit_in() {
     store.put(&layout::commit(Seq(2)), stranger).await.unwrap();
     let error = replay(&store).await.unwrap_err();
     assert!(error.message.contains("commit 2 does not follow commit 1"), "{error}");
+    let report = verify(store, |_, _| {}).await.unwrap();
+    assert!(
+        report.damages.iter().any(|damage| damage.object == layout::commit(Seq(2))),
+        "{:?}",
+        report.damages
+    );
 }
 
 #[tokio::test]
@@ -142,4 +150,31 @@ async fn objects_that_no_commit_names_are_told_from_damage() {
     let report = verify(store, |_, _| {}).await.unwrap();
     assert_eq!(report.damages, []);
     assert_eq!(report.orphans, ["segments/9-9-00000000-0000-0000-0000-000000000000.seg"]);
+}
+
+#[tokio::test]
+async fn an_object_that_is_sound_in_itself_but_not_the_one_that_was_named_is_refused() {
+    let store = Store::memory();
+    record(&store, 2).await.unwrap();
+    let reader = LogReader::open(store.clone()).await.unwrap();
+    let commit = reader.commit(Seq(1)).await.unwrap().unwrap().commit;
+    let named = commit.segments.first().unwrap();
+    let put = async |key: &str, bytes| store.put(key, bytes).await.unwrap();
+
+    // As long as the right one, with as many records.
+    put(&named.key, segment(reader.log_id(), 1, Seq(2), 0, 2).0).await;
+    assert!(reader.segment(named).await.unwrap_err().message.contains("another digest"));
+    // What a recorder of another log, or for another commit, has named.
+    for (log_id, seq, message) in
+        [(LOG_ID, Seq(1), "belongs to the log"), (reader.log_id(), Seq(3), "was written for commit 3")]
+    {
+        let (other, counted) = segment(log_id, 1, seq, 0, 2);
+        put(&named.key, other).await;
+        let error = reader.segment(&ObjectRef { key: named.key.clone(), ..counted }).await.unwrap_err();
+        assert!(error.message.contains(message), "{error}");
+    }
+
+    let named = commit.catalog.as_ref().unwrap();
+    put(&named.key, envelope::seal(Kind::Catalog, &crate::pb::log::Catalog::default())).await;
+    assert!(reader.catalog(named).await.unwrap_err().message.contains("another digest"));
 }
