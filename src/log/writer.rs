@@ -245,3 +245,11 @@ impl Uploader {
         Ok(reference)
     }
 }
+
+#[cfg(test)]
+impl LogWriter {
+    /// The same writer behind another store.
+    pub(super) fn with_store(self, store: Store) -> LogWriter {
+        LogWriter { store, ..self }
+    }
+}
