@@ -130,7 +130,8 @@ async fn a_collection_created_again_with_another_schema_has_that_schema() -> Out
     let mut rng = rng("reschema");
     scene.source.insert(&table.name, table.rows(&mut rng, 0..100)).await?;
     scene.source.drop(&table.name).await?;
-    let other = Table::empty(&table.name).key(DataType::VarChar).vector(4).field("size", DataType::Int32).shards(3);
+    let other =
+        Table::empty(&table.name).key(DataType::VarChar).vector(4).field("size", DataType::Int32).shards(3);
     scene.source.create_loaded(&other).await?;
     scene.source.insert(&table.name, other.rows(&mut rng, 0..50)).await?;
     scene.same(&[&table.name]).await?;

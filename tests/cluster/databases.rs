@@ -36,7 +36,8 @@ async fn databases_are_created_and_dropped() -> Outcome {
 async fn a_name_in_two_databases_is_two_collections() -> Outcome {
     let Some(scene) = Scene::open("twodbs").await? else { return Ok(()) };
     let mut rng = rng("twodbs");
-    let names = [scene.database("one"), scene.database("two")].map(|database| CollectionName::new(database, "t"));
+    let names =
+        [scene.database("one"), scene.database("two")].map(|database| CollectionName::new(database, "t"));
     for (number, name) in names.iter().enumerate() {
         scene.source.create_database(&name.database).await?;
         let table = Table::plain(name);

@@ -69,13 +69,18 @@ impl Scene {
     pub async fn same(&self, names: &[&CollectionName]) -> Outcome {
         for name in names {
             let what = format!("{name} equal at source and target");
-            self.eventually(&what, async || compare((&self.source, name), (&self.target, name)).await).await?;
+            self.eventually(&what, async || compare((&self.source, name), (&self.target, name)).await)
+                .await?;
         }
         Ok(())
     }
 
     /// Waits for something at the target.
-    pub async fn eventually(&self, what: &str, look: impl AsyncFnMut() -> Outcome<Option<String>>) -> Outcome {
+    pub async fn eventually(
+        &self,
+        what: &str,
+        look: impl AsyncFnMut() -> Outcome<Option<String>>,
+    ) -> Outcome {
         self.api.eventually(&[TASK], what, look).await
     }
 

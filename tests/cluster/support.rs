@@ -26,9 +26,9 @@ async fn a_comparison_names_what_differs() -> Outcome {
     source.create_loaded(&table).await?;
     differs("is not at the target").await?;
     target.create(&table).await?;
-    differs("source \"vector\"").await?;
+    differs("index vector: \"on vector").await?;
     target.index_vector(&table).await?;
-    differs("source \"_default\"").await?;
+    differs("partition _default: \"loaded\" at the source, \"not loaded\" at the target").await?;
     target.load(&name).await?;
     equal().await?;
 
@@ -47,13 +47,13 @@ async fn a_comparison_names_what_differs() -> Outcome {
     equal().await?;
 
     source.create_partition(&name, "p").await?;
-    differs("source \"p\"").await?;
+    differs("partition p: \"loaded\" at the source, none at the target").await?;
     target.create_partition(&name, "p").await?;
     source.alter(&name, &[pair("collection.ttl.seconds", 99999)]).await?;
-    differs("99999").await?;
+    differs("property collection.ttl.seconds: \"99999\"").await?;
     target.alter(&name, &[pair("collection.ttl.seconds", 99999)]).await?;
     target.create_alias(&name, &format!("{}_alias", name.collection)).await?;
-    differs("target \"own_").await?;
+    differs("alias own_").await?;
     target.drop_alias("default", &format!("{}_alias", name.collection)).await?;
     equal().await?;
     target.flush(&name).await?;

@@ -25,7 +25,13 @@ fn task(test: &str) -> String {
 }
 
 /// Waits until a copy under another name equals its original.
-async fn copied(stand: &Stand, service: &Service, tasks: &[&str], from: &CollectionName, to: &CollectionName) -> Outcome {
+async fn copied(
+    stand: &Stand,
+    service: &Service,
+    tasks: &[&str],
+    from: &CollectionName,
+    to: &CollectionName,
+) -> Outcome {
     let (source, target) = (stand.source()?, stand.target()?);
     let what = format!("{from} equal to its copy {to}");
     service.api.eventually(tasks, &what, async || compare((&source, from), (&target, to)).await).await
@@ -245,6 +251,8 @@ async fn a_graceful_stop_leaves_nothing_to_be_applied_again() -> Outcome {
     service.api.records(&task).await?;
     let status = service.api.status(&task).await?;
     let rows = &status["rows"];
-    ensure(rows == &json!({ "inserted": 0, "deleted": 0, "upserted": 0 }), || format!("sent again: {status}"))?;
+    ensure(rows == &json!({ "inserted": 0, "deleted": 0, "upserted": 0 }), || {
+        format!("sent again: {status}")
+    })?;
     clean(&stand, &[&name], &[&name]).await
 }

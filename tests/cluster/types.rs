@@ -70,7 +70,8 @@ async fn a_partition_key_collection_arrives() -> Outcome {
 async fn keys_that_the_source_made_are_kept() -> Outcome {
     let Some(scene) = Scene::open("autoid").await? else { return Ok(()) };
     for (part, kind) in [("int", DataType::Int64), ("text", DataType::VarChar)] {
-        let table = Table::empty(&scene.name(part)).key(kind).auto_id().vector(8).field("text", DataType::VarChar);
+        let table =
+            Table::empty(&scene.name(part)).key(kind).auto_id().vector(8).field("text", DataType::VarChar);
         scene.source.create_loaded(&table).await?;
         let made = scene.source.insert(&table.name, table.rows(&mut rng("autoid"), 0..100)).await?;
         let first = match made.i_ds.and_then(|keys| keys.id_field) {

@@ -27,10 +27,14 @@ pub async fn compare(source: At<'_>, target: At<'_>) -> Outcome<Option<String>> 
         return Ok(None);
     }
     // an expressly named list is refused by partition-key collections, and not needed where all is loaded
-    let partitions = if here.loaded == here.partitions { vec![] } else { here.loaded.into_iter().collect::<Vec<_>>() };
+    let partitions =
+        if here.loaded == here.partitions { vec![] } else { here.loaded.into_iter().collect::<Vec<_>>() };
     let counts = (source.0.count(source.1, &partitions).await?, target.0.count(target.1, &partitions).await?);
     if counts.0 != counts.1 {
-        return Ok(Some(format!("{}: count(*) is {} at the source, {} at the target", source.1, counts.0, counts.1)));
+        return Ok(Some(format!(
+            "{}: count(*) is {} at the source, {} at the target",
+            source.1, counts.0, counts.1
+        )));
     }
     let rows = (source.0.rows(source.1, &partitions).await?, target.0.rows(target.1, &partitions).await?);
     Ok(difference(&rows.0, &rows.1).map(|text| format!("{}: {text}", source.1)))

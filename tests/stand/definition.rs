@@ -10,26 +10,16 @@ use super::{Milvus, Outcome};
 /// A collection's definition and load state, in a form in which those of source and target can be equal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
-    /// Name, then everything that the server says about the field but ids and autoID: a target of 2.3 gets
-    /// autoID collections with autoID off, because it could not take the source's keys otherwise.
-    pub fields: BTreeMap<String, String>,
-    pub description: String,
-    pub dynamic: bool,
-    pub shards: i32,
-    pub consistency_level: i32,
-    pub properties: BTreeMap<String, String>,
+    /// By what it is about, e.g. `field text`, `partition _default`: what is true of it.
+    facts: BTreeMap<String, String>,
     pub partitions: BTreeSet<String>,
-    pub aliases: BTreeSet<String>,
-    /// By name: field and parameters.
-    pub indexes: BTreeMap<String, (String, BTreeMap<String, String>)>,
     /// Loaded partitions; of a partition-key collection all or none.
     pub loaded: BTreeSet<String>,
 }
 
 impl Definition {
-    /// The definition of a collection; none: it is not there.
+    /// The definition of a collection; none: it is not there, or is an alias.
     pub async fn read(milvus: &Milvus, name: &CollectionName) -> Outcome<Option<Definition>> {
-        // also true of an alias: but then the description has another name
         if !milvus.exists(name).await? {
             return Ok(None);
         }
@@ -40,42 +30,50 @@ impl Definition {
         let schema = described.schema.unwrap_or_default();
         let partition_key = schema.fields.iter().any(|field| field.is_partition_key);
         let partitions = milvus.partitions(name).await?.into_iter().collect::<BTreeSet<_>>();
-        let indexes = milvus.indexes(name).await?.into_iter();
-        Ok(Some(Definition {
-            description: schema.description,
-            dynamic: schema.enable_dynamic_field,
-            shards: described.shards_num,
-            consistency_level: described.consistency_level,
-            properties: sorted(described.properties),
-            aliases: described.aliases.into_iter().collect(),
-            indexes: indexes.map(|index| (index.index_name, (index.field_name, sorted(index.params)))).collect(),
-            loaded: loaded(milvus, name, &partitions, partition_key).await?,
-            partitions,
-            fields: schema
-                .fields
-                .into_iter()
-                .map(|mut field| {
-                    (field.field_id, field.auto_id) = (0, false);
-                    field.type_params.sort_by(|one, other| one.key.cmp(&other.key));
-                    (field.name.clone(), format!("{field:?}"))
-                })
-                .collect(),
-        }))
+        let loaded = loaded(milvus, name, &partitions, partition_key).await?;
+        let mut facts = BTreeMap::new();
+        let mut state = |about: String, fact: String| facts.insert(about, fact);
+        state("description".into(), schema.description);
+        state("dynamic field".into(), schema.enable_dynamic_field.to_string());
+        state("shards".into(), described.shards_num.to_string());
+        state("consistency level".into(), described.consistency_level.to_string());
+        for mut field in schema.fields {
+            // a target of 2.3 gets autoID collections with autoID off: it could not take the source's keys otherwise
+            (field.field_id, field.auto_id) = (0, false);
+            field.type_params.sort_by(|one, other| one.key.cmp(&other.key));
+            state(format!("field {}", field.name), format!("{field:?}"));
+        }
+        for property in described.properties {
+            state(format!("property {}", property.key), property.value);
+        }
+        for alias in described.aliases {
+            state(format!("alias {alias}"), String::new());
+        }
+        for index in milvus.indexes(name).await? {
+            state(
+                format!("index {}", index.index_name),
+                format!("on {} {:?}", index.field_name, sorted(index.params)),
+            );
+        }
+        for partition in &partitions {
+            let loaded = if loaded.contains(partition) { "loaded" } else { "not loaded" };
+            state(format!("partition {partition}"), loaded.into());
+        }
+        Ok(Some(Definition { facts, partitions, loaded }))
     }
 
-    /// The line of each part that differs.
-    pub fn difference(&self, other: &Definition) -> Option<String> {
-        let (one, other) = (format!("{self:#?}"), format!("{other:#?}"));
-        if one == other {
-            return None;
-        }
-        let missing = |from: &str, of: &str, mark| {
-            let known = of.lines().collect::<BTreeSet<_>>();
-            let lines = from.lines().filter(|line| !known.contains(line));
-            lines.map(|line| format!("  {mark} {}", line.trim())).collect::<Vec<_>>()
+    /// What is said differently of both.
+    pub fn difference(&self, target: &Definition) -> Option<String> {
+        let about = self.facts.keys().chain(target.facts.keys()).collect::<BTreeSet<_>>();
+        let differing = about.into_iter().filter(|about| self.facts.get(*about) != target.facts.get(*about));
+        let fact = |definition: &Definition, about| {
+            definition.facts.get(about).map_or("none".into(), |fact| format!("\"{fact}\""))
         };
-        let lines = [missing(&one, &other, "source"), missing(&other, &one, "target")].concat();
-        Some(format!("definitions differ\n{}", lines.join("\n")))
+        let lines = differing.map(|about| {
+            format!("{about}: {} at the source, {} at the target", fact(self, about), fact(target, about))
+        });
+        let lines = lines.collect::<Vec<_>>();
+        (!lines.is_empty()).then(|| lines.join("\n"))
     }
 }
 
@@ -84,7 +82,10 @@ fn sorted(pairs: Vec<KeyValuePair>) -> BTreeMap<String, String> {
 }
 
 async fn loaded(
-    milvus: &Milvus, name: &CollectionName, partitions: &BTreeSet<String>, partition_key: bool,
+    milvus: &Milvus,
+    name: &CollectionName,
+    partitions: &BTreeSet<String>,
+    partition_key: bool,
 ) -> Outcome<BTreeSet<String>> {
     if partition_key {
         let all = milvus.is_loaded(name, &[]).await?;

@@ -70,19 +70,28 @@ impl Milvus {
     /// The Milvus at an address; connects with the first call.
     pub fn at(uri: &str) -> Outcome<Milvus> {
         let endpoint = Endpoint::from_shared(uri.to_owned())?.timeout(Duration::from_secs(60));
-        let client = MilvusServiceClient::new(endpoint.connect_lazy()).max_decoding_message_size(MESSAGE_LIMIT);
+        let client =
+            MilvusServiceClient::new(endpoint.connect_lazy()).max_decoding_message_size(MESSAGE_LIMIT);
         Ok(Milvus { client, uri: uri.into() })
     }
 
     // databases
 
     pub async fn create_database(&self, database: &str) -> Outcome {
-        call!(self, create_database, DatabaseRequest { db_name: database.into(), ..DatabaseRequest::default() });
+        call!(
+            self,
+            create_database,
+            DatabaseRequest { db_name: database.into(), ..DatabaseRequest::default() }
+        );
         Ok(())
     }
 
     pub async fn drop_database(&self, database: &str) -> Outcome {
-        call!(self, drop_database, DatabaseRequest { db_name: database.into(), ..DatabaseRequest::default() });
+        call!(
+            self,
+            drop_database,
+            DatabaseRequest { db_name: database.into(), ..DatabaseRequest::default() }
+        );
         Ok(())
     }
 
@@ -92,7 +101,8 @@ impl Milvus {
 
     /// The names of a database's collections.
     pub async fn collections(&self, database: &str) -> Outcome<Vec<CollectionName>> {
-        let request = ShowCollectionsRequest { db_name: database.into(), ..ShowCollectionsRequest::default() };
+        let request =
+            ShowCollectionsRequest { db_name: database.into(), ..ShowCollectionsRequest::default() };
         let names = call!(self, show_collections, request).collection_names;
         Ok(names.into_iter().map(|name| CollectionName::new(database, name)).collect())
     }
@@ -134,7 +144,8 @@ impl Milvus {
 
     pub async fn describe(&self, name: &CollectionName) -> Outcome<DescribeCollectionResponse> {
         let (db_name, collection_name) = (name.database.clone(), name.collection.clone());
-        let request = DescribeCollectionRequest { db_name, collection_name, ..DescribeCollectionRequest::default() };
+        let request =
+            DescribeCollectionRequest { db_name, collection_name, ..DescribeCollectionRequest::default() };
         Ok(call!(self, describe_collection, request))
     }
 
@@ -158,7 +169,12 @@ impl Milvus {
         call!(
             self,
             alter_collection,
-            AlterCollectionRequest { db_name, collection_name, properties, ..AlterCollectionRequest::default() }
+            AlterCollectionRequest {
+                db_name,
+                collection_name,
+                properties,
+                ..AlterCollectionRequest::default()
+            }
         );
         Ok(())
     }
@@ -207,7 +223,13 @@ impl Milvus {
     }
 
     /// An empty `index` leaves the name to the server.
-    pub async fn create_index(&self, name: &CollectionName, field: &str, index: &str, params: &[KeyValuePair]) -> Outcome {
+    pub async fn create_index(
+        &self,
+        name: &CollectionName,
+        field: &str,
+        index: &str,
+        params: &[KeyValuePair],
+    ) -> Outcome {
         call!(
             self,
             create_index,
@@ -244,7 +266,8 @@ impl Milvus {
     /// Returns when the collection is loaded.
     pub async fn load(&self, name: &CollectionName) -> Outcome {
         let (db_name, collection_name) = (name.database.clone(), name.collection.clone());
-        let request = LoadCollectionRequest { db_name, collection_name, replica_number: 1, ..Default::default() };
+        let request =
+            LoadCollectionRequest { db_name, collection_name, replica_number: 1, ..Default::default() };
         call!(self, load_collection, request);
         self.loaded(name, &[]).await
     }
@@ -299,7 +322,11 @@ impl Milvus {
         let (db_name, collection_names) = (name.database.clone(), vec![name.collection.clone()]);
         let answer = call!(self, flush, FlushRequest { db_name, collection_names, base: None });
         let request = GetFlushStateRequest {
-            segment_i_ds: answer.coll_seg_i_ds.get(&name.collection).map(|ids| ids.data.clone()).unwrap_or_default(),
+            segment_i_ds: answer
+                .coll_seg_i_ds
+                .get(&name.collection)
+                .map(|ids| ids.data.clone())
+                .unwrap_or_default(),
             flush_ts: answer.coll_flush_ts.get(&name.collection).copied().unwrap_or_default(),
             db_name: name.database.clone(),
             collection_name: name.collection.clone(),
@@ -313,8 +340,14 @@ impl Milvus {
     /// Rows in segments that are flushed.
     pub async fn flushed_rows(&self, name: &CollectionName) -> Outcome<i64> {
         let (db_name, collection_name) = (name.database.clone(), name.collection.clone());
-        let answer = call!(self, get_persistent_segment_info, SegmentInfoRequest { db_name, collection_name });
-        Ok(answer.infos.iter().filter(|segment| segment.state == FLUSHED).map(|segment| segment.num_rows).sum())
+        let answer =
+            call!(self, get_persistent_segment_info, SegmentInfoRequest { db_name, collection_name });
+        Ok(answer
+            .infos
+            .iter()
+            .filter(|segment| segment.state == FLUSHED)
+            .map(|segment| segment.num_rows)
+            .sum())
     }
 
     // rows
@@ -324,7 +357,12 @@ impl Milvus {
     }
 
     /// Inserts into one partition.
-    pub async fn insert_into(&self, name: &CollectionName, partition: &str, rows: Columns) -> Outcome<MutationResult> {
+    pub async fn insert_into(
+        &self,
+        name: &CollectionName,
+        partition: &str,
+        rows: Columns,
+    ) -> Outcome<MutationResult> {
         Ok(call!(self, insert, rows_request(name, partition, rows)))
     }
 
@@ -337,14 +375,23 @@ impl Milvus {
     }
 
     /// Deletes from one partition. The key field must be `id`.
-    pub async fn delete_from(&self, name: &CollectionName, partition: &str, keys: &Keys) -> Outcome<MutationResult> {
+    pub async fn delete_from(
+        &self,
+        name: &CollectionName,
+        partition: &str,
+        keys: &Keys,
+    ) -> Outcome<MutationResult> {
         let list = match keys {
             Keys::Int(keys) => keys.iter().map(i64::to_string).collect::<Vec<_>>(),
             Keys::Text(keys) => keys.iter().map(|key| quoted(key)).collect(),
         };
         let (db_name, collection_name) = (name.database.clone(), name.collection.clone());
         let expr = format!("id in [{}]", list.join(","));
-        Ok(call!(self, delete, DeleteRequest { db_name, collection_name, partition_name: partition.into(), expr }))
+        Ok(call!(
+            self,
+            delete,
+            DeleteRequest { db_name, collection_name, partition_name: partition.into(), expr }
+        ))
     }
 
     /// `count(*)`: rows that were inserted twice count twice. `partitions` must be loaded; none: all.
@@ -387,7 +434,12 @@ impl Milvus {
     }
 
     async fn query(
-        &self, name: &CollectionName, partitions: &[String], expr: String, fields: Vec<String>, params: Vec<KeyValuePair>,
+        &self,
+        name: &CollectionName,
+        partitions: &[String],
+        expr: String,
+        fields: Vec<String>,
+        params: Vec<KeyValuePair>,
     ) -> Outcome<Vec<FieldData>> {
         let request = QueryRequest {
             db_name: name.database.clone(),

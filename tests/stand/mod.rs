@@ -66,7 +66,8 @@ pub fn ensure(condition: bool, text: impl FnOnce() -> String) -> Outcome {
 
 /// All random data of a run comes from this; `TAPEDECK_SEED` pins it.
 pub static SEED: LazyLock<u64> = LazyLock::new(|| {
-    let seed = std::env::var("TAPEDECK_SEED").ok().map_or_else(rand::random, |seed| seed.parse().expect("a number"));
+    let seed =
+        std::env::var("TAPEDECK_SEED").ok().map_or_else(rand::random, |seed| seed.parse().expect("a number"));
     eprintln!("TAPEDECK_SEED={seed}");
     seed
 });
@@ -137,13 +138,17 @@ impl Stand {
     pub fn find() -> Outcome<Option<Stand>> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let Some(dir) = std::env::var_os("TAPEDECK_STAND").map(PathBuf::from) else {
-            let required = ["CI", "TAPEDECK_STAND_REQUIRED"].iter().any(|name| std::env::var_os(name).is_some());
-            ensure(!required, || "no stand: set TAPEDECK_STAND to the directory of a running deploy/stand".into())?;
+            let required =
+                ["CI", "TAPEDECK_STAND_REQUIRED"].iter().any(|name| std::env::var_os(name).is_some());
+            ensure(!required, || {
+                "no stand: set TAPEDECK_STAND to the directory of a running deploy/stand".into()
+            })?;
             eprintln!("skipped: no stand (deploy/test starts one)");
             return Ok(None);
         };
         let path = dir.join("stand.json");
-        let text = std::fs::read_to_string(&path).map_err(|error| Failure(format!("{}: {error}", path.display())))?;
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| Failure(format!("{}: {error}", path.display())))?;
         let mut stand: Stand = serde_json::from_str(&text)?;
         stand.dir = dir;
         Ok(Some(stand))

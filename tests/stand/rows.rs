@@ -66,7 +66,9 @@ fn scalar_values(scalars: ScalarField) -> Outcome<Vec<Value>> {
     Ok(match scalars.data {
         None => Vec::new(),
         Some(Data::BoolData(values)) => values.data.into_iter().map(Value::Bool).collect(),
-        Some(Data::IntData(values)) => values.data.into_iter().map(|value| Value::Int(value.into())).collect(),
+        Some(Data::IntData(values)) => {
+            values.data.into_iter().map(|value| Value::Int(value.into())).collect()
+        }
         Some(Data::LongData(values)) => values.data.into_iter().map(Value::Int).collect(),
         Some(Data::FloatData(values)) => chunks(values.data, 4),
         Some(Data::DoubleData(values)) => chunks(values.data, 8),
@@ -88,7 +90,9 @@ fn vector_values(vectors: VectorField) -> Outcome<Vec<Value>> {
     Ok(match vectors.data {
         Some(vector_field::Data::FloatVector(values)) => chunks(values.data, dim * 4),
         Some(vector_field::Data::BinaryVector(values)) => chunks(values, dim / 8),
-        other => return fail(format!("{:?} is not expected of Milvus 2.3: {other:?}", DataType::Float16Vector)),
+        other => {
+            return fail(format!("{:?} is not expected of Milvus 2.3: {other:?}", DataType::Float16Vector));
+        }
     })
 }
 
@@ -106,7 +110,8 @@ pub fn difference(source: &Rows, target: &Rows) -> Option<String> {
     if missing.is_empty() && surplus.is_empty() && unequal.is_empty() {
         return None;
     }
-    let first = |keys: &[&Key]| keys.iter().take(SHOWN).map(|key| format!("{key:?}")).collect::<Vec<_>>().join(", ");
+    let first =
+        |keys: &[&Key]| keys.iter().take(SHOWN).map(|key| format!("{key:?}")).collect::<Vec<_>>().join(", ");
     let mut lines = vec![format!(
         "{} rows at the source, {} at the target: {} missing [{}], {} too many [{}], {} unequal",
         source.len(),

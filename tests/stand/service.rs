@@ -59,7 +59,9 @@ impl Api {
     /// Creates a task and waits until it runs.
     pub async fn create(&self, spec: &Value) -> Outcome {
         let answer = self.post("/v1/tasks", Some(spec)).await?;
-        ensure(answer.status == 201, || format!("create: {} {}\n{}", answer.status, answer.body, tail(&self.log)))?;
+        ensure(answer.status == 201, || {
+            format!("create: {} {}\n{}", answer.status, answer.body, tail(&self.log))
+        })?;
         self.reaches(spec["name"].as_str().unwrap_or_default(), "running").await
     }
 
@@ -104,7 +106,10 @@ impl Api {
 
     /// Waits like [`eventually`], but ends at once when one of the tasks has failed; a failure shows their status.
     pub async fn eventually(
-        &self, tasks: &[&str], what: &str, mut look: impl AsyncFnMut() -> Outcome<Option<String>>,
+        &self,
+        tasks: &[&str],
+        what: &str,
+        mut look: impl AsyncFnMut() -> Outcome<Option<String>>,
     ) -> Outcome {
         let mut failed = None;
         let mut states = String::new();
@@ -174,7 +179,9 @@ impl Service {
     /// SIGTERM; it must end in time and with exit code 0.
     pub async fn stop(&mut self) -> Outcome {
         let status = self.process.terminate(STOP).await?;
-        ensure(status.code() == Some(0), || format!("SIGTERM ended it with {status}\n{}", self.process.tail()))
+        ensure(status.code() == Some(0), || {
+            format!("SIGTERM ended it with {status}\n{}", self.process.tail())
+        })
     }
 
     async fn answers(&mut self) -> Outcome {
@@ -188,6 +195,8 @@ impl Service {
             Ok((answer.status != 200).then(|| format!("readyz: {} {}", answer.status, answer.body)))
         })
         .await?;
-        ensure(ended.is_none(), || format!("tapedeck serve ended at once: {ended:?}\n{}", self.process.tail()))
+        ensure(ended.is_none(), || {
+            format!("tapedeck serve ended at once: {ended:?}\n{}", self.process.tail())
+        })
     }
 }

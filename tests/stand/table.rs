@@ -8,8 +8,8 @@ use tapedeck::pb::milvus::proto::common::KeyValuePair;
 use tapedeck::pb::milvus::proto::schema::field_data::Field;
 use tapedeck::pb::milvus::proto::schema::scalar_field::Data;
 use tapedeck::pb::milvus::proto::schema::{
-    ArrayArray, BoolArray, CollectionSchema, DataType, DoubleArray, FieldData, FieldSchema, FloatArray, IntArray,
-    JsonArray, LongArray, ScalarField, StringArray, VectorField, vector_field,
+    ArrayArray, BoolArray, CollectionSchema, DataType, DoubleArray, FieldData, FieldSchema, FloatArray,
+    IntArray, JsonArray, LongArray, ScalarField, StringArray, VectorField, vector_field,
 };
 
 /// A collection to be created. Its first field is the primary key.
@@ -138,7 +138,11 @@ impl Table {
         let sent = self.fields.iter().filter(|field| !field.auto_id);
         let mut columns = sent.map(|field| column(field, rng, &keys)).collect::<Vec<_>>();
         if self.dynamic {
-            let field = FieldSchema { name: "$meta".into(), data_type: DataType::Json.into(), ..FieldSchema::default() };
+            let field = FieldSchema {
+                name: "$meta".into(),
+                data_type: DataType::Json.into(),
+                ..FieldSchema::default()
+            };
             columns.push(FieldData { is_dynamic: true, ..column(&field, rng, &keys) });
         }
         Rows { columns, count: keys.len() }
@@ -153,7 +157,9 @@ pub fn text_key(key: i64) -> String {
 fn column(field: &FieldSchema, rng: &mut StdRng, keys: &[i64]) -> FieldData {
     let count = keys.len();
     let values = match field.data_type() {
-        DataType::Int64 if field.is_primary_key => Field::Scalars(scalars(Data::LongData(LongArray { data: keys.into() }))),
+        DataType::Int64 if field.is_primary_key => {
+            Field::Scalars(scalars(Data::LongData(LongArray { data: keys.into() })))
+        }
         DataType::VarChar if field.is_primary_key => {
             let data = keys.iter().map(|key| text_key(*key)).collect();
             Field::Scalars(scalars(Data::StringData(StringArray { data })))
@@ -168,12 +174,18 @@ fn column(field: &FieldSchema, rng: &mut StdRng, keys: &[i64]) -> FieldData {
             let data = packed(count * dim(field), || rng.random::<f32>().to_le_bytes());
             vector(field, vector_field::Data::FloatVector(FloatArray { data }))
         }
-        DataType::BinaryVector => {
-            vector(field, vector_field::Data::BinaryVector(packed(count * dim(field) / 8, || [rng.random::<u8>()])))
-        }
+        DataType::BinaryVector => vector(
+            field,
+            vector_field::Data::BinaryVector(packed(count * dim(field) / 8, || [rng.random::<u8>()])),
+        ),
         scalar => Field::Scalars(random(scalar, rng, count)),
     };
-    FieldData { r#type: field.data_type, field_name: field.name.clone(), field: Some(values), ..FieldData::default() }
+    FieldData {
+        r#type: field.data_type,
+        field_name: field.name.clone(),
+        field: Some(values),
+        ..FieldData::default()
+    }
 }
 
 fn scalars(data: Data) -> ScalarField {
@@ -198,7 +210,8 @@ fn packed<const N: usize>(count: usize, mut value: impl FnMut() -> [u8; N]) -> B
 fn random(kind: DataType, rng: &mut StdRng, count: usize) -> ScalarField {
     let mut small = |bits: u32| {
         let (low, high) = (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1);
-        let data = (0..count).map(|_| if rng.random_ratio(1, 8) { low } else { rng.random_range(low..=high) });
+        let data =
+            (0..count).map(|_| if rng.random_ratio(1, 8) { low } else { rng.random_range(low..=high) });
         Data::IntData(IntArray { data: data.map(|value| value as i32).collect() })
     };
     scalars(match kind {
@@ -207,8 +220,12 @@ fn random(kind: DataType, rng: &mut StdRng, count: usize) -> ScalarField {
         DataType::Int32 => small(32),
         DataType::Int64 => Data::LongData(LongArray { data: (0..count).map(|_| rng.random()).collect() }),
         DataType::Bool => Data::BoolData(BoolArray { data: (0..count).map(|_| rng.random()).collect() }),
-        DataType::Float => Data::FloatData(FloatArray { data: packed(count, || rng.random::<f32>().to_le_bytes()) }),
-        DataType::Double => Data::DoubleData(DoubleArray { data: packed(count, || rng.random::<f64>().to_le_bytes()) }),
+        DataType::Float => {
+            Data::FloatData(FloatArray { data: packed(count, || rng.random::<f32>().to_le_bytes()) })
+        }
+        DataType::Double => {
+            Data::DoubleData(DoubleArray { data: packed(count, || rng.random::<f64>().to_le_bytes()) })
+        }
         DataType::VarChar => Data::StringData(StringArray { data: (0..count).map(|_| text(rng)).collect() }),
         DataType::Json => Data::JsonData(JsonArray { data: (0..count).map(|_| json(rng)).collect() }),
         other => panic!("no random values of type {other:?}"),
