@@ -86,7 +86,7 @@ impl Scene {
 
     /// Drops what the test has made and waits until it is gone at the target as well.
     pub async fn close(self) -> Outcome {
-        let own = |name: &String| name.starts_with(&self.prefix);
+        let own = |name: &String| name.starts_with(&format!("{}_", self.prefix));
         let mut dropped = Vec::new();
         for database in self.source.databases().await?.iter().filter(|name| *name == "default" || own(name)) {
             for name in self.source.collections(database).await? {
