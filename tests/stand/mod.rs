@@ -7,12 +7,14 @@
 pub mod compare;
 pub mod definition;
 pub mod milvus;
+pub mod objects;
 pub mod patience;
 pub mod process;
 pub mod rows;
 pub mod service;
 pub mod spec;
 pub mod table;
+pub mod topic;
 pub mod workload;
 
 use std::fmt;
