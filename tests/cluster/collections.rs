@@ -81,10 +81,10 @@ async fn aliases_are_created_altered_and_dropped() -> Outcome {
     let alias = scene.name("alias").collection;
     scene.source.create_alias(&one.name, &alias).await?;
     scene.same(&[&one.name, &two.name]).await?;
-    assert_eq!(scene.target.describe(&one.name).await?.aliases, [alias.clone()]);
+    assert_eq!(scene.target.describe(&one.name).await?.aliases, std::slice::from_ref(&alias));
     scene.source.alter_alias(&two.name, &alias).await?;
     scene.same(&[&one.name, &two.name]).await?;
-    assert_eq!(scene.target.describe(&two.name).await?.aliases, [alias.clone()]);
+    assert_eq!(scene.target.describe(&two.name).await?.aliases, std::slice::from_ref(&alias));
     scene.source.drop_alias("default", &alias).await?;
     scene.same(&[&one.name, &two.name]).await?;
     assert!(scene.target.describe(&two.name).await?.aliases.is_empty());

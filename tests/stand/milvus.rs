@@ -7,7 +7,7 @@ use tapedeck::pb::milvus::proto::common::{KeyValuePair, Status};
 use tapedeck::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceClient;
 use tapedeck::pb::milvus::proto::milvus::*;
 use tapedeck::pb::milvus::proto::schema::scalar_field::Data;
-use tapedeck::pb::milvus::proto::schema::{FieldData, field_data::Field};
+use tapedeck::pb::milvus::proto::schema::{FieldData, ScalarField, field_data::Field};
 use tonic::transport::{Channel, Endpoint};
 
 use super::rows::{Key, Rows, rows};
@@ -396,13 +396,26 @@ impl Milvus {
 
     /// `count(*)`: rows that were inserted twice count twice. `partitions` must be loaded; none: all.
     pub async fn count(&self, name: &CollectionName, partitions: &[String]) -> Outcome<i64> {
-        let fields = vec!["count(*)".into()];
-        let columns = self.query(name, partitions, String::new(), fields, vec![]).await?;
+        self.count_where(name, partitions, String::new()).await
+    }
+
+    /// How many rows have this key. The key field must be `id`.
+    pub async fn count_of(&self, name: &CollectionName, partitions: &[String], key: &Key) -> Outcome<i64> {
+        let expr = match key {
+            Key::Int(key) => format!("id == {key}"),
+            Key::Text(key) => format!("id == {}", quoted(key)),
+        };
+        self.count_where(name, partitions, expr).await
+    }
+
+    async fn count_where(&self, name: &CollectionName, partitions: &[String], expr: String) -> Outcome<i64> {
+        let columns = self.query(name, partitions, expr, vec!["count(*)".into()], vec![]).await?;
         match columns.into_iter().next().and_then(|column| column.field) {
-            Some(Field::Scalars(scalars)) => match scalars.data {
-                Some(Data::LongData(counts)) if counts.data.len() == 1 => Ok(counts.data[0]),
-                other => fail(format!("count(*) of {name} is {other:?}")),
-            },
+            Some(Field::Scalars(ScalarField { data: Some(Data::LongData(counts)) }))
+                if counts.data.len() == 1 =>
+            {
+                Ok(counts.data[0])
+            }
             other => fail(format!("count(*) of {name} is {other:?}")),
         }
     }

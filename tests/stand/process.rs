@@ -31,6 +31,7 @@ impl Process {
         let watchdog = Command::new("sh")
             .args(["-c", "read -r _; kill -KILL $0", &child.id().to_string()])
             .stdin(Stdio::piped())
+            .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
         Ok(Process { child, watchdog, log: log.into() })
