@@ -61,7 +61,7 @@ pub trait Subscription: Send {
 
 /// The definitions of a source.
 #[async_trait]
-pub trait CatalogSource: Send + 'static {
+pub trait CatalogSource: Send + Sync + 'static {
     /// What tells this catalog from every other, e.g. `{etcd cluster id}/{root}/{meta}`.
     async fn identity(&mut self) -> Result<String>;
 
