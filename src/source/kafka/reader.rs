@@ -134,7 +134,8 @@ impl Drop for Feed {
 
 /// A client that only asks: a broker answers the questions of one connection in turn, and readers keep theirs busy.
 pub(super) fn asker(options: &KafkaOptions) -> Result<BaseConsumer<Context>> {
-    BaseConsumer::from_config_and_context(&config(options), Context).map_err(|error| unusable(options, &error))
+    BaseConsumer::from_config_and_context(&config(options), Context)
+        .map_err(|error| unusable(options, &error))
 }
 
 /// What all clients have in common.

@@ -136,7 +136,8 @@ fn judge(
 }
 
 fn take(position: Position, message: &BorrowedMessage<'_>) -> Result<QueueMessage> {
-    if message.headers().is_some_and(|headers| headers.iter().any(|header| header.key == STREAMING_PROPERTY)) {
+    if message.headers().is_some_and(|headers| headers.iter().any(|header| header.key == STREAMING_PROPERTY))
+    {
         return Err(streaming(STREAMING_PROPERTY).context(format_args!("{} at {position}", message.topic())));
     }
     Ok(QueueMessage { position, payload: Bytes::copy_from_slice(message.payload().unwrap_or_default()) })

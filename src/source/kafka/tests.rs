@@ -6,7 +6,8 @@ use crate::error::Verdict;
 
 #[test]
 fn who_acts_on_an_error_of_kafka() {
-    let verdict = |code| failed("k:9092", Some(&"dml_0".into()), &KafkaError::MessageConsumption(code)).verdict;
+    let verdict =
+        |code| failed("k:9092", Some(&"dml_0".into()), &KafkaError::MessageConsumption(code)).verdict;
     for passes in [
         Code::AllBrokersDown,
         Code::BrokerTransportFailure,
@@ -16,9 +17,12 @@ fn who_acts_on_an_error_of_kafka() {
     ] {
         assert_eq!(verdict(passes), Verdict::Retry, "{passes:?}");
     }
-    for person in
-        [Code::UnknownTopicOrPartition, Code::TopicAuthorizationFailed, Code::Authentication, Code::UnsupportedVersion]
-    {
+    for person in [
+        Code::UnknownTopicOrPartition,
+        Code::TopicAuthorizationFailed,
+        Code::Authentication,
+        Code::UnsupportedVersion,
+    ] {
         assert_eq!(verdict(person), Verdict::Operator, "{person:?}");
     }
     let named = failed("k:9092", Some(&"dml_0".into()), &KafkaError::MetadataFetch(Code::UnknownTopic));
