@@ -31,7 +31,11 @@ use crate::source::{Queue, Subscription};
 
 /// The one partition of every topic.
 const PARTITION: i32 = 0;
+<<<<<<< HEAD
 const CALL: Duration = Duration::from_secs(10);
+=======
+const CALL: Duration = Duration::from_secs(5);
+>>>>>>> source
 
 /// Where a Kafka is.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -87,26 +91,34 @@ impl KafkaQueue {
         spawn_blocking(move || question(&asker)).await.unwrap_or(Err(KafkaError::Canceled))
     }
 
+    /// How many partitions a topic has; none where there is no such topic.
+    async fn partitions(&self, channel: &Channel) -> Result<Option<usize>> {
+        let topic = channel.clone();
+        let partitions = self.ask(move |consumer| {
+            let metadata = consumer.fetch_metadata(Some(topic.as_str()), CALL)?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic.as_str());
+            match found.map(|found| (found.error().map(RDKafkaErrorCode::from), found.partitions().len())) {
+                Some((Some(RDKafkaErrorCode::UnknownTopicOrPartition), _)) | None => Ok(None),
+                Some((Some(error), _)) => Err(KafkaError::MetadataFetch(error)),
+                Some((None, partitions)) => Ok(Some(partitions)),
+            }
+        });
+        partitions.await.map_err(|error| self.failed(channel, &error))
+    }
+
     /// Refuses a topic that does not exist, or is none of Milvus'.
     async fn check_topic(&self, channel: &Channel) -> Result<()> {
-        let topic = channel.clone();
-        let partitions = self
-            .ask(move |consumer| {
-                let metadata = consumer.fetch_metadata(Some(topic.as_str()), CALL)?;
-                let found = metadata.topics().iter().find(|found| found.name() == topic.as_str());
-                match found.map(|found| (found.error(), found.partitions().len())) {
-                    Some((Some(error), _)) => Err(KafkaError::MetadataFetch(error.into())),
-                    Some((None, partitions)) => Ok(partitions),
-                    None => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)),
-                }
-            })
-            .await
-            .map_err(|error| self.failed(channel, &error))?;
-        if partitions == 1 {
-            return Ok(());
+        match self.partitions(channel).await? {
+            Some(1) => Ok(()),
+            None => {
+                Err(self.failed(channel, &KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)))
+            }
+            Some(partitions) => {
+                let message = format!("Kafka topic {channel} has {partitions} partitions; Milvus' have one");
+                Err(Error::operator(message)
+                    .advice("check the topic's name, and that nothing but Milvus creates its topics"))
+            }
         }
-        Err(Error::operator(format!("Kafka topic {channel} has {partitions} partitions; Milvus' have one"))
-            .advice("check the topic's name, and that nothing but Milvus creates its topics"))
     }
 
     fn failed(&self, channel: &Channel, error: &KafkaError) -> Error {
@@ -122,6 +134,10 @@ impl Queue for KafkaQueue {
         let timed_out = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
         let id = id.ok_or_else(|| failed(&self.options.brokers, None, &timed_out))?;
         Ok(format!("kafka:{id}"))
+    }
+
+    async fn exists(&self, channel: &Channel) -> Result<bool> {
+        Ok(self.partitions(channel).await?.is_some())
     }
 
     async fn bounds(&self, channel: &Channel) -> Result<Range<Position>> {
