@@ -12,16 +12,10 @@ pub(super) fn failed(brokers: &str, channel: Option<&Channel>, error: &KafkaErro
         None => format!("Kafka at {brokers}: {}", reason(error)),
     };
     match error.rdkafka_error_code() {
-<<<<<<< HEAD
-        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::InvalidTopic) => {
-            Error::operator(what).advice("check the topic's name and that it was not deleted; nothing creates it here")
-        }
-=======
         Some(
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::InvalidTopic,
         ) => Error::operator(what)
             .advice("check the topic's name and that it was not deleted; nothing creates it here"),
->>>>>>> source
         Some(
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
@@ -30,12 +24,8 @@ pub(super) fn failed(brokers: &str, channel: Option<&Channel>, error: &KafkaErro
             | Code::Authentication
             | Code::UnsupportedSASLMechanism
             | Code::IllegalSASLState,
-<<<<<<< HEAD
-        ) => Error::operator(what).advice("check user and password, and allow Describe and Read on Milvus' topics"),
-=======
         ) => Error::operator(what)
             .advice("check user and password, and allow Describe and Read on Milvus' topics"),
->>>>>>> source
         Some(code) if passes(code) => {
             Error::retry(what).advice("check that the brokers run and can be reached from here")
         }

@@ -31,11 +31,7 @@ use crate::source::{Queue, Subscription};
 
 /// The one partition of every topic.
 const PARTITION: i32 = 0;
-<<<<<<< HEAD
-const CALL: Duration = Duration::from_secs(10);
-=======
 const CALL: Duration = Duration::from_secs(5);
->>>>>>> source
 
 /// Where a Kafka is.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -14,15 +14,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, StreamConsumer}
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
-<<<<<<< HEAD
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::failure::failed;
-=======
-use tokio::task::AbortHandle;
-
->>>>>>> source
 use super::{KafkaOptions, PARTITION};
 use crate::error::{Error, Result};
 use crate::position::{Channel, Position};
@@ -41,10 +34,6 @@ const LEAST_KB: usize = 16;
 /// A consumer that several channels share.
 pub(super) struct Reader {
     consumer: Arc<StreamConsumer<Context>>,
-<<<<<<< HEAD
-    brokers: String,
-=======
->>>>>>> source
     capacity: usize,
     channels: Mutex<BTreeSet<Channel>>,
     /// Serves what belongs to no channel.
@@ -56,10 +45,6 @@ pub(super) struct Feed {
     queue: StreamPartitionQueue<Context>,
     reader: Arc<Reader>,
     channel: Channel,
-<<<<<<< HEAD
-    trouble: watch::Receiver<Option<KafkaError>>,
-=======
->>>>>>> source
 }
 
 impl Reader {
@@ -86,21 +71,12 @@ impl Reader {
         config.set("queued.min.messages", QUEUED_MESSAGES.to_string());
         config.set("queued.max.messages.kbytes", share(QUEUED_KB).to_string());
         config.set("max.partition.fetch.bytes", share(FETCH_KB).saturating_mul(1024).to_string());
-<<<<<<< HEAD
-        let context = Context { trouble: watch::Sender::new(None) };
-        let consumer = StreamConsumer::<Context>::from_config_and_context(&config, context);
-=======
         let consumer = StreamConsumer::<Context>::from_config_and_context(&config, Context);
->>>>>>> source
         let consumer = Arc::new(consumer.map_err(|error| unusable(options, &error))?);
         let events = tokio::spawn({
             let consumer = consumer.clone();
             async move {
-<<<<<<< HEAD
-                // errors were told to the context; messages come to the channels' own queues only
-=======
                 // errors were told to the context; messages go to the channels' own queues
->>>>>>> source
                 loop {
                     let _ = consumer.recv().await;
                 }
@@ -108,10 +84,6 @@ impl Reader {
         });
         Ok(Arc::new(Reader {
             consumer,
-<<<<<<< HEAD
-            brokers: options.brokers.clone(),
-=======
->>>>>>> source
             capacity: CHANNELS << halvings,
             channels: Mutex::default(),
             events: events.abort_handle(),
@@ -131,12 +103,7 @@ impl Reader {
         assignment.add_partition_offset(channel.as_str(), PARTITION, Offset::Offset(from.0))?;
         self.consumer.incremental_assign(&assignment)?;
         channels.insert(channel.clone());
-<<<<<<< HEAD
-        let trouble = self.consumer.context().trouble.subscribe();
-        Ok(Some(Feed { queue, reader: self.clone(), channel: channel.clone(), trouble }))
-=======
         Ok(Some(Feed { queue, reader: self.clone(), channel: channel.clone() }))
->>>>>>> source
     }
 }
 
@@ -149,25 +116,7 @@ impl Drop for Reader {
 impl Feed {
     /// The next message or error of the channel, in whatever order the broker delivers. Safe to cancel.
     pub async fn receive(&self) -> Result<BorrowedMessage<'_>, KafkaError> {
-<<<<<<< HEAD
-        let received = self.queue.recv().await;
-        if received.is_ok() {
-            let well = |trouble: &mut Option<KafkaError>| trouble.take().is_some();
-            self.reader.consumer.context().trouble.send_if_modified(well);
-        }
-        received
-    }
-
-    /// Waits until the brokers are in trouble, and says which.
-    pub async fn trouble(&self) -> Error {
-        let mut trouble = self.trouble.clone();
-        match trouble.wait_for(Option::is_some).await.map(|trouble| trouble.clone()) {
-            Ok(Some(error)) => failed(&self.reader.brokers, None, &error),
-            _ => std::future::pending().await,
-        }
-=======
         self.queue.recv().await
->>>>>>> source
     }
 }
 
@@ -185,13 +134,8 @@ impl Drop for Feed {
 
 /// A client that only asks: a broker answers the questions of one connection in turn, and readers keep theirs busy.
 pub(super) fn asker(options: &KafkaOptions) -> Result<BaseConsumer<Context>> {
-<<<<<<< HEAD
-    let context = Context { trouble: watch::Sender::new(None) };
-    BaseConsumer::from_config_and_context(&config(options), context).map_err(|error| unusable(options, &error))
-=======
     BaseConsumer::from_config_and_context(&config(options), Context)
         .map_err(|error| unusable(options, &error))
->>>>>>> source
 }
 
 /// What all clients have in common.
@@ -217,16 +161,9 @@ fn unusable(options: &KafkaOptions, error: &KafkaError) -> Error {
     Error::usage(format!("Kafka at {}: {error}", options.brokers))
 }
 
-<<<<<<< HEAD
-/// Takes librdkafka's logs, and remembers that brokers are away until a message comes.
-pub(super) struct Context {
-    trouble: watch::Sender<Option<KafkaError>>,
-}
-=======
 /// Takes librdkafka's logs. Its errors are only logged: which of them are told, and when, is not said anywhere; that
 /// brokers are away is found out by asking them.
 pub(super) struct Context;
->>>>>>> source
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -240,14 +177,6 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "tapedeck::kafka", %error, "{reason}");
-<<<<<<< HEAD
-        use RDKafkaErrorCode::{AllBrokersDown, Authentication, Resolve, SaslAuthenticationFailed};
-        let code = error.rdkafka_error_code();
-        if matches!(code, Some(AllBrokersDown | Resolve | Authentication | SaslAuthenticationFailed)) {
-            self.trouble.send_replace(Some(error));
-        }
-=======
->>>>>>> source
     }
 }
 
