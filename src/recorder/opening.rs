@@ -32,9 +32,6 @@ pub async fn open(
         etcd: recorder.catalog.identity().await?,
     };
     recorder.store.probe().await?;
-    if let Some(channel) = &recorder.replicate_channel {
-        check_replicate_channel(recorder, channel).await?;
-    }
     let (writer, tail) = LogWriter::open(recorder.store.clone(), &source).await?;
     match tail {
         Some(tail) => resume(recorder, writer, tail, progress, cancel).await,
@@ -42,19 +39,22 @@ pub async fn open(
     }
 }
 
-/// Milvus creates its replicate channel with the first request. Until then its other channels show that the name is
-/// right: they share its prefix.
-async fn check_replicate_channel(recorder: &Recorder, channel: &Channel) -> Result<()> {
-    let sibling = channel.as_str().strip_suffix("-replicate-msg").map(|prefix| format!("{prefix}-rootcoord-dml_0"));
-    let known = match sibling {
-        Some(sibling) => recorder.queue.exists(&Channel::from(sibling.as_str())).await?,
-        None => false,
-    };
-    if known || recorder.queue.exists(channel).await? {
+/// Milvus creates its replicate channel with the first request. Until then the channels of collections show whether the
+/// name can be right: all have one prefix.
+async fn check_replicate_channel(recorder: &Recorder, channel: &Channel, live: &Catalog) -> Result<()> {
+    if recorder.queue.exists(channel).await? {
         return Ok(());
     }
-    Err(Error::operator(format!("the replicate channel {channel} does not exist"))
-        .advice("write the source's `common.chanNamePrefix.cluster` before -replicate-msg, or leave source.replicate_channel out: then flushes are not seen"))
+    let mut shards = live.collections.values().flat_map(|collection| &collection.channels).peekable();
+    if let Some(prefix) = channel.as_str().strip_suffix("replicate-msg")
+        && (shards.peek().is_none() || shards.any(|shard| shard.channel.starts_with(prefix)))
+    {
+        return Ok(());
+    }
+    Err(Error::operator(format!("the replicate channel {channel} does not exist")).advice(
+        "its name is the source's `common.chanNamePrefix.cluster` with -replicate-msg (by-dev-replicate-msg); \
+         without source.replicate_channel flushes are not seen",
+    ))
 }
 
 /// A new log: its first commit holds what exists; the rows follow in the order of their TSO.
@@ -65,6 +65,9 @@ async fn begin(
     cancel: &CancellationToken,
 ) -> Result<Session> {
     let look = recorder.catalog.read().await?;
+    if let Some(channel) = &recorder.replicate_channel {
+        check_replicate_channel(recorder, channel, &look.live).await?;
+    }
     let opens_at = look.bound;
     let now = Tso::from_millis(opens_at.millis().saturating_sub(RESERVED_MS));
     let watermark = match recorder.start {
