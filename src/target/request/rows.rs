@@ -139,8 +139,6 @@ fn quote(expression: &mut String, text: &str) {
     for character in text.chars() {
         match character {
             '"' | '\\' => expression.extend(['\\', character]),
-            '\n' => expression.push_str("\\n"),
-            '\r' => expression.push_str("\\r"),
             control if control < ' ' || control == '\x7f' => {
                 let _ = write!(expression, "\\x{:02x}", u32::from(control));
             }

@@ -41,10 +41,8 @@ fn unquote(literal: &str) -> String {
     let mut text = String::new();
     let mut characters = literal.strip_prefix('"').unwrap().strip_suffix('"').unwrap().chars();
     while let Some(character) = characters.next() {
-        assert!(character != '"' && character != '\n' && character != '\r');
+        assert!(character != '"' && !character.is_ascii_control());
         match (character, if character == '\\' { characters.next() } else { None }) {
-            ('\\', Some('n')) => text.push('\n'),
-            ('\\', Some('r')) => text.push('\r'),
             ('\\', Some('x')) => {
                 let digits = characters.by_ref().take(2).collect::<String>();
                 text.push(char::from(u8::from_str_radix(&digits, 16).unwrap()));
