@@ -24,15 +24,15 @@ pub mod selection;
 pub mod tick;
 
 // the way of a change
-pub mod log;
-pub mod recorder;
-pub mod replayer;
 pub mod source;
+pub mod recorder;
+pub mod log;
+pub mod replayer;
 pub mod target;
 
 // around
+pub mod task;
 pub mod api;
 pub mod cli;
 pub mod config;
-pub mod task;
 pub mod telemetry;

@@ -37,11 +37,7 @@ pub struct Recorder {
 impl Recorder {
     /// Records until cancelled (then everything received is committed: `Ok`) or until a person must act. What may
     /// pass by itself is retried for ever, visibly.
-    pub async fn run(
-        self,
-        progress: &watch::Sender<RecordProgress>,
-        cancel: CancellationToken,
-    ) -> Result<()> {
+    pub async fn run(self, progress: &watch::Sender<RecordProgress>, cancel: CancellationToken) -> Result<()> {
         let _ = (progress, cancel);
         Ok(())
     }

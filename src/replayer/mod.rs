@@ -33,11 +33,7 @@ pub struct Replayer {
 
 impl Replayer {
     /// Replays until its end, until cancelled (`Ok`, at a clean checkpoint) or until a person must act.
-    pub async fn run(
-        self,
-        progress: &watch::Sender<ReplayProgress>,
-        cancel: CancellationToken,
-    ) -> Result<()> {
+    pub async fn run(self, progress: &watch::Sender<ReplayProgress>, cancel: CancellationToken) -> Result<()> {
         let _ = (progress, cancel);
         Ok(())
     }
