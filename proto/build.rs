@@ -1,7 +1,8 @@
 //! Compiles the `.proto` files: the only generated code.
 
 fn main() -> std::io::Result<()> {
-    let files = ["common", "schema", "msg", "meta", "milvus"].map(|name| format!("proto/milvus/{name}.proto"));
+    let files =
+        ["common", "schema", "msg", "meta", "milvus"].map(|name| format!("proto/milvus/{name}.proto"));
     let files = files.iter().map(String::as_str).chain(["proto/log/log.proto"]).collect::<Vec<_>>();
     println!("cargo:rerun-if-changed=proto");
     tonic_prost_build::configure()

@@ -79,7 +79,9 @@ impl Catalog {
                 collection.indexes.retain(|index| index.id != dropped.index_id);
             }
             Change::Load(load) => apply_load(self.collection_mut(load.collection_id, tso)?, load),
-            Change::Release(release) => apply_release(self.collection_mut(release.collection_id, tso)?, release),
+            Change::Release(release) => {
+                apply_release(self.collection_mut(release.collection_id, tso)?, release)
+            }
             Change::Flush(_) => {}
             Change::CreateAlias(alias) | Change::AlterAlias(alias) => {
                 self.aliases.insert((alias.database_id, alias.name.clone()), alias.collection_id);
@@ -163,7 +165,11 @@ impl From<pb::Catalog> for Catalog {
     fn from(stored: pb::Catalog) -> Catalog {
         Catalog {
             databases: stored.databases.into_iter().map(|database| (database.id, database)).collect(),
-            collections: stored.collections.into_iter().map(|collection| (collection.id, collection)).collect(),
+            collections: stored
+                .collections
+                .into_iter()
+                .map(|collection| (collection.id, collection))
+                .collect(),
             aliases: stored
                 .aliases
                 .into_iter()

@@ -94,26 +94,71 @@ pub enum RowChange {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the fields are the words of Milvus' API")]
 pub enum DefinitionChange {
-    CreateDatabase { database: String },
-    DropDatabase { database: String },
+    CreateDatabase {
+        database: String,
+    },
+    DropDatabase {
+        database: String,
+    },
     CreateCollection(NewCollection),
-    DropCollection { name: CollectionName },
-    RenameCollection { from: CollectionName, to: CollectionName },
-    AlterCollection { name: CollectionName, properties: Vec<KeyValuePair> },
-    CreatePartition { name: CollectionName, partition: String },
+    DropCollection {
+        name: CollectionName,
+    },
+    RenameCollection {
+        from: CollectionName,
+        to: CollectionName,
+    },
+    AlterCollection {
+        name: CollectionName,
+        properties: Vec<KeyValuePair>,
+    },
+    CreatePartition {
+        name: CollectionName,
+        partition: String,
+    },
     /// Released first where it is loaded: a loaded partition cannot be dropped.
-    DropPartition { name: CollectionName, partition: String },
-    CreateIndex { name: CollectionName, field: String, index: String, params: Vec<KeyValuePair> },
+    DropPartition {
+        name: CollectionName,
+        partition: String,
+    },
+    CreateIndex {
+        name: CollectionName,
+        field: String,
+        index: String,
+        params: Vec<KeyValuePair>,
+    },
     /// The collection has been released before.
-    DropIndex { name: CollectionName, field: String, index: String },
+    DropIndex {
+        name: CollectionName,
+        field: String,
+        index: String,
+    },
     /// Returns when the load is accepted and finished.
-    Load { name: CollectionName, partitions: Option<Vec<String>>, replicas: i32 },
-    Release { name: CollectionName, partitions: Option<Vec<String>> },
+    Load {
+        name: CollectionName,
+        partitions: Option<Vec<String>>,
+        replicas: i32,
+    },
+    Release {
+        name: CollectionName,
+        partitions: Option<Vec<String>>,
+    },
     /// Returns when the rows are persisted.
-    Flush { name: CollectionName },
-    CreateAlias { name: CollectionName, alias: String },
-    AlterAlias { name: CollectionName, alias: String },
-    DropAlias { database: String, alias: String },
+    Flush {
+        name: CollectionName,
+    },
+    CreateAlias {
+        name: CollectionName,
+        alias: String,
+    },
+    AlterAlias {
+        name: CollectionName,
+        alias: String,
+    },
+    DropAlias {
+        database: String,
+        alias: String,
+    },
 }
 
 /// A collection to be created, with its partitions.

@@ -90,7 +90,18 @@ impl Run {
         definer.apply(&naming.extra_databases()).await?;
         let follower = Some(Follower::after(reader, journal.ack().seq).await?);
         let lanes = Lanes::new(shared.clone());
-        Ok(Run { follower, naming, journal, lanes, definer, until, last, shared, stop, progress: progress.clone() })
+        Ok(Run {
+            follower,
+            naming,
+            journal,
+            lanes,
+            definer,
+            until,
+            last,
+            shared,
+            stop,
+            progress: progress.clone(),
+        })
     }
 
     /// Applies commit after commit.

@@ -102,15 +102,37 @@ pub struct Event {
 #[allow(missing_docs, reason = "the fields are those of the stored objects")]
 pub enum Object {
     /// Created or altered.
-    Database { id: DatabaseId, name: String, properties: Vec<KeyValuePair> },
-    DatabaseGone { id: DatabaseId },
+    Database {
+        id: DatabaseId,
+        name: String,
+        properties: Vec<KeyValuePair>,
+    },
+    DatabaseGone {
+        id: DatabaseId,
+    },
     /// Created, renamed or altered: without indexes and load state. Which of them it was shows the catalog before.
     /// A collection whose fields are already swept away gives no event.
     Collection(Box<Collection>),
     /// In state Dropping, or gone. A move to another database gives no such event.
-    CollectionGone { id: CollectionId },
-    Partition { collection_id: CollectionId, id: PartitionId, name: String },
-    PartitionGone { collection_id: CollectionId, id: PartitionId },
-    Alias { database_id: DatabaseId, name: String, collection_id: CollectionId },
-    AliasGone { database_id: DatabaseId, name: String },
+    CollectionGone {
+        id: CollectionId,
+    },
+    Partition {
+        collection_id: CollectionId,
+        id: PartitionId,
+        name: String,
+    },
+    PartitionGone {
+        collection_id: CollectionId,
+        id: PartitionId,
+    },
+    Alias {
+        database_id: DatabaseId,
+        name: String,
+        collection_id: CollectionId,
+    },
+    AliasGone {
+        database_id: DatabaseId,
+        name: String,
+    },
 }

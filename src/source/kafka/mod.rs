@@ -107,7 +107,8 @@ impl KafkaQueue {
         match self.partitions(channel).await? {
             Some(1) => Ok(()),
             None => {
-                Err(self.failed(channel, &KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)))
+                Err(self
+                    .failed(channel, &KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)))
             }
             Some(partitions) => {
                 let message = format!("Kafka topic {channel} has {partitions} partitions; Milvus' have one");
@@ -139,7 +140,8 @@ impl Queue for KafkaQueue {
     async fn bounds(&self, channel: &Channel) -> Result<Range<Position>> {
         self.check_topic(channel).await?;
         let topic = channel.clone();
-        let bounds = self.ask(move |consumer| consumer.fetch_watermarks(topic.as_str(), PARTITION, CALL)).await;
+        let bounds =
+            self.ask(move |consumer| consumer.fetch_watermarks(topic.as_str(), PARTITION, CALL)).await;
         let (low, high) = bounds.map_err(|error| self.failed(channel, &error))?;
         Ok(Position(low)..Position(high))
     }
