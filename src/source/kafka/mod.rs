@@ -84,7 +84,11 @@ impl KafkaQueue {
         question: impl FnOnce(&BaseConsumer<Context>) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, KafkaError> {
         let asker = self.asker.clone();
-        spawn_blocking(move || question(&asker)).await.unwrap_or(Err(KafkaError::Canceled))
+        let asked = spawn_blocking(move || {
+            while asker.poll(Duration::ZERO).is_some() {} // its errors would gather otherwise
+            question(&asker)
+        });
+        asked.await.unwrap_or(Err(KafkaError::Canceled))
     }
 
     /// Refuses a topic that does not exist, or is none of Milvus'.
@@ -127,7 +131,8 @@ impl Queue for KafkaQueue {
     async fn bounds(&self, channel: &Channel) -> Result<Range<Position>> {
         self.check_topic(channel).await?;
         let topic = channel.clone();
-        let bounds = self.ask(move |consumer| consumer.fetch_watermarks(topic.as_str(), PARTITION, CALL)).await;
+        let bounds =
+            self.ask(move |consumer| consumer.fetch_watermarks(topic.as_str(), PARTITION, CALL)).await;
         let (low, high) = bounds.map_err(|error| self.failed(channel, &error))?;
         Ok(Position(low)..Position(high))
     }
