@@ -189,3 +189,138 @@ pub(super) fn fence(last: &Commit) -> Commit {
         ..last.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Verdict;
+    use crate::pb::log::{Hole, ObjectRef, SourceIdentity};
+
+    fn range(channel: &str, start: i64, end: i64, opened: bool) -> ChannelRange {
+        let position = |offset| Some(Position { offset });
+        ChannelRange {
+            channel: channel.into(),
+            start: position(start),
+            end: position(end),
+            opened,
+            ..Default::default()
+        }
+    }
+
+    fn first() -> Sealed {
+        let commit = Commit {
+            seq: 1,
+            epoch: 1,
+            writer: Bytes::from_static(b"one"),
+            channels: vec![range("a", 0, 5, true), range("b", 3, 3, true)],
+            watermark: 10,
+            opens_at: 10,
+            etcd_revision: 4,
+            source: Some(SourceIdentity::default()),
+            ..Default::default()
+        };
+        seal(commit).1
+    }
+
+    fn second() -> Commit {
+        Commit {
+            seq: 2,
+            previous_digest: Bytes::copy_from_slice(&first().digest),
+            channels: vec![range("a", 5, 9, false), range("b", 3, 3, false)],
+            watermark: 12,
+            ..first().commit
+        }
+    }
+
+    fn the_fence() -> Commit {
+        Commit {
+            seq: 2,
+            epoch: 2,
+            writer: Bytes::from_static(b"two"),
+            previous_digest: Bytes::copy_from_slice(&first().digest),
+            ..fence(&first().commit)
+        }
+    }
+
+    #[test]
+    fn what_goes_on_follows() {
+        follows(None, &first().commit).unwrap();
+        follows(Some(&first()), &second()).unwrap();
+        follows(Some(&first()), &the_fence()).unwrap();
+        let fewer = Commit { channels: vec![range("a", 5, 5, false)], ..second() };
+        follows(Some(&first()), &fewer).unwrap();
+        let opened = Commit { channels: vec![range("c", 0, 2, true), range("a", 7, 8, true)], ..second() };
+        follows(Some(&first()), &opened).unwrap();
+        let hole = Hole {
+            channel: "a".into(),
+            start: Some(Position { offset: 5 }),
+            end: Some(Position { offset: 7 }),
+            reason: String::new(),
+        };
+        let known_gap = Commit { channels: vec![range("a", 7, 9, false)], holes: vec![hole], ..second() };
+        follows(Some(&first()), &known_gap).unwrap();
+    }
+
+    #[test]
+    fn what_does_not_go_on_is_refused_with_the_reason() {
+        let named = |key: &str| ObjectRef {
+            key: key.into(),
+            digest: Bytes::from_static(&[0; 32]),
+            ..Default::default()
+        };
+        for (commit, reason) in [
+            (Commit { seq: 3, ..second() }, "its number is 3 instead of 2"),
+            (Commit { previous_digest: Bytes::new(), ..second() }, "another commit before it"),
+            (Commit { epoch: 0, ..second() }, "epoch 0 is lower"),
+            (Commit { epoch: 2, ..second() }, "does not begin with a fence"),
+            (Commit { writer: Bytes::from_static(b"two"), ..second() }, "another writer"),
+            (Commit { fence: true, ..second() }, "a fence needs an epoch"),
+            (Commit { watermark: 9, ..second() }, "watermark 9 lies before 10"),
+            (Commit { opens_at: 9, ..second() }, "beginning of restores 9 lies before 10"),
+            (Commit { etcd_revision: 3, ..second() }, "etcd revision 3 lies before 4"),
+            (Commit { source: None, ..second() }, "comes from None"),
+            (
+                Commit { channels: vec![range("a", 6, 9, false)], ..second() },
+                "channel a goes on at 6 instead of 5",
+            ),
+            (
+                Commit { channels: vec![range("a", 4, 9, false)], ..second() },
+                "channel a goes on at 4 instead of 5",
+            ),
+            (
+                Commit { channels: vec![range("c", 0, 9, false)], ..second() },
+                "channel c goes on from nothing",
+            ),
+            (Commit { channels: vec![range("a", 5, 4, false)], ..second() }, "channel a has no range"),
+            (
+                Commit { channels: vec![range("a", 5, 5, false); 2], ..second() },
+                "channel a stands in it twice",
+            ),
+            (Commit { segments: vec![named("../x")], ..second() }, "names no object with \"../x\""),
+            (Commit { watermark: 11, ..the_fence() }, "a fence that changes something"),
+            (Commit { channels: second().channels, ..the_fence() }, "a fence that changes something"),
+        ] {
+            let error = follows(Some(&first()), &commit).unwrap_err();
+            assert!(error.message.contains(reason), "{error} instead of {reason}");
+            assert_eq!(error.verdict, Verdict::Refused);
+        }
+        for (commit, reason) in [
+            (second(), "its number is 2 instead of 1"),
+            (Commit { fence: true, ..first().commit }, "speaks of a commit before it"),
+            (
+                Commit { channels: vec![range("a", 0, 9, false)], ..first().commit },
+                "channel a goes on from nothing",
+            ),
+        ] {
+            let error = follows(None, &commit).unwrap_err();
+            assert!(error.message.contains(reason), "{error} instead of {reason}");
+        }
+    }
+
+    #[test]
+    fn a_commit_in_the_slot_of_another_is_named() {
+        let (bytes, _) = seal(first().commit);
+        let damage = open(Seq(2), bytes).unwrap_err();
+        assert_eq!(damage.to_string(), "object commits/00000000000000000002.pb is commit 1");
+    }
+}

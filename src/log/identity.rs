@@ -24,7 +24,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn new(log_id: Uuid, created: jiff::Timestamp) -> Identity {
+    pub(super) fn new(log_id: Uuid, created: jiff::Timestamp) -> Identity {
         let mut identity = Identity {
             log_id: log_id.to_string(),
             format: VERSION,
@@ -39,7 +39,7 @@ impl Identity {
         blake3::hash(format!("{}\n{}\n{}\n", self.log_id, self.format, self.created).as_bytes()).to_string()
     }
 
-    fn to_bytes(&self) -> Bytes {
+    pub(super) fn to_bytes(&self) -> Bytes {
         serde_json::to_vec_pretty(self).unwrap_or_default().into()
     }
 

@@ -1,5 +1,6 @@
 //! Reading a log: commits one after another, and the objects that they name.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -18,12 +19,12 @@ use crate::pb::log as pb;
 use crate::position::Seq;
 
 /// Reads a log. Everything it returns has been checked against its digest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LogReader {
     store: Store,
     identity: Identity,
     /// A commit that is known to exist, so that the tail is found from there.
-    known: AtomicU64,
+    known: Arc<AtomicU64>,
 }
 
 impl LogReader {
@@ -33,7 +34,7 @@ impl LogReader {
             return Err(Error::operator(format!("there is no log at {store}"))
                 .advice("correct the URL, or start the recorder that writes this log"));
         };
-        Ok(LogReader { store, identity, known: AtomicU64::new(0) })
+        Ok(LogReader { store, identity, known: Arc::default() })
     }
 
     /// The log's uuid.
@@ -122,6 +123,7 @@ pub(super) fn open_catalog(reference: &pb::ObjectRef, bytes: Bytes) -> Result<Ca
 pub struct Follower {
     reader: LogReader,
     last: Option<Sealed>,
+    reached_tail: bool,
 }
 
 impl Follower {
@@ -137,18 +139,29 @@ impl Follower {
                 ))
             })?),
         };
-        Ok(Follower { reader, last })
+        Ok(Follower { reader, last, reached_tail: false })
     }
 
     /// The next commit; none while it is not there. A commit that is missing while later ones are there is an error.
     pub async fn next(&mut self) -> Result<Option<Sealed>> {
         let seq = self.last.as_ref().map_or(Seq(1), |last| last.seq().next());
         let Some(next) = self.reader.commit(seq).await? else {
+            self.nothing_lost(seq).await?;
             return Ok(None);
         };
         commit::follows(self.last.as_ref(), &next.commit)?;
         self.last = Some(next.clone());
         Ok(Some(next))
+    }
+
+    /// Tells the tail from a lost commit: by a listing when it is reached, then by looking one further.
+    async fn nothing_lost(&mut self, absent: Seq) -> Result<()> {
+        let store = &self.reader.store;
+        if !self.reached_tail || store.exists(&layout::commit(absent.next())).await? {
+            tail::nothing_beyond(store, Seq(absent.0.saturating_sub(1))).await?;
+        }
+        self.reached_tail = true;
+        Ok(())
     }
 
     /// The last commit that was read.

@@ -286,3 +286,137 @@ impl Frames<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const KEY: &str = "segments/1-1-00000000-0000-0000-0000-000000000000.seg";
+
+    fn header() -> pb::SegmentHeader {
+        pb::SegmentHeader { log_id: "log".into(), epoch: 1, seq: 1, channels: vec!["a".into(), "b".into()] }
+    }
+
+    fn record() -> impl Strategy<Value = pb::Record> {
+        let message =
+            (0u32..2, any::<i64>(), any::<u64>(), any::<i32>(), prop::collection::vec(any::<u8>(), 0..400));
+        prop_oneof![
+            message.prop_map(|(channel, offset, tso, r#type, payload)| Body::Message(pb::Message {
+                channel,
+                position: Some(pb::Position { offset }),
+                tso,
+                r#type,
+                payload: payload.into(),
+            })),
+            (any::<u64>(), any::<bool>(), any::<i64>()).prop_map(|(tso, exact, id)| Body::Definition(
+                pb::Definition {
+                    tso,
+                    exact,
+                    change: Some(pb::definition::Change::DropCollection(pb::DropCollection { id })),
+                }
+            )),
+        ]
+        .prop_map(|body| pb::Record { body: Some(body) })
+    }
+
+    fn write(records: &[pb::Record]) -> (Bytes, pb::ObjectRef) {
+        let mut writer = SegmentWriter::new(header());
+        for record in records {
+            match record.body.as_ref().unwrap() {
+                Body::Message(m) => {
+                    let position = m.position.unwrap().into();
+                    writer.message(m.channel, position, Tso(m.tso), m.r#type, &m.payload, 3);
+                }
+                Body::Definition(definition) => writer.definition(definition),
+            }
+        }
+        writer.finish()
+    }
+
+    /// The format's page, once more and without haste.
+    fn write_slowly(records: &[pb::Record]) -> Vec<u8> {
+        let frame = |payload: Vec<u8>| {
+            [&(payload.len() as u32).to_le_bytes()[..], &crc32c::crc32c(&payload).to_le_bytes(), &payload]
+                .concat()
+        };
+        let mut bytes = b"TDSG\x01\0\0\0".to_vec();
+        bytes.extend(frame(header().encode_to_vec()));
+        bytes.extend(records.iter().flat_map(|record| frame(record.encode_to_vec())));
+        bytes.extend([0; 4]);
+        bytes.extend((records.len() as u64).to_le_bytes());
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(records in prop::collection::vec(record(), 0..20)) {
+            let (bytes, reference) = write(&records);
+            let segment = read(KEY, &reference, bytes).unwrap();
+            prop_assert_eq!(&segment.records, &records);
+            prop_assert_eq!(segment.header, header());
+            prop_assert_eq!(reference.messages * 3, reference.rows);
+            prop_assert_eq!(reference.messages + reference.definitions, records.len() as u64);
+        }
+
+        #[test]
+        fn the_fast_way_writes_the_bytes_of_the_plain_way(records in prop::collection::vec(record(), 0..20)) {
+            prop_assert_eq!(&write(&records).0[..], &write_slowly(&records)[..]);
+        }
+
+        #[test]
+        fn any_bytes_at_all_are_refused_without_a_panic(tail: Vec<u8>) {
+            let bytes = [b"TDSG\x01\0\0\0", &tail[..]].concat();
+            prop_assert!(parse(KEY, bytes.into()).is_err());
+        }
+
+        #[test]
+        fn even_without_the_digest_every_damaged_byte_is_found(records in prop::collection::vec(record(), 1..4), at: prop::sample::Index, bit in 0u8..8) {
+            let (bytes, _) = write(&records);
+            let mut damaged = bytes.to_vec();
+            let at = at.index(damaged.len());
+            damaged[at] ^= 1u8 << bit;
+            let damage = parse(KEY, damaged.into()).unwrap_err();
+            prop_assert!(damage.offset.is_some_and(|offset| offset <= at as u64 || at < 8), "{} for {}", damage, at);
+        }
+    }
+
+    #[test]
+    fn payloads_are_slices_of_the_object() {
+        let payload = [7; 1000];
+        let mut writer = SegmentWriter::new(header());
+        writer.message(1, Position(5), Tso(9), 400, &payload, 1);
+        let (bytes, reference) = writer.finish();
+        let segment = read(KEY, &reference, bytes.clone()).unwrap();
+        let Some(Body::Message(message)) = &segment.records[0].body else { panic!("no message") };
+        assert!(bytes.as_ptr_range().contains(&message.payload.as_ptr()));
+    }
+
+    #[test]
+    fn a_frame_that_says_it_has_four_gigabytes_costs_nothing() {
+        let damage = parse(KEY, Bytes::from_static(b"TDSG\x01\0\0\0\xff\xff\xff\xff....")).unwrap_err();
+        assert_eq!(
+            (damage.offset, damage.message.as_str()),
+            (Some(8), "has a frame that is longer than the object")
+        );
+    }
+
+    #[test]
+    fn a_record_of_a_kind_that_is_not_known_is_not_passed_over() {
+        let mut writer = SegmentWriter::new(header());
+        writer.message(2, Position(5), Tso(9), 400, b"", 0);
+        let (bytes, reference) = writer.finish();
+        let damage = read(KEY, &reference, bytes).unwrap_err();
+        assert!(damage.message.contains("not known here"), "{damage}");
+    }
+
+    #[test]
+    fn a_segment_of_a_later_version_is_refused_by_its_number() {
+        let (bytes, reference) = write(&[]);
+        let mut later = bytes.to_vec();
+        later[4] = 9;
+        let reference = pb::ObjectRef { digest: Bytes::copy_from_slice(&digest(&later)), ..reference };
+        let damage = read(KEY, &reference, later.into()).unwrap_err();
+        assert!(damage.message.contains("format version 9; this release reads version 1"), "{damage}");
+    }
+}

@@ -1,1 +1,8 @@
+//! What the log promises as a whole.
 
+mod checkpoints;
+mod crash;
+mod damage;
+mod golden;
+mod sample;
+mod writers;

@@ -49,8 +49,8 @@ impl Run {
     /// Opens the log and the target and goes to the place that the last checkpoint names.
     pub async fn open(replayer: &Replayer, progress: &watch::Sender<ReplayProgress>) -> Result<Run> {
         let reader = LogReader::open(replayer.store.clone()).await?;
-        let hello = replayer.target.hello().await?;
-        tracing::info!(target = hello, "target answers");
+        let greeting = replayer.target.hello().await?;
+        tracing::info!(greeting, "target answers");
         let (checkpoints, saved) = Checkpoints::open(replayer.store.clone(), &replayer.reader).await?;
         let mut state = saved
             .unwrap_or_else(|| pb::Checkpoint { log_id: reader.log_id().to_owned(), ..Default::default() });

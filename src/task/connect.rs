@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::secret::{Secret, resolve};
 use super::spec::{EtcdSpec, Kind, MilvusSpec, QueueSpec, SourceSpec, StoreSpec, TaskSpec};
-use super::stand_in::{KafkaOptions, KafkaQueue};
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::log::layout;
@@ -20,6 +19,7 @@ use crate::progress::{RecordProgress, ReplayProgress};
 use crate::recorder::Recorder;
 use crate::replayer::Replayer;
 use crate::source::etcd::{EtcdCatalog, EtcdOptions};
+use crate::source::kafka::{KafkaOptions, KafkaQueue};
 use crate::source::milvus::SourceMilvus;
 use crate::source::{CatalogSource, Queue};
 use crate::target::Target;

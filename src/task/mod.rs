@@ -16,7 +16,6 @@ pub mod runner;
 pub mod secret;
 pub mod service;
 pub mod spec;
-mod stand_in;
 pub mod state;
 pub mod status;
 pub mod store;

@@ -30,7 +30,8 @@ pub enum Fault {
     IgnoreCreate,
 }
 
-/// A store with a fault. Each request is one call: a put, a read, a delete, a listing.
+/// A store with a fault. Each request is one call: a put, a read, a delete, a listing. Puts and reads give way to other
+/// tasks first, so that several users of one store really meet.
 pub struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
     fault: Fault,
@@ -79,6 +80,7 @@ impl ObjectStore for FaultyStore {
         payload: PutPayload,
         mut options: PutOptions,
     ) -> Result<PutResult> {
+        tokio::task::yield_now().await;
         let Outcome { effect, answer } = self.call();
         if self.fault == Fault::IgnoreCreate {
             options.mode = PutMode::Overwrite;
@@ -89,6 +91,7 @@ impl ObjectStore for FaultyStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        tokio::task::yield_now().await;
         match self.call() {
             Outcome { effect: true, answer: true } => self.inner.get_opts(location, options).await,
             _ => Err(no_answer()),

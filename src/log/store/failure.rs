@@ -48,6 +48,10 @@ fn other(error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
     {
         return local(io, failed);
     }
+    let says = |words: &str| causes(error).any(|cause| cause.to_string().contains(words));
+    if says("incorrectly configured region") {
+        return Error::operator(failed("it is in another region")).advice(BUCKET);
+    }
     if let Some(status) = status(error) {
         let why = format!("it answers {status}{}", answer(error));
         return match status {
@@ -65,13 +69,12 @@ fn other(error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
         return Error::retry(failed(&format!("no answer ({:?}: {deepest})", http.kind())))
             .advice(UNREACHABLE);
     }
-    // Listings and bodies that broke off, and credentials that the environment should have given.
+    // Bodies that broke off, and credentials that the environment should have given.
     let text = causes(error).last().map(ToString::to_string).unwrap_or_default();
-    let text = text.chars().take(200).collect::<String>();
-    if text.contains("credential") || text.contains("token") {
+    if says("credential") || says("token") {
         return Error::operator(failed("there are no usable credentials")).advice(CREDENTIALS);
     }
-    Error::retry(failed(&text)).advice(UNREACHABLE)
+    Error::retry(failed(&text.chars().take(200).collect::<String>())).advice(UNREACHABLE)
 }
 
 fn local(error: &io::Error, failed: impl Fn(&str) -> String) -> Error {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::keys::Key;
+use super::keys::{Key, NO_DATABASE};
 use super::live::{collection, partitions, ranges, schema};
 use super::mirror::{Mirror, database};
 use super::value::{Stage, Value};
@@ -18,7 +18,7 @@ use crate::tick::Tso;
 pub(super) fn events(mirror: &Mirror, written: impl IntoIterator<Item = (Key, Tso)>) -> Result<Vec<Event>> {
     let mut events = vec![];
     let mut collections = BTreeSet::new();
-    for (key, tso) in written {
+    for (key, tso) in written.into_iter().collect::<BTreeSet<_>>() {
         let object = match &key {
             // many keys make one collection: each of its TSOs gives one event
             Key::Collection { id, .. } => {
@@ -104,7 +104,7 @@ fn partition_event(mirror: &Mirror, key: &Key, collection_id: CollectionId, tso:
 fn alias_event(mirror: &Mirror, key: &Key, tso: Tso) -> Option<Object> {
     let (database_id, name) = match key {
         Key::Alias { database_id, name } => (database(*database_id), name.clone()),
-        Key::OldAlias(name) => (database(0), name.clone()),
+        Key::OldAlias(name) => (database(NO_DATABASE), name.clone()),
         _ => return None,
     };
     let value = mirror.at(key, tso)?;

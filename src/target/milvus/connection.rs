@@ -143,3 +143,38 @@ impl Interceptor for Credential {
         Ok(request)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Verdict;
+
+    fn connect(uri: &str, token: Option<&str>) -> Result<Connection> {
+        Connection::new(&MilvusOptions { token: token.map(str::to_owned), ..MilvusOptions::new(uri) })
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_an_error_of_usage_without_its_secrets() {
+        for uri in ["", "localhost:19530", "ftp://host", "http://", "http://root:Secret@host:1", "http://a b"]
+        {
+            let error = connect(uri, None).err().unwrap();
+            assert_eq!(error.verdict, Verdict::Usage, "{uri}");
+            assert!(!format!("{error:?}").contains("Secret"));
+        }
+        for uri in ["http://127.0.0.1:19530", "http://[::1]:19530", "https://example.com"] {
+            assert!(connect(uri, None).is_ok(), "{uri}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_token_is_sent_and_never_shown() {
+        let options =
+            MilvusOptions { token: Some("root:Secret".to_owned()), ..MilvusOptions::new("http://h:1") };
+        assert!(!format!("{options:?}").contains("Secret"));
+        let mut credential = Credential::new(options.token.as_deref()).unwrap();
+        let request = credential.call(Request::new(())).unwrap();
+        let value = request.metadata().get("authorization").unwrap();
+        assert_eq!(value, &BASE64_STANDARD.encode("root:Secret"));
+        assert!(!format!("{request:?}").contains(&BASE64_STANDARD.encode("root:Secret")));
+    }
+}

@@ -187,3 +187,72 @@ fn passes(reason: &str) -> bool {
         .iter()
         .any(|phrase| reason.contains(phrase))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Verdict;
+
+    fn refused(code: i32, legacy: i32, reason: &str, retriable: bool) -> Failure {
+        let status =
+            Status { error_code: legacy, code, reason: reason.to_owned(), retriable, ..Default::default() };
+        answer(Ok(Response::new(status)), "insert").unwrap_err()
+    }
+
+    fn failed(status: tonic::Status) -> Error {
+        answer::<Status>(Err(status), "insert").unwrap_err().into()
+    }
+
+    #[test]
+    fn success_needs_both_codes() {
+        assert!(answer(Ok(Response::new(Status::default())), "insert").is_ok());
+        assert!(refused(0, 4, "no collection", false).is_missing()); // a 2.2 server
+        assert!(refused(100, 1, "no collection", false).is_missing());
+        assert!(refused(65535, 1, "database:x not found", false).is_missing());
+        assert!(!refused(65535, 1, "index not found", false).is_missing());
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_tried_again() {
+        for (code, legacy) in
+            [(1, 56), (2, 1), (3, 52), (4, 1), (7, 54), (8, 49), (9, 48), (11, 55), (106, 1), (0, 48)]
+        {
+            let error = Error::from(refused(code, legacy, "why", false));
+            assert!(error.is_retry() && error.advice.is_some(), "{code} {legacy}");
+        }
+        assert!(Error::from(refused(65535, 1, "context deadline exceeded", false)).is_retry());
+        assert!(Error::from(refused(12345, 1, "new", true)).is_retry());
+    }
+
+    #[test]
+    fn what_does_not_pass_waits_for_a_person() {
+        for code in [100, 101, 200, 1100, 1303, 1400, 1401, 1700, 65535, 12345] {
+            let error = Error::from(refused(code, 1, "why", false));
+            assert_eq!(error.verdict, Verdict::Operator, "{code}");
+            assert!(error.message.contains("why") && error.message.contains("insert"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_lost_answer_is_tried_again_and_a_wrong_token_is_not() {
+        let lost = ["unavailable", "deadline_exceeded", "cancelled", "unknown", "internal", "aborted"];
+        let statuses = [
+            tonic::Status::unavailable("x"),
+            tonic::Status::deadline_exceeded("x"),
+            tonic::Status::cancelled("x"),
+            tonic::Status::unknown("x"),
+            tonic::Status::internal("x"),
+            tonic::Status::aborted("x"),
+        ];
+        for (name, status) in lost.into_iter().zip(statuses) {
+            assert!(failed(status).is_retry(), "{name}");
+        }
+        for status in [tonic::Status::unauthenticated("x"), tonic::Status::permission_denied("x")] {
+            let error = failed(status);
+            assert_eq!(error.verdict, Verdict::Operator);
+            assert!(error.advice.unwrap().contains("token"));
+        }
+        let too_large = tonic::Status::resource_exhausted("grpc: received message larger than max (9 vs. 8)");
+        assert_eq!(failed(too_large).verdict, Verdict::Operator);
+    }
+}

@@ -144,3 +144,116 @@ fn functions(schema: &CollectionSchema) -> String {
     names.sort_unstable();
     format!("{names:?}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::CollectionName;
+    use crate::pb::milvus::proto::schema::ValueField;
+    use crate::pb::milvus::proto::schema::value_field::Data as Value;
+
+    fn pair(key: &str, value: &str) -> KeyValuePair {
+        KeyValuePair { key: key.to_owned(), value: value.to_owned() }
+    }
+
+    fn named(field_id: i64, name: &str, data_type: DataType) -> FieldSchema {
+        FieldSchema { field_id, name: name.to_owned(), data_type: data_type.into(), ..Default::default() }
+    }
+
+    fn source() -> NewCollection {
+        let id = FieldSchema { is_primary_key: true, auto_id: true, ..named(100, "id", DataType::Int64) };
+        let params = vec![pair("max_length", "10"), pair("mmap.enabled", "true")];
+        let text = FieldSchema { type_params: params, ..named(101, "text", DataType::VarChar) };
+        let meta = FieldSchema { is_dynamic: true, ..named(102, "$meta", DataType::Json) };
+        let function = FunctionSchema {
+            name: "bm25".to_owned(),
+            id: 5,
+            input_field_ids: vec![101],
+            ..Default::default()
+        };
+        NewCollection {
+            name: CollectionName::new("db", "docs"),
+            schema: CollectionSchema {
+                name: "old name".to_owned(),
+                fields: vec![id, text, meta],
+                functions: vec![function],
+                ..Default::default()
+            },
+            shards: 0,
+            consistency_level: 2,
+            properties: vec![pair("replicate.id", "x"), pair("collection.ttl.seconds", "1")],
+            partitions: vec!["_default".to_owned(), "p".to_owned()],
+        }
+    }
+
+    fn created(new: &NewCollection) -> DescribeCollectionResponse {
+        let request = create_collection(new);
+        DescribeCollectionResponse {
+            schema: Some(CollectionSchema::decode(request.schema).unwrap()),
+            shards_num: request.shards_num.max(1),
+            num_partitions: request.num_partitions.max(1),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_request_has_the_users_fields_without_the_sources_numbers_and_generated_keys() {
+        let request = create_collection(&source());
+        let schema = CollectionSchema::decode(request.schema).unwrap();
+        let fields = schema.fields.iter().map(|field| (field.name.as_str(), field.field_id, field.auto_id));
+        assert_eq!(fields.collect::<Vec<_>>(), [("id", 0, false), ("text", 0, false)]);
+        assert_eq!(schema.name, "docs");
+        assert!(schema.enable_dynamic_field);
+        assert_eq!((schema.functions[0].id, schema.functions[0].input_field_ids.len()), (0, 0));
+        assert_eq!(request.properties, [pair("collection.ttl.seconds", "1")]);
+        assert_eq!(request.num_partitions, 0);
+    }
+
+    #[test]
+    fn a_partition_key_counts_the_partitions() {
+        let mut new = source();
+        new.schema.fields[1].is_partition_key = true;
+        assert_eq!(create_collection(&new).num_partitions, 2);
+    }
+
+    #[test]
+    fn a_collection_does_not_differ_from_what_its_request_made() {
+        let mut found = created(&source());
+        assert_eq!(differences(&source(), &found), Vec::<String>::new());
+        found.schema.as_mut().unwrap().fields.reverse();
+        for field in &mut found.schema.as_mut().unwrap().fields {
+            field.field_id = 200;
+            field.type_params.reverse();
+        }
+        assert_eq!(differences(&source(), &found), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_difference_is_named() {
+        type Alter = fn(&mut CollectionSchema);
+        let alterations: [(Alter, &str); 11] = [
+            (|schema| schema.enable_dynamic_field = false, "dynamic fields"),
+            (|schema| schema.functions.clear(), "functions"),
+            (|schema| schema.fields[0].auto_id = true, "generated key"),
+            (|schema| schema.fields[0].is_primary_key = false, "primary key"),
+            (|schema| schema.fields[1].nullable = true, "nullable"),
+            (|schema| schema.fields[1].data_type = 999, "type 999"),
+            (|schema| schema.fields[1].is_clustering_key = true, "clustering key"),
+            (|schema| schema.fields[1].type_params[0].value = "11".to_owned(), "max_length=11"),
+            (|schema| schema.fields[1].element_type = 5, "element type"),
+            (
+                |schema| schema.fields[1].default_value = Some(ValueField { data: Some(Value::IntData(1)) }),
+                "default",
+            ),
+            (|schema| schema.fields[1].name = "other".to_owned(), "field other: source absent"),
+        ];
+        for (alter, word) in alterations {
+            let mut found = created(&source());
+            alter(found.schema.as_mut().unwrap());
+            let named = differences(&source(), &found);
+            assert!(named.iter().any(|difference| difference.contains(word)), "{word} in {named:?}");
+        }
+        let found = DescribeCollectionResponse { shards_num: 3, ..created(&source()) };
+        assert_eq!(differences(&source(), &found), ["shards: source 1, target 3"]);
+    }
+}

@@ -1,12 +1,15 @@
 //! Rows and keys as a target takes them: within its limits, and with keys once where it needs that.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::fmt::Write;
 
 use crate::change::{CollectionName, Keys, Rows};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pb::milvus::proto::milvus::RowsRequest;
-use crate::pb::milvus::proto::schema::{CollectionSchema, FieldData};
+use crate::pb::milvus::proto::schema::{CollectionSchema, FieldData, FieldSchema};
 use crate::rows::{Key, without_nulls};
 
 /// Keys in one delete request at most.
@@ -14,7 +17,8 @@ const MAX_KEYS: usize = 10_000;
 /// Bytes in the expression of one delete request, at which it ends.
 const MAX_EXPRESSION: usize = 1 << 20;
 
-/// The request that inserts or upserts rows. Columns that the target computes stay out, and so do null rows' entries.
+/// The request that inserts or upserts rows into a collection of this schema, which the target has shown. Columns that
+/// the target computes stay out, and so do the entries of null rows. Rows that do not fit are an error for a person.
 pub fn rows(
     name: &CollectionName,
     partition: Option<&str>,
@@ -22,21 +26,40 @@ pub fn rows(
     schema: &CollectionSchema,
 ) -> Result<RowsRequest> {
     rows.check()?;
-    let computed = |column: &FieldData| {
-        schema.fields.iter().any(|field| field.is_function_output && field.name == column.field_name)
-    };
-    let columns = rows.columns.into_iter().filter(|column| !computed(column)).map(|column| {
+    let field_of = |column: &FieldData| schema.fields.iter().find(|field| field.name == column.field_name);
+    let mut columns = Vec::with_capacity(rows.columns.len());
+    for column in rows.columns {
         let is_dynamic = column.is_dynamic || column.field_name == "$meta";
-        without_nulls(FieldData { field_id: 0, is_dynamic, ..column })
-    });
+        match field_of(&column) {
+            Some(field) if field.is_function_output => continue,
+            Some(field) if field.data_type != column.r#type => {
+                return Err(misfit(&column.field_name, "another type"));
+            }
+            None if !(is_dynamic && schema.enable_dynamic_field) => {
+                return Err(misfit(&column.field_name, "no field"));
+            }
+            _ => columns.push(without_nulls(FieldData { field_id: 0, is_dynamic, ..column })?),
+        }
+    }
+    let may_miss =
+        |field: &FieldSchema| field.is_function_output || field.nullable || field.default_value.is_some();
+    let sent = |field: &FieldSchema| columns.iter().any(|column| column.field_name == field.name);
+    if let Some(field) = schema.fields.iter().find(|field| !may_miss(field) && !sent(field)) {
+        return Err(misfit(&field.name, "a field that the source does not have"));
+    }
     Ok(RowsRequest {
         db_name: name.database.clone(),
         collection_name: name.collection.clone(),
         partition_name: partition.unwrap_or_default().to_owned(),
-        fields_data: columns.collect::<Result<_>>()?,
+        fields_data: columns,
         hash_keys: Vec::new(),
         num_rows: u32::try_from(rows.count).unwrap_or(u32::MAX),
     })
+}
+
+fn misfit(field: &str, what: &str) -> Error {
+    Error::operator(format!("for {field} the target's collection has {what}"))
+        .advice("the target's schema is not that of the source: compare both, or replay into an empty target")
 }
 
 /// Rows in parts of at most `limit` bytes; a single row above it stays a part of its own.
@@ -116,8 +139,6 @@ fn quote(expression: &mut String, text: &str) {
     for character in text.chars() {
         match character {
             '"' | '\\' => expression.extend(['\\', character]),
-            '\n' => expression.push_str("\\n"),
-            '\r' => expression.push_str("\\r"),
             control if control < ' ' || control == '\x7f' => {
                 let _ = write!(expression, "\\x{:02x}", u32::from(control));
             }

@@ -1,0 +1,14 @@
+//! What breaks in production, with real processes: the copy is equal afterwards, or the task says what is lost.
+//!
+//! Faults disturb everything on the stand, so these tests run one at a time, and after the others: cargo runs test
+//! binaries one after another, by name. `TAPEDECK_KILLS` sets how often the service is killed, `TAPEDECK_SEED` pins
+//! the moments.
+
+#[path = "../stand/mod.rs"]
+mod stand;
+
+mod crash;
+mod fence;
+mod log;
+mod queue;
+mod trial;

@@ -1,0 +1,141 @@
+//! A replication under load that something is done to.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use tapedeck::change::CollectionName;
+use tapedeck::pb::milvus::proto::schema::DataType;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::stand::compare::compare;
+use crate::stand::workload::Workload;
+use crate::stand::{Milvus, Outcome, RUN, Service, Stand, Table, ensure, eventually, rng};
+
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+/// The stand for one test alone; none: no stand, the test is skipped.
+pub async fn alone() -> Outcome<Option<(MutexGuard<'static, ()>, Stand)>> {
+    let guard = ALONE.lock().await;
+    Ok(Stand::find()?.map(|stand| (guard, stand)))
+}
+
+/// A name for one test.
+pub fn own(test: &str, part: &str) -> CollectionName {
+    CollectionName::new("default", format!("own_{}_{test}_{part}", *RUN))
+}
+
+/// A name of a task or log.
+pub fn task(test: &str) -> String {
+    format!("{}-{test}", *RUN)
+}
+
+/// A running service with one `replicate` task, and workloads on two collections that it carries.
+pub struct Trial {
+    pub stand: Stand,
+    pub source: Milvus,
+    pub target: Milvus,
+    pub service: Service,
+    pub task: String,
+    pub rng: StdRng,
+    test: String,
+    tables: Vec<Table>,
+    workloads: Vec<Workload>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Trial {
+    /// Begins one; none: no stand.
+    pub async fn begin(test: &str) -> Outcome<Option<Trial>> {
+        let Some((alone, stand)) = alone().await? else { return Ok(None) };
+        let (source, target) = (stand.source()?, stand.target()?);
+        let tables = vec![
+            Table::plain(&own(test, "int")).shards(2),
+            Table::empty(&own(test, "text"))
+                .key(DataType::VarChar)
+                .vector(16)
+                .field("size", DataType::Double),
+        ];
+        for table in &tables {
+            source.create_loaded(table).await?;
+        }
+        let service = Service::start(&stand, test).await?;
+        let task = task(test);
+        let include = format!("default.own_{}_{test}_*", *RUN);
+        service.api.create(&stand.replicate(&task, &[&include])).await?;
+        service.api.records(&task).await?;
+        let workload =
+            |(table, number): (&Table, u32)| Workload::start(source.clone(), table.clone(), number);
+        let workloads = tables.iter().zip(0..).map(workload).collect();
+        let (test, rng) = (test.to_owned(), rng(test));
+        let trial =
+            Trial { stand, source, target, service, task, rng, test, tables, workloads, _alone: alone };
+        trial.flows().await?;
+        Ok(Some(trial))
+    }
+
+    /// Waits until new rows arrive at the target.
+    pub async fn flows(&self) -> Outcome {
+        let name = &self.tables[0].name;
+        let mut before = None;
+        self.service
+            .api
+            .eventually(&[&self.task], "rows flow to the target", async || {
+                let now = self.target.rows(name, &[]).await?;
+                let still = before.get_or_insert_with(|| now.clone()) == &now;
+                Ok(still.then(|| format!("{} rows without change", now.len())))
+            })
+            .await
+    }
+
+    /// A moment of the fault schedule, up to `most`.
+    pub async fn moment(&mut self, most: Duration) {
+        let millis = self.rng.random_range(0..most.as_millis() as u64);
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
+
+    /// Changes definitions amid the rows: partitions come and go, a collection is created anew.
+    pub async fn redefine(&mut self, round: u64) -> Outcome {
+        let table = &self.tables[0];
+        let partition = format!("p{round}");
+        self.source.create_partition(&table.name, &partition).await?;
+        let key = -(round as i64 + 1);
+        self.source.insert_into(&table.name, &partition, table.rows(&mut self.rng, [key])).await?;
+        if let Some(old) = round.checked_sub(2).map(|round| format!("p{round}")) {
+            self.source.release_partitions(&table.name, &[&old]).await?;
+            self.source.drop_partition(&table.name, &old).await?;
+        }
+        let small = Table::plain(&own(&self.test, "small"));
+        self.source.drop(&small.name).await?;
+        self.source.create_loaded(&small).await?;
+        self.source.insert(&small.name, small.rows(&mut self.rng, 0..20)).await?;
+        if round == 0 {
+            self.tables.push(small);
+        }
+        Ok(())
+    }
+
+    /// Ends the load and waits until everything is equal.
+    pub async fn end(mut self) -> Outcome {
+        for workload in self.workloads.drain(..) {
+            eprintln!("{}: {:?}", self.test, workload.stop().await?);
+        }
+        for name in self.tables.iter().map(|table| &table.name) {
+            let what = format!("{name} equal at source and target");
+            let look = async || compare((&self.source, name), (&self.target, name)).await;
+            self.service.api.eventually(&[&self.task], &what, look).await?;
+        }
+        eprintln!("{}: {} MiB at most", self.test, self.service.process.peak_memory()?);
+        for table in &self.tables {
+            self.source.drop(&table.name).await?;
+        }
+        eventually("dropped collections gone at the target", async || {
+            for table in &self.tables {
+                let there = self.target.exists(&table.name).await?;
+                ensure(!there, || format!("{} is still there", table.name))?;
+            }
+            Ok(None)
+        })
+        .await
+    }
+}

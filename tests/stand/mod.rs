@@ -1,0 +1,194 @@
+//! Real services for the tests: where they are, how to stop and start them, and what to compare.
+//!
+//! `TAPEDECK_STAND=DIR` names a directory in which `deploy/stand up` has brought them up. Without it the tests say
+//! that they were skipped; where they must not be (`CI`, `TAPEDECK_STAND_REQUIRED`) they fail.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+pub mod compare;
+pub mod definition;
+pub mod milvus;
+pub mod objects;
+pub mod patience;
+pub mod process;
+pub mod rows;
+pub mod service;
+pub mod spec;
+pub mod table;
+pub mod topic;
+pub mod workload;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::LazyLock;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde::Deserialize;
+
+pub use milvus::Milvus;
+pub use patience::eventually;
+pub use process::Process;
+pub use service::Service;
+pub use table::Table;
+
+/// What a test ends with.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+/// Why a test failed: text for a person.
+pub struct Failure(pub String);
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        Failure(text)
+    }
+}
+
+/// Ends a test with a text.
+pub fn fail<T>(text: impl Into<String>) -> Outcome<T> {
+    Err(Failure(text.into()))
+}
+
+/// Fails with `text` unless `condition` holds.
+pub fn ensure(condition: bool, text: impl FnOnce() -> String) -> Outcome {
+    if condition { Ok(()) } else { fail(text()) }
+}
+
+/// All random data of a run comes from this; `TAPEDECK_SEED` pins it.
+pub static SEED: LazyLock<u64> = LazyLock::new(|| {
+    let seed =
+        std::env::var("TAPEDECK_SEED").ok().map_or_else(rand::random, |seed| seed.parse().expect("a number"));
+    eprintln!("TAPEDECK_SEED={seed}");
+    seed
+});
+
+/// Part of every name that a run gives, so that a stand can be used again. Not from the seed: a pinned run needs
+/// fresh names as well.
+pub static RUN: LazyLock<String> = LazyLock::new(|| format!("r{:08x}", rand::random::<u32>()));
+
+/// Random numbers for one purpose.
+pub fn rng(purpose: &str) -> StdRng {
+    let salt = purpose.bytes().fold(*SEED, |salt, byte| salt.rotate_left(9) ^ u64::from(byte));
+    StdRng::seed_from_u64(salt)
+}
+
+/// A number from the environment.
+pub fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |value| value.parse().expect(variable))
+}
+
+/// A port that is free now.
+pub fn free_port() -> Outcome<u16> {
+    let mut rng = rand::rng();
+    let mut candidates = (0..100).map(|_| rng.random_range(20000..32000));
+    // below the ephemeral range, so that no outgoing connection takes it meanwhile
+    match candidates.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()) {
+        Some(port) => Ok(port),
+        None => fail("no free port between 20000 and 32000"),
+    }
+}
+
+/// Where the services listen: `DIR/stand.json`.
+#[derive(Clone, Deserialize)]
+pub struct Stand {
+    /// host:port of etcd.
+    pub etcd: String,
+    /// host:port of Kafka.
+    pub kafka: String,
+    /// The object store.
+    pub minio: Minio,
+    /// The Milvus that is recorded.
+    pub source: Instance,
+    /// The Milvus that is replayed into.
+    pub target: Instance,
+    #[serde(skip)]
+    dir: PathBuf,
+}
+
+/// An S3 store.
+#[derive(Clone, Deserialize)]
+pub struct Minio {
+    pub endpoint: String,
+    pub access_key: String,
+    pub secret_key: String,
+    pub bucket: String,
+}
+
+/// One Milvus.
+#[derive(Clone, Deserialize)]
+pub struct Instance {
+    /// Of its gRPC API.
+    pub uri: String,
+    /// Its `etcd.rootPath`.
+    pub etcd_root: String,
+}
+
+impl Stand {
+    /// The stand, or none: then the test is skipped, visibly.
+    pub fn find() -> Outcome<Option<Stand>> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let Some(dir) = std::env::var_os("TAPEDECK_STAND").map(PathBuf::from) else {
+            let required =
+                ["CI", "TAPEDECK_STAND_REQUIRED"].iter().any(|name| std::env::var_os(name).is_some());
+            ensure(!required, || {
+                "no stand: set TAPEDECK_STAND to the directory of a running deploy/stand".into()
+            })?;
+            eprintln!("skipped: no stand (deploy/test starts one)");
+            return Ok(None);
+        };
+        let path = dir.join("stand.json");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| Failure(format!("{}: {error}", path.display())))?;
+        let mut stand: Stand = serde_json::from_str(&text)?;
+        stand.dir = dir;
+        Ok(Some(stand))
+    }
+
+    /// Where files of this run go.
+    pub fn scratch(&self) -> Outcome<PathBuf> {
+        let path = self.dir.join("tests").join(RUN.as_str());
+        std::fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+
+    /// Lets `deploy/stand` do something with one service: `kill`, `stop`, `start`.
+    pub async fn control(&self, verb: &'static str, service: &'static str) -> Outcome {
+        let dir = self.dir.clone();
+        let work = move || {
+            let program = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/stand");
+            Command::new(program).args([verb, service, "--dir"]).arg(dir).output()
+        };
+        let done = tokio::task::spawn_blocking(work).await??;
+        ensure(done.status.success(), || {
+            format!("deploy/stand {verb} {service}: {}", String::from_utf8_lossy(&done.stderr))
+        })
+    }
+
+    /// kill -9 of a service and its restart; returns when it serves again.
+    pub async fn crash(&self, service: &'static str) -> Outcome {
+        self.control("kill", service).await?;
+        self.control("start", service).await
+    }
+
+    /// A client of the source.
+    pub fn source(&self) -> Outcome<Milvus> {
+        Milvus::at(&self.source.uri)
+    }
+
+    /// A client of the target.
+    pub fn target(&self) -> Outcome<Milvus> {
+        Milvus::at(&self.target.uri)
+    }
+}
