@@ -69,9 +69,11 @@ async fn begin(
         check_replicate_channel(recorder, channel, &look.live).await?;
     }
     let opens_at = look.bound;
+    let (definitions, opening) = Definitions::open(&look, opens_at, recorder.selection.clone())?;
     let now = Tso::from_millis(opens_at.millis().saturating_sub(RESERVED_MS));
     let watermark = match recorder.start {
-        Start::Earliest if look.live.collections.is_empty() => now,
+        // Nothing is older than what will be created.
+        Start::Earliest if definitions.recorded().collections.is_empty() => now,
         Start::Earliest => Tso::ZERO,
         Start::Now => now,
         Start::After(tso) if tso < opens_at => tso,
@@ -79,7 +81,6 @@ async fn begin(
             return Err(Error::usage(format!("the start {} lies in the future", tso.time())));
         }
     };
-    let (definitions, opening) = Definitions::open(&look, opens_at, recorder.selection.clone())?;
     let mut channels = Channels::new(recorder.queue.clone());
     for (channel, need) in definitions.needs(watermark) {
         let from = first_position(recorder, &channel, need, watermark)

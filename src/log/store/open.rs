@@ -133,6 +133,9 @@ fn s3(bucket: &str, options: &StoreOptions) -> WithCredentials {
     if builder.get_config_value(&AmazonS3ConfigKey::AccessKeyId).is_none() {
         return Ok(None);
     }
+    if builder.get_config_value(&AmazonS3ConfigKey::Endpoint).is_some_and(|at| at.starts_with("http://")) {
+        builder = builder.with_allow_http(true);
+    }
     Ok(Some(Arc::new(builder.build()?)))
 }
 
