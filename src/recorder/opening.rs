@@ -122,14 +122,19 @@ async fn resume(
 ) -> Result<Session> {
     let Tail { commit, catalog } = tail;
     let (watermark, opens_at) = (Tso(commit.watermark), Tso(commit.opens_at));
+    let definitions = Definitions::resume(catalog, opens_at, recorder.selection.clone());
     let mut channels = Channels::new(recorder.queue.clone());
+    let needs = definitions.needs(watermark);
     for range in commit.channels {
-        channels.resume(range, recorder.replicate_channel.as_ref()).await?;
+        let requests = recorder.replicate_channel.as_ref();
+        let channel = Channel::from(range.channel.as_str());
+        if requests == Some(&channel) || needs.contains_key(&channel) {
+            channels.resume(range, requests).await?;
+        }
     }
     if let Some(channel) = recorder.replicate_channel.as_ref().filter(|_| !channels.has_requests()) {
         channels.open_requests(channel).await?;
     }
-    let definitions = Definitions::resume(catalog, opens_at, recorder.selection.clone());
     Ok(Session::new(
         writer,
         commit.catalog,

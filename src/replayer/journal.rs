@@ -32,6 +32,8 @@ pub struct Journal {
     state: pb::Checkpoint,
     ack: LogPosition,
     intent: LogPosition,
+    /// The intent of earlier runs: what lies between it and their ack may be in the target.
+    doubt: LogPosition,
     stored: LogPosition,
     stored_at: Instant,
     in_flight: VecDeque<(Seq, Tso, TaskTracker)>,
@@ -55,6 +57,7 @@ impl Journal {
             state,
             ack,
             intent,
+            doubt: intent,
             stored: ack,
             stored_at: Instant::now(),
             in_flight: VecDeque::new(),
@@ -70,7 +73,7 @@ impl Journal {
 
     /// Whether a commit may have been sent by an earlier run.
     pub fn may_have_been_sent(&self, seq: Seq) -> bool {
-        seq <= self.intent.seq || (self.intent.definitions > 0 && seq == self.intent.seq.next())
+        seq <= self.doubt.seq || (self.doubt.definitions > 0 && seq == self.doubt.seq.next())
     }
 
     /// Called before anything of a commit is sent.
@@ -152,6 +155,15 @@ impl Journal {
     pub async fn close(&mut self) -> Result<()> {
         self.collect();
         self.intent = self.ack;
+        self.store().await
+    }
+
+    /// Ends within the commit after the ack, applied up to a TSO: a start after this applies that part again, safely.
+    pub async fn close_within(&mut self, tso: Tso) -> Result<()> {
+        self.collect();
+        self.intent = LogPosition { seq: self.ack.seq.next(), definitions: 0 };
+        self.state.applied_tso = tso.0;
+        self.progress.send_modify(|progress| progress.applied_to = tso);
         self.store().await
     }
 
