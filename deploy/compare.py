@@ -287,7 +287,7 @@ def compare_collection(source, target, database, name, deep):
     for text in definition_differences(here, there):
         result.differ("definition", text)
     if here.auto_id and not there.auto_id:
-        result.notes.append("generated keys kept as given ones")
+        result.notes.append("autoID off in the target, by design")
     unloaded = [partition for partition, state in here.loads.items() if state == NOT_LOADED]
     if unloaded:
         result.notes.append(f"{len(unloaded)} of {len(here.loads)} partitions not loaded")
@@ -322,7 +322,7 @@ def compare_rows(source, target, result, where, here, there, deep):
                        ("rows with other content", changed)):
         if keys:
             more = ", ..." if len(keys) > EXAMPLES else ""
-            result.differ("rows", f"{place}{len(keys)} {what}: {', '.join(map(repr, keys[:EXAMPLES]))}{more}")
+            result.differ("rows", f"{place}{what}: {len(keys)} ({', '.join(map(repr, keys[:EXAMPLES]))}{more})")
 
 
 def wait_until_equal(source, target, timeout):
@@ -387,4 +387,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -8,6 +8,7 @@ Needs pymilvus 2.3. The same seed makes the same rows. What an earlier run left 
 
 import argparse
 import json
+import sys
 import time
 
 import numpy as np
@@ -426,4 +427,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,5 +1,6 @@
 //! Reading a log: commits one after another, and the objects that they name.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -18,12 +19,12 @@ use crate::pb::log as pb;
 use crate::position::Seq;
 
 /// Reads a log. Everything it returns has been checked against its digest.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LogReader {
     store: Store,
     identity: Identity,
     /// A commit that is known to exist, so that the tail is found from there.
-    known: AtomicU64,
+    known: Arc<AtomicU64>,
 }
 
 impl LogReader {
@@ -33,7 +34,7 @@ impl LogReader {
             return Err(Error::operator(format!("there is no log at {store}"))
                 .advice("correct the URL, or start the recorder that writes this log"));
         };
-        Ok(LogReader { store, identity, known: AtomicU64::new(0) })
+        Ok(LogReader { store, identity, known: Arc::default() })
     }
 
     /// The log's uuid.

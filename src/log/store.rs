@@ -1,7 +1,7 @@
 //! The object store under one prefix: whole objects, plain puts, put-if-absent.
 //!
 //! Nothing else is asked of a store, so that S3, MinIO, GCS, Azure, a local folder and memory all do. Errors say who
-//! acts now ([`failure`]); no error carries a credential.
+//! acts now; no error carries a credential.
 
 mod failure;
 mod open;
@@ -40,7 +40,7 @@ impl fmt::Debug for StoreOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hidden = |secret: &Option<String>| secret.as_ref().map(|_| "***");
         f.debug_struct("StoreOptions")
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &self.endpoint.as_ref().filter(|endpoint| !endpoint.contains('@')))
             .field("region", &self.region)
             .field("access_key_id", &hidden(&self.access_key_id))
             .field("secret_access_key", &hidden(&self.secret_access_key))
@@ -49,6 +49,9 @@ impl fmt::Debug for StoreOptions {
             .finish()
     }
 }
+
+/// No object is longer; a longer one is not read into memory.
+const LARGEST: u64 = 1 << 30;
 
 /// A prefix of an object store. Keys are relative to it.
 #[derive(Clone)]
@@ -99,8 +102,17 @@ impl Store {
     /// The object's bytes; none where there is no such object.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
         let path = self.path(key)?;
-        let bytes = async { self.inner.get(&path).await?.bytes().await }.await;
-        self.absent_is_none(bytes, "read", key)
+        let Some(found) = self.absent_is_none(self.inner.get(&path).await, "read", key)? else {
+            return Ok(None);
+        };
+        if found.meta.size > LARGEST {
+            return Err(Error::refused(format!(
+                "{key} in {self} has {} bytes: it is none of tapedeck's",
+                found.meta.size
+            ))
+            .advice("bring the right object back from a copy of the bucket"));
+        }
+        self.absent_is_none(found.bytes().await, "read", key)
     }
 
     /// Whether there is such an object.

@@ -57,25 +57,26 @@ impl LogWriter {
         let writer = Bytes::copy_from_slice(Uuid::new_v4().as_bytes());
         let mut this =
             LogWriter { store, log_id, source: source.clone(), writer, epoch: 1, last: None, pending: None };
-        let mut last = Seq(0);
+        let found = tail::last_commit(&this.store, Seq(0)).await?;
+        tail::nothing_beyond(&this.store, found).await?;
+        if found == Seq(0) {
+            return Ok((this, None));
+        }
+        let Some(mut last) = reader.commit(found).await? else {
+            return Err(Error::retry(format!("commit {found} was there and is not now, in {}", this.store)));
+        };
+        let (mut named, mut catalog) = (None, Catalog::default());
         for _ in 0..TAKEOVERS {
-            last = tail::last_commit(&this.store, last).await?;
-            tail::nothing_beyond(&this.store, last).await?;
-            if last == Seq(0) {
-                return Ok((this, None));
+            // Read first: a log that cannot be continued is not taken from whoever writes it.
+            if let Some(reference) =
+                last.commit.catalog.as_ref().filter(|reference| named.as_ref() != Some(*reference))
+            {
+                catalog = reader.catalog(reference).await?;
+                named = Some(reference.clone());
             }
-            let Some(sealed) = reader.commit(last).await? else {
-                return Err(Error::retry(format!(
-                    "commit {last} was there and is not now, in {}",
-                    this.store
-                )));
-            };
-            if let Some(fence) = this.take_over(sealed).await? {
-                let catalog = match &fence.catalog {
-                    Some(catalog) => reader.catalog(catalog).await?,
-                    None => Catalog::default(),
-                };
-                return Ok((this, Some(Tail { commit: fence, catalog })));
+            match this.take_over(last).await? {
+                Ok(fence) => return Ok((this, Some(Tail { commit: fence, catalog }))),
+                Err(other) => last = other,
             }
         }
         Err(Error::retry(format!(
@@ -85,8 +86,8 @@ impl LogWriter {
         .advice("stop the other recorder"))
     }
 
-    /// Puts a fence after `last`; none where another took the slot.
-    async fn take_over(&mut self, last: Sealed) -> Result<Option<pb::Commit>> {
+    /// Puts a fence after `last`. The inner error is what another writer has put there.
+    async fn take_over(&mut self, last: Sealed) -> Result<Result<pb::Commit, Sealed>> {
         if last.commit.source.as_ref() != Some(&self.source) {
             return Err(Error::refused(format!(
                 "the log {} holds another source: {}, not {}",
@@ -97,15 +98,18 @@ impl LogWriter {
             .advice("give this source a log of its own: another prefix"));
         }
         self.epoch = last.commit.epoch.saturating_add(1);
-        let draft = commit::fence(&last.commit);
-        self.last = Some(last);
-        let (bytes, fence) = commit::seal(self.complete(draft));
-        match self.store.create(&layout::commit(fence.seq()), bytes).await? {
+        let (bytes, fence) = commit::seal(self.complete(commit::fence(&last.commit), Some(&last)));
+        let seq = fence.seq();
+        match self.store.create(&layout::commit(seq), bytes).await? {
             Created::Yes => {
                 self.last = Some(fence.clone());
-                Ok(Some(fence.commit))
+                Ok(Ok(fence.commit))
             }
-            Created::No(_) => Ok(None),
+            Created::No(existing) => {
+                let other = commit::open(seq, existing)?;
+                commit::follows(Some(&last), &other.commit)?;
+                Ok(Err(other))
+            }
         }
     }
 
@@ -143,18 +147,17 @@ impl LogWriter {
             ))
             .advice("start the task again: it continues from what the log holds"));
         }
-        let pending = match &mut self.pending {
+        let pending = match self.pending.take() {
             Some(pending) => pending,
-            none => {
-                let (bytes, sealed) = {
-                    let complete =
-                        complete(draft.clone(), self.last.as_ref(), self.epoch, &self.writer, &self.source);
-                    commit::follows(self.last.as_ref(), &complete)?;
-                    commit::seal(complete)
-                };
-                none.insert(Pending { draft, bytes, sealed })
+            None => {
+                let complete = self.complete(draft.clone(), self.last.as_ref());
+                commit::follows(self.last.as_ref(), &complete)?;
+                let (bytes, sealed) = commit::seal(complete);
+                Pending { draft, bytes, sealed }
             }
         };
+        // In place before the first await: a commit that is cancelled has an unknown outcome too.
+        let pending = self.pending.insert(pending);
         let seq = pending.sealed.seq();
         match self.store.create(&layout::commit(seq), pending.bytes.clone()).await? {
             Created::Yes => {
@@ -167,27 +170,17 @@ impl LogWriter {
         }
     }
 
-    fn complete(&self, draft: pb::Commit) -> pb::Commit {
-        complete(draft, self.last.as_ref(), self.epoch, &self.writer, &self.source)
-    }
-}
-
-fn complete(
-    draft: pb::Commit,
-    last: Option<&Sealed>,
-    epoch: u64,
-    writer: &Bytes,
-    source: &pb::SourceIdentity,
-) -> pb::Commit {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    pb::Commit {
-        seq: last.map_or(Seq(1), |last| last.seq().next()).0,
-        epoch,
-        writer: writer.clone(),
-        previous_digest: last.map_or_else(Bytes::new, |last| Bytes::copy_from_slice(&last.digest)),
-        wall_time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
-        source: Some(source.clone()),
-        ..draft
+    fn complete(&self, draft: pb::Commit, last: Option<&Sealed>) -> pb::Commit {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        pb::Commit {
+            seq: last.map_or(Seq(1), |last| last.seq().next()).0,
+            epoch: self.epoch,
+            writer: self.writer.clone(),
+            previous_digest: last.map_or_else(Bytes::new, |last| Bytes::copy_from_slice(&last.digest)),
+            wall_time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            source: Some(self.source.clone()),
+            ..draft
+        }
     }
 }
 

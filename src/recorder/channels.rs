@@ -38,11 +38,14 @@ impl Channels {
         Ok(())
     }
 
-    /// Opens the replicate channel at its end.
-    pub async fn open_requests(&mut self, channel: &Channel) -> Result<()> {
-        let end = self.queue.bounds(channel).await?.end;
-        let subscription = self.queue.subscribe(channel, end).await?;
-        self.requests = Some(Reading::open(channel.clone(), subscription, end));
+    /// Opens the replicate channel with what was written since a time (Unix milliseconds). A source creates it with the
+    /// first request that it carries: until then there is nothing to open.
+    pub async fn open_requests(&mut self, channel: &Channel, since_millis: u64) -> Result<()> {
+        if self.requests.is_none() && self.queue.exists(channel).await? {
+            let from = self.queue.position_at(channel, since_millis).await?;
+            let subscription = self.queue.subscribe(channel, from).await?;
+            self.requests = Some(Reading::open(channel.clone(), subscription, from));
+        }
         Ok(())
     }
 
@@ -65,11 +68,6 @@ impl Channels {
     /// The channels that are read.
     pub fn names(&self) -> Vec<Channel> {
         self.readings.values().chain(&self.requests).map(|reading| reading.channel.clone()).collect()
-    }
-
-    /// Whether the replicate channel is open.
-    pub fn has_requests(&self) -> bool {
-        self.requests.is_some()
     }
 
     /// Takes over what is needed: opens channels that are not read yet. True when there was one.

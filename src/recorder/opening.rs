@@ -32,14 +32,29 @@ pub async fn open(
         etcd: recorder.catalog.identity().await?,
     };
     recorder.store.probe().await?;
-    if let Some(channel) = &recorder.replicate_channel {
-        recorder.queue.bounds(channel).await?;
-    }
     let (writer, tail) = LogWriter::open(recorder.store.clone(), &source).await?;
     match tail {
         Some(tail) => resume(recorder, writer, tail, progress, cancel).await,
         None => begin(recorder, writer, progress, cancel).await,
     }
+}
+
+/// Milvus creates its replicate channel with the first request. Until then the channels of collections show whether the
+/// name can be right: all have one prefix.
+async fn check_replicate_channel(recorder: &Recorder, channel: &Channel, live: &Catalog) -> Result<()> {
+    if recorder.queue.exists(channel).await? {
+        return Ok(());
+    }
+    let mut shards = live.collections.values().flat_map(|collection| &collection.channels).peekable();
+    if let Some(prefix) = channel.as_str().strip_suffix("replicate-msg")
+        && (shards.peek().is_none() || shards.any(|shard| shard.channel.starts_with(prefix)))
+    {
+        return Ok(());
+    }
+    Err(Error::operator(format!("the replicate channel {channel} does not exist")).advice(
+        "its name is the source's `common.chanNamePrefix.cluster` with -replicate-msg (by-dev-replicate-msg); \
+         without source.replicate_channel flushes are not seen",
+    ))
 }
 
 /// A new log: its first commit holds what exists; the rows follow in the order of their TSO.
@@ -50,10 +65,15 @@ async fn begin(
     cancel: &CancellationToken,
 ) -> Result<Session> {
     let look = recorder.catalog.read().await?;
+    if let Some(channel) = &recorder.replicate_channel {
+        check_replicate_channel(recorder, channel, &look.live).await?;
+    }
     let opens_at = look.bound;
+    let now = Tso::from_millis(opens_at.millis().saturating_sub(RESERVED_MS));
     let watermark = match recorder.start {
+        Start::Earliest if look.live.collections.is_empty() => now,
         Start::Earliest => Tso::ZERO,
-        Start::Now => Tso::from_millis(opens_at.millis().saturating_sub(RESERVED_MS)),
+        Start::Now => now,
         Start::After(tso) if tso < opens_at => tso,
         Start::After(tso) => {
             return Err(Error::usage(format!("the start {} lies in the future", tso.time())));
@@ -68,7 +88,7 @@ async fn begin(
         channels.open(&channel, from).await?;
     }
     if let Some(channel) = &recorder.replicate_channel {
-        channels.open_requests(channel).await?;
+        channels.open_requests(channel, opens_at.millis()).await?;
     }
     let mut session =
         Session::new(writer, None, channels, definitions, (watermark, opens_at), progress, cancel.clone());
@@ -132,8 +152,8 @@ async fn resume(
             channels.resume(range, requests).await?;
         }
     }
-    if let Some(channel) = recorder.replicate_channel.as_ref().filter(|_| !channels.has_requests()) {
-        channels.open_requests(channel).await?;
+    if let Some(channel) = &recorder.replicate_channel {
+        channels.open_requests(channel, watermark.millis()).await?;
     }
     Ok(Session::new(
         writer,

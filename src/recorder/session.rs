@@ -152,7 +152,10 @@ impl Session {
         let look = recorder.catalog.read().await?;
         self.revision = look.revision;
         self.definitions.observe(look, self.watermark);
-        self.channels.pull_requests()?;
+        if let Some(channel) = &recorder.replicate_channel {
+            self.channels.open_requests(channel, self.watermark.millis()).await?;
+            self.channels.pull_requests()?;
+        }
         self.progress
             .send_modify(|progress| progress.seen_to = self.channels.newest_tick().max(progress.seen_to));
 

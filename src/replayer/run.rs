@@ -49,7 +49,8 @@ impl Run {
     /// Opens the log and the target and goes to the place that the last checkpoint names.
     pub async fn open(replayer: &Replayer, progress: &watch::Sender<ReplayProgress>) -> Result<Run> {
         let reader = LogReader::open(replayer.store.clone()).await?;
-        tracing::info!(target = replayer.target.hello().await?, "target answers");
+        let greeting = replayer.target.hello().await?;
+        tracing::info!(greeting, "target answers");
         let (checkpoints, saved) = Checkpoints::open(replayer.store.clone(), &replayer.reader).await?;
         let mut state = saved
             .unwrap_or_else(|| pb::Checkpoint { log_id: reader.log_id().to_owned(), ..Default::default() });
@@ -89,7 +90,18 @@ impl Run {
         definer.apply(&naming.extra_databases()).await?;
         let follower = Some(Follower::after(reader, journal.ack().seq).await?);
         let lanes = Lanes::new(shared.clone());
-        Ok(Run { follower, naming, journal, lanes, definer, until, last, shared, stop, progress: progress.clone() })
+        Ok(Run {
+            follower,
+            naming,
+            journal,
+            lanes,
+            definer,
+            until,
+            last,
+            shared,
+            stop,
+            progress: progress.clone(),
+        })
     }
 
     /// Applies commit after commit.

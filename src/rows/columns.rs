@@ -68,7 +68,7 @@ pub(super) fn count(column: &FieldData) -> Result<usize> {
 
 fn whole(column: &FieldData, bytes: usize, width: Option<usize>) -> Result<usize> {
     match width {
-        Some(width) if width > 0 && bytes % width == 0 => Ok(bytes / width),
+        Some(width) if width > 0 && bytes.is_multiple_of(width) => Ok(bytes / width),
         _ => {
             let name = &column.field_name;
             Err(Error::refused(format!(

@@ -220,12 +220,13 @@ fn a_dimension_that_cannot_be_is_refused() {
 
 #[test]
 fn a_part_that_does_not_speak_of_nulls_has_none() {
-    let mut plain = sample();
+    let (mut plain, mut null) = (sample(), sample());
     plain.columns[13].valid_data.clear();
+    null.columns[13].valid_data = vec![false];
     let mut rows = plain.clone();
-    rows.append(sample()).unwrap();
+    rows.append(null).unwrap();
     rows.append(plain).unwrap();
-    assert_eq!(rows.columns[13].valid_data, [true, true, true]);
+    assert_eq!(rows.columns[13].valid_data, [true, false, true]);
 }
 
 #[test]

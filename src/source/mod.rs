@@ -37,6 +37,9 @@ pub trait Queue: Send + Sync + 'static {
     /// What tells this queue from every other, e.g. `kafka:{cluster id}`.
     async fn identity(&self) -> Result<String>;
 
+    /// Whether a channel exists. Asking does not create it.
+    async fn exists(&self, channel: &Channel) -> Result<bool>;
+
     /// `[first kept, next to be written)` of a channel. A channel that does not exist is an error for a person
     /// that names it; nothing is created by asking.
     async fn bounds(&self, channel: &Channel) -> Result<Range<Position>>;
@@ -61,7 +64,7 @@ pub trait Subscription: Send {
 
 /// The definitions of a source.
 #[async_trait]
-pub trait CatalogSource: Send + 'static {
+pub trait CatalogSource: Send + Sync + 'static {
     /// What tells this catalog from every other, e.g. `{etcd cluster id}/{root}/{meta}`.
     async fn identity(&mut self) -> Result<String>;
 

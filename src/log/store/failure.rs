@@ -12,6 +12,8 @@ use object_store::client::HttpError;
 use super::Store;
 use crate::error::Error;
 
+/// Asked for credentials where nothing else gives any.
+const METADATA_SERVICE: &str = "169.254.169.254";
 const UNREACHABLE: &str = "see that the store is running and that its endpoint can be reached from here";
 const CREDENTIALS: &str =
     "check access key and secret, and that they may get, put, list and delete objects under the log's prefix";
@@ -48,6 +50,14 @@ fn other(error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
     {
         return local(io, failed);
     }
+    let says = |words: &str| causes(error).any(|cause| cause.to_string().contains(words));
+    if says("incorrectly configured region") {
+        return Error::operator(failed("it is in another region")).advice(BUCKET);
+    }
+    if says(METADATA_SERVICE) {
+        return Error::operator(failed("no credentials were given, and this machine has none of its own"))
+            .advice(CREDENTIALS);
+    }
     if let Some(status) = status(error) {
         let why = format!("it answers {status}{}", answer(error));
         return match status {
@@ -65,13 +75,12 @@ fn other(error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
         return Error::retry(failed(&format!("no answer ({:?}: {deepest})", http.kind())))
             .advice(UNREACHABLE);
     }
-    // Listings and bodies that broke off, and credentials that the environment should have given.
+    // Bodies that broke off, and credentials that the environment should have given.
     let text = causes(error).last().map(ToString::to_string).unwrap_or_default();
-    let text = text.chars().take(200).collect::<String>();
-    if text.contains("credential") || text.contains("token") {
+    if says("credential") || says("token") {
         return Error::operator(failed("there are no usable credentials")).advice(CREDENTIALS);
     }
-    Error::retry(failed(&text)).advice(UNREACHABLE)
+    Error::retry(failed(&text.chars().take(200).collect::<String>())).advice(UNREACHABLE)
 }
 
 fn local(error: &io::Error, failed: impl Fn(&str) -> String) -> Error {

@@ -44,6 +44,9 @@ pub(super) fn open(text: &str, options: &StoreOptions) -> Result<Opened> {
     if bucket.is_empty() {
         return Err(Error::usage(format!("{url} names no bucket")).advice(FORMS));
     }
+    if let Some(endpoint) = &options.endpoint {
+        check_endpoint(endpoint)?;
+    }
     // Another part of the process may have chosen a provider: any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let store = match url.scheme() {
@@ -58,6 +61,17 @@ pub(super) fn open(text: &str, options: &StoreOptions) -> Result<Opened> {
             .advice("give endpoint, region, access_key_id and secret_access_key, or none of the keys to use the environment's")
     })?;
     Ok((store, prefix))
+}
+
+/// It is shown to people, so it carries no credential.
+fn check_endpoint(endpoint: &str) -> Result<()> {
+    let url = Url::parse(endpoint).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    match url {
+        Some(url) if url.username().is_empty() && url.password().is_none() => Ok(()),
+        Some(_) => Err(Error::usage("the store's endpoint carries a user").advice(FORMS)),
+        None => Err(Error::usage("the store's endpoint is no http:// or https:// URL")
+            .advice("write it as https://host:port, without the bucket")),
+    }
 }
 
 /// Written files are synced before a put returns, and so is their folder: a commit must not outlive its segments.

@@ -124,6 +124,9 @@ async fn a_lost_answer_to_a_create_is_resolved_by_reading_the_slot() {
 
 #[tokio::test]
 async fn urls_that_are_none_are_refused_without_showing_what_may_be_a_secret() {
+    let options =
+        StoreOptions { endpoint: Some("http://user:hunter2@127.0.0.1".into()), ..Default::default() };
+    assert!(!format!("{options:?}{:?}", Store::open("s3://b/x", &options).await).contains("hunter2"));
     for url in [
         "",
         "x",
@@ -164,6 +167,7 @@ async fn answers_of_an_s3_say_who_acts() {
         (403, denied, Verdict::Operator, "access denied (InvalidAccessKeyId: No such key)"),
         (404, no_bucket, Verdict::Operator, "there is no such bucket"),
         (400, denied, Verdict::Operator, "it answers 400 (InvalidAccessKeyId"),
+        (301, "", Verdict::Operator, "it is in another region"),
         (409, "", Verdict::Retry, "another request is writing it"),
         (503, "", Verdict::Retry, "it answers 503"),
         (429, "", Verdict::Retry, "it answers 429"),
@@ -231,4 +235,14 @@ fn no_secret_is_shown() {
 #[test]
 fn keys_for_probes_differ() {
     assert_eq!((0..10).map(|_| crate::log::layout::probe()).collect::<BTreeSet<_>>().len(), 10);
+}
+
+/// With a made-up error: a test must not ask the metadata service of the machine it runs on.
+#[test]
+fn where_nobody_gives_credentials_a_person_is_asked_for_them() {
+    let text = "Error performing PUT http://169.254.169.254/latest/api/token in 1s - Server returned non-2xx status code: 403";
+    let error = object_store::Error::Generic { store: "S3", source: text.into() };
+    let error = failure(&Store::memory(), "read", "k", &error);
+    assert_eq!(error.verdict, Verdict::Operator);
+    assert!(error.message.contains("no credentials were given"), "{error}");
 }

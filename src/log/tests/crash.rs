@@ -67,6 +67,11 @@ async fn a_lost_answer_or_a_failed_call_costs_a_try_and_never_a_second_commit() 
             assert_eq!(replay(&store).await.unwrap(), Replayed::all(MESSAGES), "{fault:?}");
             let report = verify(store, |_, _| {}).await.unwrap();
             assert_eq!((report.commits, report.damages, report.orphans), (4, vec![], vec![]), "{fault:?}");
+
+            let (faulty, store) = stores(fault);
+            record(&store, 3).await.unwrap();
+            assert_eq!(record(&faulty, MESSAGES).await.unwrap(), 2, "{fault:?}");
+            assert_eq!(replay(&store).await.unwrap(), Replayed::all(MESSAGES), "{fault:?}");
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::tick::Tso;
 pub(super) fn events(mirror: &Mirror, written: impl IntoIterator<Item = (Key, Tso)>) -> Result<Vec<Event>> {
     let mut events = vec![];
     let mut collections = BTreeSet::new();
-    for (key, tso) in written {
+    for (key, tso) in written.into_iter().collect::<BTreeSet<_>>() {
         let object = match &key {
             // many keys make one collection: each of its TSOs gives one event
             Key::Collection { id, .. } => {

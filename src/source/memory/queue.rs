@@ -140,6 +140,12 @@ impl Queue for MemoryQueue {
         Ok("memory:queue".into())
     }
 
+    async fn exists(&self, channel: &Channel) -> Result<bool> {
+        let mut state = self.lock();
+        state.outage.check("queue")?;
+        Ok(state.channels.contains_key(channel))
+    }
+
     async fn bounds(&self, channel: &Channel) -> Result<Range<Position>> {
         Ok(self.lock().channel(channel)?.bounds())
     }
