@@ -141,7 +141,8 @@ pub fn objects_between(known: &Catalog, live: &Catalog) -> Vec<Object> {
 /// Renames, so that each finds its name free: where names went round in a circle, one collection steps aside first.
 fn renames_between(known: &Catalog, live: &Catalog) -> Vec<Object> {
     let place = |collection: &Collection| (collection.database_id, collection.name.clone());
-    let stay = known.collections.values().filter_map(|before| Some((before, live.collections.get(&before.id)?)));
+    let stay =
+        known.collections.values().filter_map(|before| Some((before, live.collections.get(&before.id)?)));
     let mut waiting = stay.filter(|(before, after)| moved(before, after)).collect::<Vec<_>>();
     let mut taken: BTreeMap<_, CollectionId> =
         waiting.iter().map(|(before, _)| (place(before), before.id)).collect();

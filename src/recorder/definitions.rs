@@ -238,7 +238,9 @@ impl Definitions {
         }
         let dies_with_its_collection = |database_id: &i64, name: &String| {
             let collection = cut.catalog.aliases.get(&(*database_id, name.clone()));
-            collection.is_some_and(|id| self.any_pending(|later| is_same(later, &Object::CollectionGone { id: *id })))
+            collection.is_some_and(|id| {
+                self.any_pending(|later| is_same(later, &Object::CollectionGone { id: *id }))
+            })
         };
         let pending = self.any_pending(|later| is_same(later, object))
             || matches!(object, Object::AliasGone { database_id, name } if dies_with_its_collection(database_id, name));

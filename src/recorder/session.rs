@@ -190,7 +190,8 @@ impl Session {
         let before = self.definitions.recorded();
         let known = |held| (concerns(before, &held), held);
         let drained = self.channels.drain(to).into_iter();
-        let drained = drained.map(|(channel, held)| (channel, held.into_iter().map(known).collect::<Vec<_>>()));
+        let drained =
+            drained.map(|(channel, held)| (channel, held.into_iter().map(known).collect::<Vec<_>>()));
         let drained = drained.collect::<Vec<_>>();
         let asked = self.channels.drain_requests(to);
         let asked_for = asked.as_ref().map_or(&[][..], |(_, held)| held);

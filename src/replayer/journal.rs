@@ -71,6 +71,11 @@ impl Journal {
         self.ack
     }
 
+    /// Every change up to it is in the target.
+    pub fn applied(&self) -> Tso {
+        Tso(self.state.applied_tso)
+    }
+
     /// Whether a commit may have been sent by an earlier run.
     pub fn may_have_been_sent(&self, seq: Seq) -> bool {
         seq <= self.doubt.seq || (self.doubt.definitions > 0 && seq == self.doubt.seq.next())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
@@ -29,6 +29,17 @@ use super::{Replayer, Until};
 const IN_FLIGHT: usize = 64;
 /// How long a graceful stop may take.
 const STOP: Duration = Duration::from_secs(4);
+
+/// Where a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It was reached by an earlier run.
+    Already,
+    /// With whole commits.
+    AfterCommit,
+    /// In the middle of one: the ack stays before it.
+    WithinCommit,
+}
 
 /// A replayer at work.
 pub struct Run {
@@ -73,6 +84,7 @@ impl Run {
         let tail = reader.tail().await?;
         let last = (replayer.until == Until::Latest).then(|| tail.unwrap_or_default());
         check_opened(&reader, tail, until).await?;
+        check_not_beyond(Tso(state.applied_tso), until)?;
 
         let stop = CancellationToken::new();
         let shared = Shared::new(replayer.target.clone(), progress, stop.clone());
@@ -107,25 +119,32 @@ impl Run {
     /// Applies commit after commit.
     pub async fn run(mut self, cancel: CancellationToken) -> Result<()> {
         let (sender, mut fetched) = mpsc::channel(fetch::AHEAD);
-        if let Some(follower) = self.follower.take() {
-            tokio::spawn(fetch::follow(follower, sender, self.progress.clone()));
-        }
+        let follow = self.follower.take().map(|follower| {
+            AbortOnDropHandle::new(tokio::spawn(fetch::follow(follower, sender, self.progress.clone())))
+        });
         let deadline = self.stop.clone();
         let stopping = cancel.clone();
-        let _deadline = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
+        let _deadline = AbortOnDropHandle::new(tokio::spawn(async move {
             stopping.cancelled().await;
             tokio::time::sleep(STOP).await;
             deadline.cancel();
         }));
         let ended = self.apply_all(&mut fetched, &cancel).await;
-        if ended.is_ok() && self.drain().await.is_ok() {
-            return self.journal.close().await;
-        }
-        match ended {
-            Err(error) if !error.is_retry() => Err(error),
+        drop(follow);
+        match self.close(ended).await {
             // Stopped by the deadline: what may have been sent stays written down as such.
-            _ if cancel.is_cancelled() => Ok(()),
-            other => other,
+            Err(error) if error.is_retry() && cancel.is_cancelled() => Ok(()),
+            ended => ended,
+        }
+    }
+
+    async fn close(&mut self, ended: Result<End>) -> Result<()> {
+        let end = ended?;
+        self.drain().await?;
+        match end {
+            End::Already => Ok(()),
+            End::AfterCommit => self.journal.close().await,
+            End::WithinCommit => self.journal.close_within(self.until).await,
         }
     }
 
@@ -133,23 +152,26 @@ impl Run {
         &mut self,
         fetched: &mut mpsc::Receiver<Result<Fetched>>,
         cancel: &CancellationToken,
-    ) -> Result<()> {
+    ) -> Result<End> {
+        if self.journal.applied() == self.until {
+            return Ok(End::Already);
+        }
         let mut second = tokio::time::interval(Duration::from_secs(1));
         let stop = self.stop.clone();
         loop {
-            if self.last.is_some_and(|last| self.sent() >= last) {
-                return Ok(());
+            if self.last.is_some_and(|last| self.journal.newest_sent() >= last) {
+                return Ok(End::AfterCommit);
             }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(self.shared.failure()),
-                () = cancel.cancelled() => return Ok(()),
+                () = cancel.cancelled() => return Ok(End::AfterCommit),
                 _ = second.tick() => {}
                 () = self.journal.oldest_applied() => {}
                 next = fetched.recv(), if self.journal.in_flight() < IN_FLIGHT => {
                     let next = next.unwrap_or_else(|| Err(Error::operator("the reader of the log has stopped")))?;
-                    if self.apply(next).await? {
-                        return Ok(());
+                    if let Some(end) = self.apply(next).await? {
+                        return Ok(end);
                     }
                 }
             }
@@ -158,13 +180,12 @@ impl Run {
         }
     }
 
-    /// Applies one commit; true when it holds the end.
-    async fn apply(&mut self, fetched: Fetched) -> Result<bool> {
+    /// Applies one commit, and says so when it holds the end.
+    async fn apply(&mut self, fetched: Fetched) -> Result<Option<End>> {
         let Fetched { commit, records, bytes } = fetched;
         let seq = Seq(commit.seq);
         let before = Seq(commit.seq.saturating_sub(1));
         let watermark = Tso(commit.watermark);
-        let at_end = watermark >= self.until;
         let ack = self.journal.ack();
         let done = if ack.seq == before { ack.definitions } else { 0 };
         let safe = self.journal.may_have_been_sent(seq);
@@ -203,13 +224,11 @@ impl Run {
             }
         }
         self.progress.send_modify(|progress| progress.bytes += bytes);
-        if at_end {
-            // The commit is applied in part: the ack stays before it.
-            in_target.close();
-            return Ok(true);
+        if watermark > self.until {
+            return Ok(Some(End::WithinCommit));
         }
         self.journal.sent(seq, watermark, in_target);
-        Ok(false)
+        Ok((watermark == self.until).then_some(End::AfterCommit))
     }
 
     async fn define(
@@ -245,11 +264,6 @@ impl Run {
         self.journal.collect();
         Ok(())
     }
-
-    /// The last commit that has been sent.
-    fn sent(&self) -> Seq {
-        self.journal.newest_sent()
-    }
 }
 
 /// The catalog as of a commit, and the watermark of the log's tail.
@@ -264,6 +278,15 @@ async fn catalog_at(reader: &LogReader, seq: Seq, tail: Option<Seq>) -> Result<(
         None => Catalog::default(),
     };
     Ok((catalog, log_to.unwrap_or_default()))
+}
+
+/// A target cannot go back.
+fn check_not_beyond(applied: Tso, until: Tso) -> Result<()> {
+    if applied <= until {
+        return Ok(());
+    }
+    Err(Error::usage(format!("the target is at {} already, beyond {}", applied.time(), until.time()))
+        .advice("replay into an empty target, by a task of another name"))
 }
 
 /// A log that begins in the middle of a source's life can be replayed to an instant only once it holds all of it.

@@ -87,9 +87,8 @@ pub fn assert_same(found: &Contents, expected: &Contents, what: &str) {
         assert_eq!(found.properties, expected.properties, "{what}: properties of {name}");
         assert_eq!(found.indexes, expected.indexes, "{what}: indexes of {name}");
         assert_eq!(found.loaded, expected.loaded, "{what}: what is loaded of {name}");
-        let partitions = |of: &tapedeck::target::memory::Collection| {
-            of.partitions.keys().cloned().collect::<Vec<_>>()
-        };
+        let partitions =
+            |of: &tapedeck::target::memory::Collection| of.partitions.keys().cloned().collect::<Vec<_>>();
         assert_eq!(partitions(found), partitions(expected), "{what}: partitions of {name}");
         for (partition, expected) in &expected.partitions {
             let counts = |rows: &std::collections::BTreeMap<_, Vec<_>>| {

@@ -32,7 +32,8 @@ pub fn process<F: Future>(work: F) -> F::Output {
 
 /// The seed of a test: pinned by `TAPEDECK_SEED`, shown when the test fails.
 pub fn seed() -> u64 {
-    let seed = std::env::var("TAPEDECK_SEED").ok().map_or_else(rand::random, |seed| seed.parse().expect("a number"));
+    let seed =
+        std::env::var("TAPEDECK_SEED").ok().map_or_else(rand::random, |seed| seed.parse().expect("a number"));
     println!("TAPEDECK_SEED={seed}");
     seed
 }
@@ -57,8 +58,8 @@ impl<P: std::fmt::Debug> Running<P> {
 
     /// Waits until its progress shows something.
     pub async fn until(&mut self, what: &str, mut reached: impl FnMut(&P) -> bool) {
-        let waited = tokio::time::timeout(PATIENCE, self.progress.wait_for(|progress| reached(progress))).await;
-        if matches!(waited, Ok(Ok(_))) {
+        let waited = self.progress.wait_for(|progress| reached(progress));
+        if matches!(tokio::time::timeout(PATIENCE, waited).await, Ok(Ok(_))) {
             return;
         }
         let progress = format!("{:?}", *self.progress.borrow());

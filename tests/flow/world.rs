@@ -455,7 +455,8 @@ fn rows(keys: &[i64], tso: Tso, text_keys: bool) -> Rows {
         }
     };
     let floats = keys.iter().flat_map(|key| [*key as f32; 4]).flat_map(f32::to_le_bytes);
-    let vector = VectorField { dim: 4, data: Some(Vector::FloatVector(FloatArray { data: floats.collect() })) };
+    let vector =
+        VectorField { dim: 4, data: Some(Vector::FloatVector(FloatArray { data: floats.collect() })) };
     let notes = StringArray { data: vec![tso.to_string(); keys.len()] };
     let columns = vec![
         key,
