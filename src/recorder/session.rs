@@ -40,6 +40,8 @@ pub struct Session {
     channels: Channels,
     definitions: Definitions,
     watermark: Tso,
+    /// The watermark of the last cut that was handed on.
+    drafted: Tso,
     opens_at: Tso,
     revision: i64,
     log_id: String,
@@ -77,6 +79,7 @@ impl Session {
             channels,
             definitions,
             watermark: at.0,
+            drafted: at.0,
             opens_at: at.1,
             revision: 0,
             log_id,
@@ -161,12 +164,12 @@ impl Session {
 
         // Without a channel that matters there are no rows: definitions alone move the watermark.
         let to = ticked.or(self.definitions.newest_pending()).unwrap_or(self.watermark);
-        if self.channels.follow(self.definitions.needs(to)).await? || to <= self.watermark {
+        if self.channels.follow(self.definitions.needs(to)).await? {
             return Ok(());
         }
         let to = self.channels.frontier().map_or(to, |frontier| frontier.min(to));
         if to <= self.watermark {
-            return Ok(());
+            return self.send_watermark(last).await;
         }
         self.clarify(recorder, to).await?;
         self.cut_at(to, last).await
@@ -208,14 +211,23 @@ impl Session {
         }
         self.watermark = to;
         self.channels.close_unneeded();
-        if content.is_empty() && !last && self.last_draft.elapsed() < IDLE_COMMIT {
+        if content.is_empty() {
             self.broken = false;
-            return Ok(());
+            return self.send_watermark(last).await;
         }
         let redefined =
             definitions.iter().any(|definition| !matches!(definition.change, Some(Change::Flush(_))));
         let catalog = redefined.then(|| self.definitions.recorded().clone());
         self.send(content, catalog).await
+    }
+
+    /// Moves the log's watermark where nothing changed, if it is time.
+    async fn send_watermark(&mut self, last: bool) -> Result<()> {
+        if self.drafted < self.watermark && (last || self.last_draft.elapsed() >= IDLE_COMMIT) {
+            self.broken = true;
+            return self.send(self.content(), None).await;
+        }
+        Ok(())
     }
 
     fn content(&self) -> Content {
@@ -238,6 +250,7 @@ impl Session {
             sent = self.drafts.send(draft) => {
                 sent.map_err(|_| Error::operator("the committer has stopped"))?;
                 self.seq = self.seq.next();
+                self.drafted = self.watermark;
                 self.last_draft = Instant::now();
             }
             () = self.cancel.cancelled() => return Ok(()),
