@@ -10,4 +10,5 @@ mod oracle;
 mod stage;
 mod world;
 
+mod instants;
 mod live;

@@ -147,10 +147,22 @@ pub fn settle(world: &mut World) -> Tso {
     world.source.tick()
 }
 
+/// Starts to record and waits until the log is open.
+pub async fn open(world: &World, store: &Store, start: Start) -> Running<RecordProgress> {
+    let mut recording = record(recorder(&world.source, store, start));
+    recording.until("an opened log", |progress| progress.opens_at > Tso::ZERO).await;
+    recording
+}
+
 /// Records all that a source holds and stops.
 pub async fn record_all(world: &mut World, store: &Store) {
+    let recording = open(world, store, Start::Earliest).await;
+    finish(world, recording).await;
+}
+
+/// Waits until everything that was done is recorded, and stops.
+pub async fn finish(world: &mut World, mut recording: Running<RecordProgress>) {
     let to = settle(world);
-    let mut recording = record(recorder(&world.source, store, Start::Earliest));
     recording.reach(to).await;
     recording.stop().await.expect("a clean stop");
 }

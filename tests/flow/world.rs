@@ -101,10 +101,19 @@ impl World {
             90..93 => self.set_random_alias(table),
             93..95 => self.drop_random_alias(),
             95..97 => self.create_random_database(),
-            97..98 => self.drop_empty_database(),
-            98..99 => self.source.refuse_collection(),
-            _ => drop(self.source.tick()),
+            97 => self.drop_empty_database(),
+            98 => self.source.refuse_collection(),
+            _ => self.tick_somewhere(),
         }
+    }
+
+    /// Ticks everywhere, or on one channel while the others lag.
+    fn tick_somewhere(&mut self) {
+        let channels = self.source.ticking().into_iter().collect::<Vec<_>>();
+        match channels.get(self.roll(channels.len() + 1)) {
+            Some(channel) => self.source.tick_on(channel),
+            None => self.source.tick(),
+        };
     }
 
     /// The TSO that the next operation gets.
@@ -258,7 +267,9 @@ impl World {
         let name = table.name.clone();
         self.oracle.define(tso, DefinitionChange::DropPartition { name, partition });
         self.source.drop_partition(table.id, id);
-        table.present.values_mut().for_each(|partitions| drop(partitions.remove(&id)));
+        for partitions in table.present.values_mut() {
+            partitions.remove(&id);
+        }
     }
 
     // ---- aliases ----
