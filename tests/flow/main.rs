@@ -6,9 +6,12 @@
 #[allow(dead_code, reason = "shared with the log's own tests")]
 #[path = "../support/faulty_store.rs"]
 mod faulty_store;
+
+mod doomed;
 mod oracle;
 mod stage;
 mod world;
 
+mod crash;
 mod instants;
 mod live;
