@@ -2,7 +2,7 @@
 //!
 //! Before rows of a commit are sent, an intent covers it; once everything up to a place is in the target, the ack
 //! follows. After an unclean stop what lies between the two may or may not be in the target. A change that takes a
-//! name away (a drop, a rename) is acked on both sides before anything else happens: the stretch between ack and intent
+//! name away (a drop, a rename) has an ack on both sides and nothing beside it: the stretch between ack and intent
 //! never holds rows of two collections of one name, so it can be applied again.
 
 use std::collections::VecDeque;
@@ -78,13 +78,13 @@ impl Journal {
 
     /// Whether a commit may have been sent by an earlier run.
     pub fn may_have_been_sent(&self, seq: Seq) -> bool {
-        seq <= self.doubt.seq || (self.doubt.definitions > 0 && seq == self.doubt.seq.next())
+        seq <= self.doubt.seq
     }
 
     /// Called before anything of a commit is sent.
     pub async fn intend(&mut self, seq: Seq) -> Result<()> {
         if seq > self.intent.seq {
-            self.intent = LogPosition { seq: Seq(seq.0.saturating_add(AHEAD)), definitions: 0 };
+            self.intent = LogPosition::after(Seq(seq.0.saturating_add(AHEAD)));
             self.store().await?;
         }
         Ok(())
@@ -119,7 +119,7 @@ impl Journal {
         // In this order: whoever fails cancels first and lets go after.
         let applied = |rows: &TaskTracker| rows.is_empty() && !self.stop.is_cancelled();
         while let Some((seq, watermark, _)) = self.in_flight.pop_front_if(|(_, _, rows)| applied(rows)) {
-            self.ack = LogPosition { seq, definitions: 0 };
+            self.ack = LogPosition::after(seq);
             self.state.applied_tso = watermark.0;
             self.progress.send_modify(|progress| {
                 progress.applied_to = watermark;
@@ -137,8 +137,8 @@ impl Journal {
         }
     }
 
-    /// Acks within a commit: its first definitions, with everything before them, are in the target.
-    pub async fn ack_definitions(&mut self, position: LogPosition) -> Result<()> {
+    /// Acks within a commit.
+    pub async fn ack_within(&mut self, position: LogPosition) -> Result<()> {
         self.collect();
         self.ack = self.ack.max(position);
         self.store().await
@@ -166,7 +166,7 @@ impl Journal {
     /// Ends within the commit after the ack, applied up to a TSO: a start after this applies that part again, safely.
     pub async fn close_within(&mut self, tso: Tso) -> Result<()> {
         self.collect();
-        self.intent = LogPosition { seq: self.ack.seq.next(), definitions: 0 };
+        self.intent = LogPosition::after(self.ack.seq.next());
         self.state.applied_tso = tso.0;
         self.progress.send_modify(|progress| progress.applied_to = tso);
         self.store().await

@@ -1,5 +1,6 @@
 //! One run of a replayer.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -187,7 +188,7 @@ impl Run {
         let before = Seq(commit.seq.saturating_sub(1));
         let watermark = Tso(commit.watermark);
         let ack = self.journal.ack();
-        let done = if ack.seq == before { ack.definitions } else { 0 };
+        let done = if ack.seq == before { ack } else { LogPosition::after(before) };
         let safe = self.journal.may_have_been_sent(seq);
         if !safe {
             self.lanes.end_safe_mode();
@@ -197,10 +198,10 @@ impl Run {
             self.journal.intend(seq).await?;
         }
         let in_target = TaskTracker::new();
-        let mut definitions = 0;
+        let mut at = LogPosition::after(before);
         for step in steps {
             match step {
-                Step::Rows(_) if definitions < done => {}
+                Step::Rows(_) if LogPosition { rows: true, ..at } <= done => {}
                 Step::Rows(lanes) => {
                     for (key, messages) in lanes {
                         let Some(destination) = self.naming.destination(key.collection)? else { continue };
@@ -209,9 +210,9 @@ impl Run {
                     }
                 }
                 Step::Define(definition) => {
-                    let at = LogPosition { seq: before, definitions };
-                    self.define(&definition, at, definitions < done, &in_target).await?;
-                    definitions += 1;
+                    let next = LogPosition { definitions: at.definitions + 1, ..at };
+                    self.define(&definition, at..next, next <= done, &in_target).await?;
+                    at = next;
                 }
                 Step::Unknown(tso, name) => {
                     tracing::warn!(
@@ -234,7 +235,7 @@ impl Run {
     async fn define(
         &mut self,
         definition: &pb::Definition,
-        at: LogPosition,
+        place: Range<LogPosition>,
         done: bool,
         in_target: &TaskTracker,
     ) -> Result<()> {
@@ -245,9 +246,9 @@ impl Run {
         match scope(definition) {
             Scope::Everything => {
                 self.drain().await?;
-                self.journal.ack_definitions(at).await?;
+                self.journal.ack_within(LogPosition { rows: true, ..place.start }).await?;
                 self.definer.apply(&changes).await?;
-                self.journal.ack_definitions(LogPosition { definitions: at.definitions + 1, ..at }).await
+                self.journal.ack_within(place.end).await
             }
             scope @ (Scope::Collection(id) | Scope::Serving(id)) => {
                 self.lanes.drain(Some(id)).await?;
