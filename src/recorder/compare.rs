@@ -104,8 +104,7 @@ fn collection_changes(collection: &Collection, catalog: &Catalog, selection: &Se
     changes
 }
 
-/// Objects whose existence differs between what is known and what is live, in an order in which their changes can be
-/// applied. Properties are not compared: what Milvus 2.3 stores of them may be stale.
+/// Objects that differ between what is known and what is live, in an order in which their changes can be applied.
 pub fn objects_between(known: &Catalog, live: &Catalog) -> Vec<Object> {
     let mut objects = Vec::new();
     for (database_id, name) in known.aliases.keys().filter(|alias| !live.aliases.contains_key(*alias)) {
@@ -122,7 +121,12 @@ pub fn objects_between(known: &Catalog, live: &Catalog) -> Vec<Object> {
     for collection in live.collections.values() {
         match known.collections.get(&collection.id) {
             None => objects.push(Object::Collection(Box::new(collection.clone()))),
-            Some(before) => objects.extend(partitions_between(before, collection)),
+            Some(before) => {
+                if before.properties != collection.properties {
+                    objects.push(Object::Collection(Box::new(collection.clone())));
+                }
+                objects.extend(partitions_between(before, collection));
+            }
         }
     }
     for ((database_id, name), collection_id) in &live.aliases {

@@ -29,6 +29,7 @@ pub struct Definitions {
     live: Arc<Catalog>,
     opens_at: Tso,
     selection: Selection,
+    asks_for_properties: bool,
 }
 
 /// What a channel is read for.
@@ -49,8 +50,7 @@ impl Definitions {
         selection: Selection,
     ) -> Result<(Definitions, Vec<Definition>)> {
         let live = observation.live.clone();
-        let mut this =
-            Definitions { recorded: Catalog::default(), pending: BTreeMap::new(), live, opens_at, selection };
+        let mut this = Definitions { live, ..Definitions::resume(Catalog::default(), opens_at, selection) };
         let mut cut = Cut::new(Window { after: Tso::ZERO, to: Tso::ZERO }, Catalog::default());
         this.compare_existence(&mut cut)?;
         let (recorded, definitions) = cut.finish();
@@ -66,7 +66,14 @@ impl Definitions {
             pending: BTreeMap::new(),
             opens_at,
             selection,
+            asks_for_properties: false,
         }
+    }
+
+    /// Says that the source is asked for properties: what is stored of them may be stale, and is not compared.
+    pub fn asking_for_properties(mut self, asks: bool) -> Definitions {
+        self.asks_for_properties = asks;
+        self
     }
 
     /// The catalog as of the last cut.
@@ -233,6 +240,12 @@ impl Definitions {
             Object::Partition { collection_id, id, .. } => {
                 let partitions = &self.live.collections.get(collection_id)?.partitions;
                 return created(partitions.iter().find(|partition| partition.id == *id)?.create_tso);
+            }
+            Object::Collection(same) if self.asks_for_properties => {
+                let known = cut.catalog.collections.get(&same.id);
+                if known.is_none_or(|known| !moved(known, same)) {
+                    return None;
+                }
             }
             _ => {}
         }

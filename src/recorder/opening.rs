@@ -80,6 +80,7 @@ async fn begin(
         }
     };
     let (definitions, opening) = Definitions::open(&look, opens_at, recorder.selection.clone())?;
+    let definitions = definitions.asking_for_properties(recorder.milvus.is_some());
     let mut channels = Channels::new(recorder.queue.clone());
     for (channel, need) in definitions.needs(watermark) {
         let from = first_position(recorder, &channel, need, watermark)
@@ -142,7 +143,8 @@ async fn resume(
 ) -> Result<Session> {
     let Tail { commit, catalog } = tail;
     let (watermark, opens_at) = (Tso(commit.watermark), Tso(commit.opens_at));
-    let definitions = Definitions::resume(catalog, opens_at, recorder.selection.clone());
+    let definitions = Definitions::resume(catalog, opens_at, recorder.selection.clone())
+        .asking_for_properties(recorder.milvus.is_some());
     let mut channels = Channels::new(recorder.queue.clone());
     let needs = definitions.needs(watermark);
     for range in commit.channels {

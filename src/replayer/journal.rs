@@ -23,8 +23,8 @@ use crate::trouble::Trouble;
 
 /// Commits that an intent covers ahead, so that not every commit costs a checkpoint.
 const AHEAD: u64 = 16;
-/// How often the ack is stored while it moves.
-const ACK_EVERY: Duration = Duration::from_secs(1);
+/// How often a checkpoint is stored while there is work: it shows whether another replayer has taken over.
+pub const STORE_AT_LEAST: Duration = Duration::from_secs(1);
 
 /// The replayer's checkpoints and the commits in flight.
 pub struct Journal {
@@ -74,6 +74,11 @@ impl Journal {
     /// Every change up to it is in the target.
     pub fn applied(&self) -> Tso {
         Tso(self.state.applied_tso)
+    }
+
+    /// Whether anything may have been sent that is not acked.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubt > self.ack
     }
 
     /// Whether a commit may have been sent by an earlier run.
@@ -130,11 +135,8 @@ impl Journal {
 
     /// Stores the ack when it is time.
     pub async fn keep_up(&mut self) -> Result<()> {
-        if self.ack != self.stored && self.stored_at.elapsed() >= ACK_EVERY {
-            self.store().await
-        } else {
-            Ok(())
-        }
+        let at_work = self.ack != self.stored || !self.in_flight.is_empty();
+        if at_work && self.stored_at.elapsed() >= STORE_AT_LEAST { self.store().await } else { Ok(()) }
     }
 
     /// Acks within a commit.

@@ -20,7 +20,7 @@ use crate::tick::Tso;
 
 use super::definer::{Definer, Scope, scope};
 use super::fetch::{self, Fetched};
-use super::journal::Journal;
+use super::journal::{self, Journal};
 use super::lanes::{Lanes, Shared};
 use super::naming::Naming;
 use super::steps::{Step, steps};
@@ -98,6 +98,10 @@ impl Run {
             progress.log_to = log_to;
         });
         journal.take_over().await?;
+        if journal.is_in_doubt() {
+            // The one before may still be at work: it finds out when it stores its next checkpoint.
+            tokio::time::sleep(journal::STORE_AT_LEAST * 2).await;
+        }
         let naming = Naming::new(catalog, replayer.selection.clone(), replayer.renames.clone());
         let definer = Definer::new(shared.clone());
         definer.apply(&naming.extra_databases()).await?;
@@ -132,15 +136,18 @@ impl Run {
         }));
         let ended = self.apply_all(&mut fetched, &cancel).await;
         drop(follow);
-        match self.close(ended).await {
+        let closed = match ended {
+            Ok(end) => self.close(end).await,
+            Err(error) => Err(error),
+        };
+        match closed {
             // Stopped by the deadline: what may have been sent stays written down as such.
             Err(error) if error.is_retry() && cancel.is_cancelled() => Ok(()),
             ended => ended,
         }
     }
 
-    async fn close(&mut self, ended: Result<End>) -> Result<()> {
-        let end = ended?;
+    async fn close(&mut self, end: End) -> Result<()> {
         self.drain().await?;
         match end {
             End::Already => Ok(()),
@@ -169,11 +176,16 @@ impl Run {
                 () = cancel.cancelled() => return Ok(End::AfterCommit),
                 _ = second.tick() => {}
                 () = self.journal.oldest_applied() => {}
-                next = fetched.recv(), if self.journal.in_flight() < IN_FLIGHT => {
-                    let next = next.unwrap_or_else(|| Err(Error::operator("the reader of the log has stopped")))?;
-                    if let Some(end) = self.apply(next).await? {
+                next = fetched.recv(), if self.journal.in_flight() < IN_FLIGHT => match next {
+                    Some(Ok(next)) => if let Some(end) = self.apply(next).await? {
                         return Ok(end);
+                    },
+                    Some(Err(error)) => {
+                        // The log ends here, but what came before is whole.
+                        self.close(End::AfterCommit).await?;
+                        return Err(error);
                     }
+                    None => return Err(Error::operator("the reader of the log has stopped")),
                 }
             }
             self.journal.collect();
