@@ -120,9 +120,12 @@ impl Definitions {
         }
     }
 
-    /// The newest dated change that waits for the watermark.
-    pub fn newest_pending(&self) -> Option<Tso> {
-        self.pending.last_key_value().map(|(tso, _)| *tso)
+    /// The newest dated change that waits for the watermark, or the newest collection if that is later.
+    pub fn newest(&self) -> Tso {
+        let pending = self.pending.last_key_value().map(|(tso, _)| *tso);
+        let created = self.live.collections.values().filter(|collection| self.selects(collection));
+        let created = created.map(|collection| Tso(collection.create_tso)).max();
+        pending.max(created).unwrap_or_default()
     }
 
     /// The channels whose rows matter up to a TSO.

@@ -14,12 +14,10 @@ use crate::tick::Tso;
 use super::channels::Channels;
 use super::definitions::{Definitions, Need};
 use super::session::Session;
-use super::{Recorder, Start};
+use super::{RESERVED_MS, Recorder, Start};
 
 /// Queues date messages by their producers' clocks: a position sought by time is taken this much earlier.
 const CLOCK_SLACK_MS: u64 = 60_000;
-/// etcd tells which TSOs the source has reserved, a few seconds ahead of those it has given out.
-const RESERVED_MS: u64 = 5_000;
 
 /// Opens the log and the source. May be tried again after an error.
 pub async fn open(

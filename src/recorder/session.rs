@@ -17,7 +17,7 @@ use crate::progress::RecordProgress;
 use crate::tick::Tso;
 use crate::trouble::Trouble;
 
-use super::Recorder;
+use super::{RESERVED_MS, Recorder};
 use super::channels::Channels;
 use super::committer::{Committer, Draft};
 use super::content::{Content, Turnover, concerns, requests};
@@ -131,6 +131,7 @@ impl Session {
             let (step, trouble) = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
+                () = self.drafts.closed() => return Err(Error::operator("the committer has stopped")),
                 () = tokio::time::sleep_until(due) => {
                     let tried = self.cut(recorder, false).await;
                     last_try = Instant::now();
@@ -154,6 +155,7 @@ impl Session {
         let ticked = self.channels.frontier();
         let look = recorder.catalog.read().await?;
         self.revision = look.revision;
+        let given_out = Tso::from_millis(look.bound.millis().saturating_sub(RESERVED_MS));
         self.definitions.observe(look, self.watermark);
         if let Some(channel) = &recorder.replicate_channel {
             self.channels.open_requests(channel, self.watermark.millis()).await?;
@@ -162,8 +164,8 @@ impl Session {
         self.progress
             .send_modify(|progress| progress.seen_to = self.channels.newest_tick().max(progress.seen_to));
 
-        // Without a channel that matters there are no rows: definitions alone move the watermark.
-        let to = ticked.or(self.definitions.newest_pending()).unwrap_or(self.watermark);
+        // Without a channel that matters there are no rows: definitions and time alone move the watermark.
+        let to = ticked.unwrap_or_else(|| self.definitions.newest().max(given_out)).max(self.watermark);
         if self.channels.follow(self.definitions.needs(to)).await? {
             return Ok(());
         }

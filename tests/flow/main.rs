@@ -15,3 +15,7 @@ mod world;
 mod crash;
 mod instants;
 mod live;
+mod order;
+mod outage;
+mod rivals;
+mod stop;

@@ -26,8 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Runs one process: when it ends, everything in it is gone, as after a kill.
 pub fn process<F: Future>(work: F) -> F::Output {
+    runtime().block_on(work)
+}
+
+/// A process that sleeps while it is not given anything to do.
+pub fn runtime() -> tokio::runtime::Runtime {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().start_paused(true).build().expect("a runtime").block_on(work)
+    runtime.enable_all().start_paused(true).build().expect("a runtime")
 }
 
 /// The seed of a test: pinned by `TAPEDECK_SEED`, shown when the test fails.
@@ -67,6 +72,11 @@ impl<P: std::fmt::Debug> Running<P> {
             true => panic!("{what} was never reached: {:?}, {progress}", (&mut self.task).await),
             false => panic!("{what} was never reached: {progress}"),
         }
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// Stops it and waits for its end.
