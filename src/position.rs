@@ -81,16 +81,26 @@ pub struct LogPosition {
     pub seq: Seq,
     /// Definitions of the commit after it.
     pub definitions: u64,
+    /// And the rows after them, up to the next definition.
+    pub rows: bool,
+}
+
+impl LogPosition {
+    /// After a whole commit.
+    pub fn after(seq: Seq) -> LogPosition {
+        LogPosition { seq, ..LogPosition::default() }
+    }
 }
 
 impl From<LogPosition> for pb::LogPosition {
     fn from(position: LogPosition) -> pb::LogPosition {
-        pb::LogPosition { seq: position.seq.0, definitions: position.definitions }
+        let LogPosition { seq, definitions, rows } = position;
+        pb::LogPosition { seq: seq.0, definitions, rows }
     }
 }
 
 impl From<pb::LogPosition> for LogPosition {
     fn from(position: pb::LogPosition) -> LogPosition {
-        LogPosition { seq: Seq(position.seq), definitions: position.definitions }
+        LogPosition { seq: Seq(position.seq), definitions: position.definitions, rows: position.rows }
     }
 }

@@ -157,5 +157,5 @@ impl Channels {
 }
 
 fn matters(needs: &BTreeMap<Channel, Need>, reading: &Reading) -> bool {
-    needs.get(&reading.channel).is_some_and(|need| reading.tick < need.until)
+    needs.get(&reading.channel).is_some_and(|need| reading.tick.max(reading.announced) < need.until)
 }

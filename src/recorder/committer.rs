@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
@@ -112,8 +112,8 @@ fn upload(
     uploader: Uploader,
     draft: Draft,
     progress: watch::Sender<RecordProgress>,
-) -> JoinHandle<Result<Uploaded>> {
-    tokio::spawn(async move {
+) -> AbortOnDropHandle<Result<Uploaded>> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
         let Draft { seq, segment, catalog, mut commit, rows, unknown } = draft;
         let mut trouble = Trouble::new(&progress, "storing a segment");
         if let Some(segment) = segment {
@@ -137,5 +137,5 @@ fn upload(
         };
         trouble.over();
         Ok(Uploaded { commit, catalog, rows, unknown })
-    })
+    }))
 }

@@ -1,8 +1,8 @@
 //! How two looks at the catalog differ, as changes. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::catalog::{Catalog, PartitionId};
+use crate::catalog::{Catalog, CollectionId, DatabaseId, PartitionId};
 use crate::change::CollectionName;
 use crate::error::Result;
 use crate::pb::log::{self as pb, Collection, definition::Change};
@@ -54,19 +54,25 @@ pub fn changes_of(object: &Object, tso: Tso, catalog: &Catalog, selection: &Sele
         Object::Alias { database_id, name, collection_id } => {
             let alias =
                 pb::Alias { database_id: *database_id, name: name.clone(), collection_id: *collection_id };
-            let known = catalog.aliases.get(&(*database_id, name.clone()));
-            let new = catalog.collections.contains_key(collection_id) && known != Some(collection_id);
-            only_if(
-                new,
-                || if known.is_some() { Change::AlterAlias(alias) } else { Change::CreateAlias(alias) },
-            )
+            match catalog.aliases.get(&(*database_id, name.clone())) {
+                // It went over to a collection that is not recorded.
+                known if !catalog.collections.contains_key(collection_id) => {
+                    only_if(known.is_some(), || drop_alias(*database_id, name))
+                }
+                None => vec![Change::CreateAlias(alias)],
+                Some(known) => only_if(known != collection_id, || Change::AlterAlias(alias)),
+            }
         }
         Object::AliasGone { database_id, name } => {
             only_if(catalog.aliases.contains_key(&(*database_id, name.clone())), || {
-                Change::DropAlias(pb::DropAlias { database_id: *database_id, name: name.clone() })
+                drop_alias(*database_id, name)
             })
         }
     }
+}
+
+fn drop_alias(database_id: DatabaseId, name: &str) -> Change {
+    Change::DropAlias(pb::DropAlias { database_id, name: name.to_owned() })
 }
 
 fn only_if(holds: bool, change: impl FnOnce() -> Change) -> Vec<Change> {
@@ -98,8 +104,7 @@ fn collection_changes(collection: &Collection, catalog: &Catalog, selection: &Se
     changes
 }
 
-/// Objects whose existence differs between what is known and what is live, in an order in which their changes can be
-/// applied. Properties are not compared: what Milvus 2.3 stores of them may be stale.
+/// Objects that differ between what is known and what is live, in an order in which their changes can be applied.
 pub fn objects_between(known: &Catalog, live: &Catalog) -> Vec<Object> {
     let mut objects = Vec::new();
     for (database_id, name) in known.aliases.keys().filter(|alias| !live.aliases.contains_key(*alias)) {
@@ -112,14 +117,13 @@ pub fn objects_between(known: &Catalog, live: &Catalog) -> Vec<Object> {
         let (name, properties) = (database.name.clone(), database.properties.clone());
         objects.push(Object::Database { id: database.id, name, properties });
     }
+    objects.extend(renames_between(known, live));
     for collection in live.collections.values() {
         match known.collections.get(&collection.id) {
             None => objects.push(Object::Collection(Box::new(collection.clone()))),
             Some(before) => {
-                if moved(before, collection) {
-                    let properties = before.properties.clone();
-                    objects
-                        .push(Object::Collection(Box::new(Collection { properties, ..collection.clone() })));
+                if before.properties != collection.properties {
+                    objects.push(Object::Collection(Box::new(collection.clone())));
                 }
                 objects.extend(partitions_between(before, collection));
             }
@@ -134,6 +138,33 @@ pub fn objects_between(known: &Catalog, live: &Catalog) -> Vec<Object> {
     }
     for id in known.databases.keys().filter(|id| !live.databases.contains_key(*id)) {
         objects.push(Object::DatabaseGone { id: *id });
+    }
+    objects
+}
+
+/// Renames, so that each finds its name free: where names went round in a circle, one collection steps aside first.
+fn renames_between(known: &Catalog, live: &Catalog) -> Vec<Object> {
+    let place = |collection: &Collection| (collection.database_id, collection.name.clone());
+    let stay =
+        known.collections.values().filter_map(|before| Some((before, live.collections.get(&before.id)?)));
+    let mut waiting = stay.filter(|(before, after)| moved(before, after)).collect::<Vec<_>>();
+    let mut taken: BTreeMap<_, CollectionId> =
+        waiting.iter().map(|(before, _)| (place(before), before.id)).collect();
+    let mut objects = Vec::new();
+    let mut rename = |before: &Collection, database_id, name| {
+        let renamed = Collection { database_id, name, ..before.clone() };
+        objects.push(Object::Collection(Box::new(renamed)));
+    };
+    while !waiting.is_empty() {
+        if let Some(free) = waiting.iter().position(|(_, after)| !taken.contains_key(&place(after))) {
+            let (before, after) = waiting.swap_remove(free);
+            taken.retain(|_, id| *id != before.id);
+            rename(before, after.database_id, after.name.clone());
+        } else if let Some(((database_id, name), id)) = taken.pop_first() {
+            if let Some(before) = known.collections.get(&id) {
+                rename(before, database_id, format!("{name}_{id}"));
+            }
+        }
     }
     objects
 }
@@ -167,7 +198,7 @@ pub fn serving(live: &Collection, requests: &Requests, cut: &mut Cut) -> Result<
         index.create_tso <= window.to.0 && !known.indexes.iter().any(|other| other.id == index.id)
     });
 
-    let mut earliest = window.first();
+    let mut earliest = cut.beginning_of(collection_id);
     if let Some(change) = release(&known, live, !dropped.is_empty()) {
         let date = requests.release(window, &name, change.whole);
         earliest = date.unwrap_or(earliest);

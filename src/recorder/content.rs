@@ -1,12 +1,15 @@
 //! What goes into the segment of one cut.
 
-use crate::catalog::Catalog;
+use std::collections::{HashMap, HashSet};
+
+use crate::catalog::{Catalog, CollectionId, PartitionId};
 use crate::error::Result;
 use crate::log::segment::SegmentWriter;
 use crate::message::{self, ALL_PARTITIONS, Kind};
-use crate::pb::log as pb;
+use crate::pb::log::{self as pb, definition::Change};
 use crate::position::Channel;
 use crate::progress::RowCounts;
+use crate::tick::Tso;
 
 use super::reading::Held;
 use super::requests::Requests;
@@ -75,6 +78,50 @@ pub fn concerns(catalog: &Catalog, held: &Held) -> bool {
     let Some(collection) = catalog.collections.get(&rows.collection_id) else { return false };
     rows.partition_id == ALL_PARTITIONS
         || collection.partitions.iter().any(|partition| partition.id == rows.partition_id)
+}
+
+/// What the definitions of a cut bring and take away.
+#[derive(Debug, Default)]
+pub struct Turnover {
+    created: HashSet<(CollectionId, PartitionId)>,
+    gone: HashMap<(CollectionId, PartitionId), Tso>,
+}
+
+impl Turnover {
+    /// Of these definitions.
+    pub fn of(definitions: &[pb::Definition]) -> Turnover {
+        let mut this = Turnover::default();
+        for definition in definitions {
+            let tso = Tso(definition.tso);
+            match &definition.change {
+                Some(Change::CreateCollection(collection)) => {
+                    let partitions = collection.partitions.iter().map(|partition| partition.id);
+                    let all = partitions.chain([ALL_PARTITIONS]).map(|partition| (collection.id, partition));
+                    this.created.extend(all);
+                }
+                Some(Change::CreatePartition(pb::CreatePartition { collection_id, partition })) => {
+                    this.created.extend(partition.iter().map(|partition| (*collection_id, partition.id)));
+                }
+                Some(Change::DropCollection(dropped)) => {
+                    this.gone.insert((dropped.id, ALL_PARTITIONS), tso);
+                }
+                Some(Change::DropPartition(dropped)) => {
+                    this.gone.insert((dropped.collection_id, dropped.partition_id), tso);
+                }
+                _ => {}
+            }
+        }
+        this
+    }
+
+    /// Whether a message of the cut belongs in the log: what it concerns was `known` before the cut or came to be in
+    /// it, and was not gone yet. A source may still accept rows while it drops what they go to; they die with it.
+    pub fn keeps(&self, known: bool, held: &Held) -> bool {
+        let Some(rows) = &held.header.rows else { return true };
+        let place = (rows.collection_id, rows.partition_id);
+        let gone = [place, (rows.collection_id, ALL_PARTITIONS)].map(|place| self.gone.get(&place));
+        (known || self.created.contains(&place)) && gone.iter().flatten().all(|gone| held.tso <= **gone)
+    }
 }
 
 /// The requests among the messages of the replicate channel.

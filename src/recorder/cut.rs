@@ -1,6 +1,6 @@
 //! The definitions of one cut, while they are put together. Pure.
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CollectionId};
 use crate::error::Result;
 use crate::pb::log::{Definition, definition::Change};
 use crate::tick::Tso;
@@ -15,15 +15,16 @@ pub struct Window {
 }
 
 impl Window {
-    /// The earliest TSO that a change of this window can have.
-    pub fn first(self) -> Tso {
-        self.after.next().min(self.to)
+    /// The TSO of a change in this window, given when its object was created.
+    pub fn date(self, created: u64) -> Tso {
+        Tso(created).max(self.after).min(self.to)
     }
 }
 
-/// Where changes of equal TSO stand. A change without a date lies anywhere within the cut: releases and index drops go
-/// to its beginning and loads to its end, so that a release precedes what it makes possible (drops of indexes and
-/// partitions) and a load follows what it needs.
+/// Where changes of equal TSO stand. A change without a date lies anywhere within the cut. What takes away goes to its
+/// beginning, the watermark before it, and so precedes what it makes possible: a release the drop of an index, a drop
+/// or a rename the next use of the name. A load or an alias goes to its end and follows what it needs. A creation keeps
+/// the date in the object, so that it precedes its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// A release.
@@ -57,6 +58,11 @@ impl Cut {
 
     /// Adds a change.
     pub fn push(&mut self, tso: Tso, place: Place, change: Change) -> Result<()> {
+        // A creation may be seen only by a later change of its object.
+        let tso = match &change {
+            Change::CreateCollection(collection) => tso.min(self.window.date(collection.create_tso)),
+            _ => tso,
+        };
         let definition = Definition { tso: tso.0, exact: place == Place::Dated, change: Some(change) };
         self.catalog.apply(&definition)?;
         self.changes.push((tso, place, definition));
@@ -70,6 +76,15 @@ impl Cut {
             definition.exact = date.is_some();
         }
         Ok(())
+    }
+
+    /// When a collection came to be, at the earliest the beginning of the cut.
+    pub fn beginning_of(&self, id: CollectionId) -> Tso {
+        let created = self.changes.iter().find_map(|(tso, _, definition)| match &definition.change {
+            Some(Change::CreateCollection(collection)) if collection.id == id => Some(*tso),
+            _ => None,
+        });
+        created.unwrap_or(self.window.after)
     }
 
     /// The newest change so far other than a load.

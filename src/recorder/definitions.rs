@@ -29,6 +29,7 @@ pub struct Definitions {
     live: Arc<Catalog>,
     opens_at: Tso,
     selection: Selection,
+    asks_for_properties: bool,
 }
 
 /// What a channel is read for.
@@ -49,8 +50,7 @@ impl Definitions {
         selection: Selection,
     ) -> Result<(Definitions, Vec<Definition>)> {
         let live = observation.live.clone();
-        let mut this =
-            Definitions { recorded: Catalog::default(), pending: BTreeMap::new(), live, opens_at, selection };
+        let mut this = Definitions { live, ..Definitions::resume(Catalog::default(), opens_at, selection) };
         let mut cut = Cut::new(Window { after: Tso::ZERO, to: Tso::ZERO }, Catalog::default());
         this.compare_existence(&mut cut)?;
         let (recorded, definitions) = cut.finish();
@@ -66,7 +66,14 @@ impl Definitions {
             pending: BTreeMap::new(),
             opens_at,
             selection,
+            asks_for_properties: false,
         }
+    }
+
+    /// Says that the source is asked for properties: what is stored of them may be stale, and is not compared.
+    pub fn asking_for_properties(mut self, asks: bool) -> Definitions {
+        self.asks_for_properties = asks;
+        self
     }
 
     /// The catalog as of the last cut.
@@ -74,20 +81,51 @@ impl Definitions {
         &self.recorded
     }
 
-    /// Takes in what etcd shows. Dated changes at or below the watermark are recorded already.
+    /// Takes in what etcd shows. Dated changes at or below the watermark are recorded already. Of those from before the
+    /// log opened only the last of each object counts, and only if the object still is: the earlier ones are history
+    /// that the first commit has taken in, and would undo what came after them.
     pub fn observe(&mut self, observation: Observation, watermark: Tso) {
         self.live = observation.live;
         for Event { tso, object } in observation.events.into_iter().filter(|event| event.tso > watermark) {
+            if tso < self.opens_at {
+                for (_, earlier) in self.pending.range_mut(..tso) {
+                    earlier.retain(|earlier| !is_same(earlier, &object));
+                }
+                if !self.is_live_or_gone(&object) {
+                    continue;
+                }
+            }
             let objects = self.pending.entry(tso).or_default();
             if !objects.contains(&object) {
                 objects.push(object);
             }
         }
+        self.pending.retain(|_, objects| !objects.is_empty());
     }
 
-    /// The newest dated change that waits for the watermark.
-    pub fn newest_pending(&self) -> Option<Tso> {
-        self.pending.last_key_value().map(|(tso, _)| *tso)
+    fn is_live_or_gone(&self, object: &Object) -> bool {
+        let partition = |collection: &Collection, id: &i64| {
+            collection.partitions.iter().any(|partition| partition.id == *id)
+        };
+        match object {
+            Object::Database { id, .. } => self.live.databases.contains_key(id),
+            Object::Collection(collection) => self.live.collections.contains_key(&collection.id),
+            Object::Partition { collection_id, id, .. } => {
+                self.live.collections.get(collection_id).is_some_and(|collection| partition(collection, id))
+            }
+            Object::Alias { database_id, name, .. } => {
+                self.live.aliases.contains_key(&(*database_id, name.clone()))
+            }
+            _ => true,
+        }
+    }
+
+    /// The newest dated change that waits for the watermark, or the newest collection if that is later.
+    pub fn newest(&self) -> Tso {
+        let pending = self.pending.last_key_value().map(|(tso, _)| *tso);
+        let created = self.live.collections.values().filter(|collection| self.selects(collection));
+        let created = created.map(|collection| Tso(collection.create_tso)).max();
+        pending.max(created).unwrap_or_default()
     }
 
     /// The channels whose rows matter up to a TSO.
@@ -109,7 +147,10 @@ impl Definitions {
         });
         let mut needs = BTreeMap::<Channel, Need>::new();
         for collection in self.recorded.collections.values().chain(created).chain(undated) {
-            let until = ends.get(&collection.id).copied().unwrap_or(Tso::MAX);
+            let id = collection.id;
+            // A collection that went without a trace gets no ticks any more: the next cut drops it.
+            let vanished = !self.live.collections.contains_key(&id);
+            let until = ends.get(&id).copied().unwrap_or(if vanished { Tso::ZERO } else { Tso::MAX });
             for shard in &collection.channels {
                 let from = Position::from(shard.start.unwrap_or_default());
                 let need = needs.entry(shard.channel.as_str().into()).or_insert(Need { from, until });
@@ -180,14 +221,47 @@ impl Definitions {
     /// Emits what etcd shows and no dated change brings: databases, collections, partitions, aliases.
     fn compare_existence(&self, cut: &mut Cut) -> Result<()> {
         for object in objects_between(&cut.catalog, &self.live) {
-            if !self.is_pending(&object) {
-                let to = cut.window.to;
-                for change in changes_of(&object, to, &cut.catalog, &self.selection) {
-                    cut.push(to, Place::Undated, change)?;
+            if let Some(tso) = self.date(&object, cut) {
+                for change in changes_of(&object, tso, &cut.catalog, &self.selection) {
+                    cut.push(tso, Place::Undated, change)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Where in a cut an undated change of an object stands; nowhere if a dated one above the cut brings it, or if the
+    /// object was created above the cut. Creations have their date in them: their rows may be in this cut.
+    fn date(&self, object: &Object, cut: &Cut) -> Option<Tso> {
+        let Window { after, to } = cut.window;
+        let opening = to < self.opens_at;
+        let created = |tso: u64| (opening || tso <= to.0).then(|| cut.window.date(tso));
+        match object {
+            Object::Collection(new) if !cut.catalog.collections.contains_key(&new.id) => {
+                return created(new.create_tso);
+            }
+            Object::Partition { collection_id, id, .. } => {
+                let partitions = &self.live.collections.get(collection_id)?.partitions;
+                return created(partitions.iter().find(|partition| partition.id == *id)?.create_tso);
+            }
+            Object::Collection(same) if self.asks_for_properties => {
+                let known = cut.catalog.collections.get(&same.id);
+                if known.is_none_or(|known| !moved(known, same)) {
+                    return None;
+                }
+            }
+            _ => {}
+        }
+        let dies_with_its_collection = |database_id: &i64, name: &String| {
+            let collection = cut.catalog.aliases.get(&(*database_id, name.clone()));
+            collection.is_some_and(|id| {
+                self.any_pending(|later| is_same(later, &Object::CollectionGone { id: *id }))
+            })
+        };
+        let pending = self.any_pending(|later| is_same(later, object))
+            || matches!(object, Object::AliasGone { database_id, name } if dies_with_its_collection(database_id, name));
+        let at_end = matches!(object, Object::Alias { .. } | Object::DatabaseGone { .. });
+        (!pending).then_some(if at_end { to } else { after })
     }
 
     /// Emits index and load changes, which etcd does not date (but for the creation of an index).
@@ -200,26 +274,7 @@ impl Definitions {
         Ok(())
     }
 
-    /// Whether a dated change above the cut will say what becomes of an object.
-    fn is_pending(&self, object: &Object) -> bool {
-        match object {
-            Object::Database { id, .. } | Object::DatabaseGone { id } => self.any_pending(|later| {
-                matches!(later, Object::Database { id: later, .. } | Object::DatabaseGone { id: later } if later == id)
-            }),
-            Object::Collection(collection) => self.collection_is_pending(collection.id),
-            Object::CollectionGone { id } => self.collection_is_pending(*id),
-            Object::Partition { collection_id, .. } | Object::PartitionGone { collection_id, .. } => {
-                self.collection_is_pending(*collection_id)
-            }
-            Object::Alias { database_id: database, name: alias, .. }
-            | Object::AliasGone { database_id: database, name: alias } => self.any_pending(|later| {
-                matches!(later,
-                    Object::Alias { database_id, name, .. } | Object::AliasGone { database_id, name }
-                    if database_id == database && name == alias)
-            }),
-        }
-    }
-
+    /// Whether a dated change above the cut concerns a collection or something in it.
     fn collection_is_pending(&self, id: CollectionId) -> bool {
         self.any_pending(|later| match later {
             Object::Collection(collection) => collection.id == id,
@@ -234,6 +289,24 @@ impl Definitions {
     fn any_pending(&self, matches: impl Fn(&Object) -> bool) -> bool {
         self.pending.values().flatten().any(matches)
     }
+}
+
+/// Whether two objects are one, at two times.
+fn is_same(one: &Object, other: &Object) -> bool {
+    fn id(object: &Object) -> (u8, i64, i64, &str) {
+        match object {
+            Object::Database { id, .. } | Object::DatabaseGone { id } => (0, *id, 0, ""),
+            Object::Collection(collection) => (1, collection.id, 0, ""),
+            Object::CollectionGone { id } => (1, *id, 0, ""),
+            Object::Partition { collection_id, id, .. } | Object::PartitionGone { collection_id, id } => {
+                (2, *collection_id, *id, "")
+            }
+            Object::Alias { database_id, name, .. } | Object::AliasGone { database_id, name } => {
+                (3, *database_id, 0, name)
+            }
+        }
+    }
+    id(one) == id(other)
 }
 
 /// Adds flushes; their names mean what they mean in the catalog so far.

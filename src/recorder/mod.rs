@@ -35,6 +35,9 @@ use crate::source::{CatalogSource, Queue, milvus::SourceMilvus};
 use crate::tick::Tso;
 use crate::trouble::Trouble;
 
+/// etcd tells which TSOs the source has reserved, a few seconds ahead of those it has given out.
+const RESERVED_MS: u64 = 5_000;
+
 /// Where a new log begins. A log that exists is continued from its last commit, whatever is said here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {

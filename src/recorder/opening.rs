@@ -9,17 +9,16 @@ use crate::log::writer::{LogWriter, Tail};
 use crate::pb::log as pb;
 use crate::position::{Channel, Position};
 use crate::progress::RecordProgress;
+use crate::source::Observation;
 use crate::tick::Tso;
 
 use super::channels::Channels;
 use super::definitions::{Definitions, Need};
 use super::session::Session;
-use super::{Recorder, Start};
+use super::{RESERVED_MS, Recorder, Start};
 
 /// Queues date messages by their producers' clocks: a position sought by time is taken this much earlier.
 const CLOCK_SLACK_MS: u64 = 60_000;
-/// etcd tells which TSOs the source has reserved, a few seconds ahead of those it has given out.
-const RESERVED_MS: u64 = 5_000;
 
 /// Opens the log and the source. May be tried again after an error.
 pub async fn open(
@@ -68,9 +67,9 @@ async fn begin(
     if let Some(channel) = &recorder.replicate_channel {
         check_replicate_channel(recorder, channel, &look.live).await?;
     }
-    let opens_at = look.bound;
+    let now = Tso::from_millis(look.bound.millis().saturating_sub(RESERVED_MS));
+    let opens_at = newest_definition(&look).max(now);
     let (definitions, opening) = Definitions::open(&look, opens_at, recorder.selection.clone())?;
-    let now = Tso::from_millis(opens_at.millis().saturating_sub(RESERVED_MS));
     let watermark = match recorder.start {
         // Nothing is older than what will be created.
         Start::Earliest if definitions.recorded().collections.is_empty() => now,
@@ -81,6 +80,7 @@ async fn begin(
             return Err(Error::usage(format!("the start {} lies in the future", tso.time())));
         }
     };
+    let definitions = definitions.asking_for_properties(recorder.milvus.is_some());
     let mut channels = Channels::new(recorder.queue.clone());
     for (channel, need) in definitions.needs(watermark) {
         let from = first_position(recorder, &channel, need, watermark)
@@ -95,6 +95,13 @@ async fn begin(
         Session::new(writer, None, channels, definitions, (watermark, opens_at), progress, cancel.clone());
     session.send_opening(opening, look.revision).await?;
     Ok(session)
+}
+
+/// The newest date that a look shows: from there on its definitions are those of the source.
+fn newest_definition(look: &Observation) -> Tso {
+    let collections = look.live.collections.values();
+    let indexes = collections.flat_map(|collection| &collection.indexes).map(|index| Tso(index.create_tso));
+    look.events.iter().map(|event| event.tso).chain(indexes).max().unwrap_or_default()
 }
 
 /// Where a channel has to be read from so that no row above the watermark is missed.
@@ -143,14 +150,20 @@ async fn resume(
 ) -> Result<Session> {
     let Tail { commit, catalog } = tail;
     let (watermark, opens_at) = (Tso(commit.watermark), Tso(commit.opens_at));
+    let definitions = Definitions::resume(catalog, opens_at, recorder.selection.clone())
+        .asking_for_properties(recorder.milvus.is_some());
     let mut channels = Channels::new(recorder.queue.clone());
+    let needs = definitions.needs(watermark);
     for range in commit.channels {
-        channels.resume(range, recorder.replicate_channel.as_ref()).await?;
+        let requests = recorder.replicate_channel.as_ref();
+        let channel = Channel::from(range.channel.as_str());
+        if requests == Some(&channel) || needs.contains_key(&channel) {
+            channels.resume(range, requests).await?;
+        }
     }
     if let Some(channel) = &recorder.replicate_channel {
         channels.open_requests(channel, watermark.millis()).await?;
     }
-    let definitions = Definitions::resume(catalog, opens_at, recorder.selection.clone());
     Ok(Session::new(
         writer,
         commit.catalog,

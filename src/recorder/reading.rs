@@ -30,6 +30,9 @@ pub struct Reading {
     pub channel: Channel,
     /// The last tick read: every message up to it has been read. Only moves forward.
     pub tick: Tso,
+    /// The newest announcement read. A channel may get no tick after the drop of its last collection, but the drop is
+    /// announced on it, later than it happened.
+    pub announced: Tso,
     subscription: Box<dyn Subscription>,
     held: VecDeque<Held>,
     held_bytes: usize,
@@ -37,7 +40,10 @@ pub struct Reading {
     next: Position,
     start: Position,
     opened: bool,
+    /// Where the last commit left the channel, until a message was read.
     expected: Option<pb::ChannelRange>,
+    /// The tick of the last commit: messages from before it may be read again.
+    committed_tick: Tso,
     malformed: Option<QueueMessage>,
 }
 
@@ -47,6 +53,7 @@ impl Reading {
         Reading {
             channel,
             tick: Tso::ZERO,
+            announced: Tso::ZERO,
             subscription,
             held: VecDeque::new(),
             held_bytes: 0,
@@ -55,6 +62,7 @@ impl Reading {
             start: from,
             opened: true,
             expected: None,
+            committed_tick: Tso::ZERO,
             malformed: None,
         }
     }
@@ -64,6 +72,7 @@ impl Reading {
         let end = Position::from(range.end.unwrap_or_default());
         let mut reading = Reading::open(range.channel.as_str().into(), subscription, end);
         reading.opened = false;
+        reading.committed_tick = Tso(range.tick);
         reading.expected = Some(range);
         reading
     }
@@ -90,6 +99,11 @@ impl Reading {
     /// Takes in a request of the replicate channel, which has no ticks and keeps its own order. Cancel safe.
     pub async fn pull_request(&mut self) -> Result<()> {
         if let Some((header, message)) = self.receive().await? {
+            if header.kind == Kind::Request
+                && let Err(error) = message::request(message.payload.clone())
+            {
+                return Err(self.unreadable(message, error));
+            }
             let (position, payload) = (message.position, message.payload.clone());
             self.held.push_back(Held { position, tso: header.tso, header, payload });
             self.advance(message);
@@ -109,16 +123,19 @@ impl Reading {
             check_anchor(&expected, &message)?;
         }
         if message.position < self.next {
+            self.last = Some(message);
             return Ok(None);
         }
         match message::header(&message.payload) {
             Ok(header) => Ok(Some((header, message))),
-            Err(error) => {
-                let place = format!("message at position {} of channel {}", message.position, self.channel);
-                self.malformed = Some(message);
-                Err(error.context(place))
-            }
+            Err(error) => Err(self.unreadable(message, error)),
         }
+    }
+
+    fn unreadable(&mut self, message: QueueMessage, error: Error) -> Error {
+        let place = format!("message at position {} of channel {}", message.position, self.channel);
+        self.malformed = Some(message);
+        error.context(place)
     }
 
     fn advance(&mut self, message: QueueMessage) {
@@ -138,7 +155,10 @@ impl Reading {
                 return Err(self.backwards(message.position, tso, "the message"));
             }
             Kind::Insert | Kind::Delete if tso <= watermark => return Ok(()),
-            Kind::Announcement => return Ok(()),
+            Kind::Announcement => {
+                self.announced = self.announced.max(tso);
+                return Ok(());
+            }
             Kind::Insert | Kind::Delete => {}
             Kind::Request | Kind::Other | Kind::Streaming => tso = tso.max(self.tick.next()),
         }
@@ -179,7 +199,7 @@ impl Reading {
             channel: self.channel.to_string(),
             start: Some(self.start.into()),
             end: Some(end.into()),
-            tick: self.tick.0,
+            tick: self.tick.max(self.committed_tick).0,
             anchor: anchor.map(|(position, _)| position.into()),
             anchor_digest: anchor.map(|(_, payload)| digest(payload)).unwrap_or_default(),
             opened: self.opened,
@@ -195,7 +215,6 @@ impl Reading {
         if let Some(expected) = self.expected.as_ref().filter(|_| range.anchor.is_none()) {
             range.anchor = expected.anchor;
             range.anchor_digest = expected.anchor_digest.clone();
-            range.tick = expected.tick;
         }
         range
     }

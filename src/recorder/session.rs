@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
@@ -17,10 +17,10 @@ use crate::progress::RecordProgress;
 use crate::tick::Tso;
 use crate::trouble::Trouble;
 
-use super::Recorder;
+use super::{RESERVED_MS, Recorder};
 use super::channels::Channels;
 use super::committer::{Committer, Draft};
-use super::content::{Content, concerns, requests};
+use super::content::{Content, Turnover, concerns, requests};
 use super::cut::Window;
 use super::definitions::Definitions;
 
@@ -40,18 +40,20 @@ pub struct Session {
     channels: Channels,
     definitions: Definitions,
     watermark: Tso,
+    /// The watermark of the last cut that was handed on.
+    drafted: Tso,
     opens_at: Tso,
     revision: i64,
     log_id: String,
     epoch: u64,
     seq: Seq,
     drafts: mpsc::Sender<Draft>,
-    committer: JoinHandle<Result<()>>,
+    committer: AbortOnDropHandle<Result<()>>,
     progress: watch::Sender<RecordProgress>,
     last_draft: Instant,
     cancel: CancellationToken,
-    /// A cut was given up for a stop: none may follow it.
-    dropped: bool,
+    /// A cut was begun that was not handed on: none may follow it.
+    broken: bool,
 }
 
 impl Session {
@@ -68,7 +70,7 @@ impl Session {
     ) -> Session {
         let (drafts, received) = mpsc::channel(1);
         let (log_id, epoch, seq) = (writer.log_id().to_owned(), writer.epoch(), writer.next_seq());
-        let committer = tokio::spawn(Committer::new(writer, catalog, progress.clone()).run(received));
+        let committer = Committer::new(writer, catalog, progress.clone()).run(received);
         progress.send_modify(|progress| {
             progress.recorded_to = at.0;
             progress.opens_at = at.1;
@@ -77,17 +79,18 @@ impl Session {
             channels,
             definitions,
             watermark: at.0,
+            drafted: at.0,
             opens_at: at.1,
             revision: 0,
             log_id,
             epoch,
             seq,
             drafts,
-            committer,
+            committer: AbortOnDropHandle::new(tokio::spawn(committer)),
             progress: progress.clone(),
             last_draft: Instant::now(),
             cancel,
-            dropped: false,
+            broken: false,
         }
     }
 
@@ -102,43 +105,47 @@ impl Session {
 
     /// Pulls and cuts until cancelled or until a person must act.
     pub async fn run(mut self, mut recorder: Recorder) -> Result<()> {
-        let ended = self.pull_and_cut(&mut recorder).await;
-        if let Err(error) = ended {
-            let error = self.keep_malformed(&recorder, error).await;
-            // What the committer says is the reason where it is gone.
-            return self.finish().await.and(Err(error));
-        }
-        if !self.dropped {
+        let ended = match self.pull_and_cut(&mut recorder).await {
+            Err(error) => Err(self.keep_malformed(&recorder, error).await),
+            ok => ok,
+        };
+        // What was read before is recorded, whatever comes after it.
+        if !self.broken {
             let last_cut = tokio::time::timeout(STOP / 2, self.cut(&mut recorder, true)).await;
             tracing::debug!(?last_cut, "stopping");
         }
-        self.finish().await
+        // What the committer says is the reason where it is gone.
+        self.finish().await.and(ended)
     }
 
     async fn pull_and_cut(&mut self, recorder: &mut Recorder) -> Result<()> {
-        let mut trouble = Trouble::new(&self.progress, "reading the source");
+        let mut pulling = Trouble::new(&self.progress, "reading the queue");
+        let mut cutting = Trouble::new(&self.progress, "cutting");
         let cancel = self.cancel.clone();
         let mut last_try = Instant::now();
         loop {
+            // What could be cut is cut before more is taken in: memory stays bounded while etcd is away.
             let full =
                 self.channels.held_bytes() >= CUT_BYTES && self.channels.frontier() > Some(self.watermark);
             let due = last_try + if full { CUT_GAP } else { CUT_AGE };
-            let step = tokio::select! {
+            let (step, trouble) = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
+                () = self.drafts.closed() => return Err(Error::operator("the committer has stopped")),
                 () = tokio::time::sleep_until(due) => {
                     let tried = self.cut(recorder, false).await;
                     last_try = Instant::now();
-                    tried
+                    (tried, &mut cutting)
                 }
-                pulled = self.channels.pull(self.watermark) => pulled,
+                pulled = self.channels.pull(self.watermark), if !full => (pulled, &mut pulling),
             };
             match step {
                 Ok(()) => trouble.over(),
-                Err(error) => tokio::select! {
+                Err(error) if error.is_retry() => tokio::select! {
                     waited = trouble.wait(error) => waited?,
                     () = cancel.cancelled() => return Ok(()),
                 },
+                Err(error) => return Err(error),
             }
         }
     }
@@ -148,6 +155,7 @@ impl Session {
         let ticked = self.channels.frontier();
         let look = recorder.catalog.read().await?;
         self.revision = look.revision;
+        let given_out = Tso::from_millis(look.bound.millis().saturating_sub(RESERVED_MS));
         self.definitions.observe(look, self.watermark);
         if let Some(channel) = &recorder.replicate_channel {
             self.channels.open_requests(channel, self.watermark.millis()).await?;
@@ -156,14 +164,14 @@ impl Session {
         self.progress
             .send_modify(|progress| progress.seen_to = self.channels.newest_tick().max(progress.seen_to));
 
-        // Without a channel that matters there are no rows: definitions alone move the watermark.
-        let to = ticked.or(self.definitions.newest_pending()).unwrap_or(self.watermark);
-        if self.channels.follow(self.definitions.needs(to)).await? || to <= self.watermark {
+        // Without a channel that matters there are no rows: definitions and time alone move the watermark.
+        let to = ticked.unwrap_or_else(|| self.definitions.newest().max(given_out)).max(self.watermark);
+        if self.channels.follow(self.definitions.needs(to)).await? {
             return Ok(());
         }
         let to = self.channels.frontier().map_or(to, |frontier| frontier.min(to));
         if to <= self.watermark {
-            return Ok(());
+            return self.send_watermark(last).await;
         }
         self.clarify(recorder, to).await?;
         self.cut_at(to, last).await
@@ -181,22 +189,23 @@ impl Session {
     }
 
     async fn cut_at(&mut self, to: Tso, last: bool) -> Result<()> {
+        self.broken = true;
         let window = Window { after: self.watermark, to };
         let mut content = self.content();
         let before = self.definitions.recorded();
-        let concerned = |held| (concerns(before, &held), held);
+        let known = |held| (concerns(before, &held), held);
         let drained = self.channels.drain(to).into_iter();
         let drained =
-            drained.map(|(channel, held)| (channel, held.into_iter().map(concerned).collect::<Vec<_>>()));
+            drained.map(|(channel, held)| (channel, held.into_iter().map(known).collect::<Vec<_>>()));
         let drained = drained.collect::<Vec<_>>();
         let asked = self.channels.drain_requests(to);
         let asked_for = asked.as_ref().map_or(&[][..], |(_, held)| held);
         let definitions = self.definitions.cut(window, &requests(asked_for)?)?;
 
         content.definitions(&definitions);
-        let after = self.definitions.recorded();
+        let turnover = Turnover::of(&definitions);
         for (channel, held) in &drained {
-            let kept = held.iter().filter(|(known, held)| *known || concerns(after, held));
+            let kept = held.iter().filter(|(known, held)| turnover.keeps(*known, held));
             content.messages(channel, kept.map(|(_, held)| held));
         }
         if let Some((channel, held)) = &asked {
@@ -204,13 +213,23 @@ impl Session {
         }
         self.watermark = to;
         self.channels.close_unneeded();
-        if content.is_empty() && !last && self.last_draft.elapsed() < IDLE_COMMIT {
-            return Ok(());
+        if content.is_empty() {
+            self.broken = false;
+            return self.send_watermark(last).await;
         }
         let redefined =
             definitions.iter().any(|definition| !matches!(definition.change, Some(Change::Flush(_))));
         let catalog = redefined.then(|| self.definitions.recorded().clone());
         self.send(content, catalog).await
+    }
+
+    /// Moves the log's watermark where nothing changed, if it is time.
+    async fn send_watermark(&mut self, last: bool) -> Result<()> {
+        if self.drafted < self.watermark && (last || self.last_draft.elapsed() >= IDLE_COMMIT) {
+            self.broken = true;
+            return self.send(self.content(), None).await;
+        }
+        Ok(())
     }
 
     fn content(&self) -> Content {
@@ -229,13 +248,16 @@ impl Session {
         let (segment, rows, unknown) = content.finish();
         let draft = Draft { seq: self.seq, segment, catalog, commit, rows, unknown };
         tokio::select! {
+            biased;
             sent = self.drafts.send(draft) => {
                 sent.map_err(|_| Error::operator("the committer has stopped"))?;
                 self.seq = self.seq.next();
+                self.drafted = self.watermark;
                 self.last_draft = Instant::now();
             }
-            () = self.cancel.cancelled() => self.dropped = true,
+            () = self.cancel.cancelled() => return Ok(()),
         }
+        self.broken = false;
         Ok(())
     }
 

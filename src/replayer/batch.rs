@@ -4,7 +4,7 @@
 //! as long as no delete or upsert names a key that the batch itself upserts or inserts: such a change waits until the
 //! batch has been sent.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::change::{Keys, RowChange, Rows};
 use crate::error::Result;
@@ -32,11 +32,6 @@ impl Batch {
     /// Nothing, for a collection with this key field.
     pub fn new(key_field: &str) -> Batch {
         Batch { key_field: key_field.to_owned(), ..Batch::default() }
-    }
-
-    /// Whether there is nothing to send.
-    pub fn is_empty(&self) -> bool {
-        self.deleted == 0 && self.written.is_empty()
     }
 
     /// Whether it is time to send.
@@ -114,29 +109,34 @@ impl Batch {
     }
 }
 
-/// Keys that a replay after an unclean stop has written so far. Their rows may be there already, so the first insert of
-/// a key goes out as an upsert; a second insert of it, legal in Milvus, is one more row and stays an insert.
+/// Keys that a replay after an unclean stop has written so far, by partition: an upsert replaces rows of its own
+/// partition only. Their rows may be there already, so the first insert of a key goes out as an upsert; a second insert
+/// of it, legal in Milvus, is one more row and stays an insert.
 #[derive(Default)]
-pub struct Rewritten(HashSet<Key>);
+pub struct Rewritten(HashMap<Option<String>, HashSet<Key>>);
 
 impl Rewritten {
     /// The changes that are right whether or not `change` has been applied before.
     pub fn safe(&mut self, change: RowChange, key_field: &str) -> Result<Vec<RowChange>> {
         match change {
-            RowChange::Delete { ref keys, .. } => {
-                for key in keys.iter() {
-                    self.0.remove(&key);
+            RowChange::Delete { ref partition, ref keys, .. } => {
+                let from = self.0.iter_mut().filter(|(name, _)| partition.is_none() || *name == partition);
+                for (_, rewritten) in from {
+                    for key in keys.iter() {
+                        rewritten.remove(&key);
+                    }
                 }
                 Ok(vec![change])
             }
-            RowChange::Upsert { ref rows, .. } => {
-                self.0.extend(rows.keys(key_field)?.iter());
+            RowChange::Upsert { ref partition, ref rows } => {
+                self.0.entry(partition.clone()).or_default().extend(rows.keys(key_field)?.iter());
                 Ok(vec![change])
             }
             RowChange::Insert { partition, rows } => {
+                let rewritten = self.0.entry(partition.clone()).or_default();
                 let keys = rows.keys(key_field)?;
                 let (first, again): (Vec<_>, Vec<_>) =
-                    keys.iter().enumerate().partition(|(_, key)| self.0.insert(key.clone()));
+                    keys.iter().enumerate().partition(|(_, key)| rewritten.insert(key.clone()));
                 let numbers =
                     |part: &[(usize, Key)]| part.iter().map(|(number, _)| *number).collect::<Vec<_>>();
                 let mut changes = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared as SharedFuture};
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::catalog::CollectionId;
 use crate::change::DefinitionChange;
@@ -20,7 +20,7 @@ type Ended = SharedFuture<BoxFuture<'static, ()>>;
 /// What a definition is about, as far as order goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// It takes a name away: nothing else may be in flight.
+    /// It takes a name away, or an alias from another collection: nothing else may be in flight.
     Everything,
     /// One collection; rows that come after it have to wait for it.
     Collection(CollectionId),
@@ -68,7 +68,7 @@ impl Definer {
         let (Scope::Collection(id) | Scope::Serving(id)) = scope else { return };
         let chain = self.chains.entry(id).or_default();
         let (previous, shared, token) = (chain.last.take(), self.shared.clone(), commit.token());
-        let task = tokio::spawn(async move {
+        let task = AbortOnDropHandle::new(tokio::spawn(async move {
             if let Some(previous) = previous {
                 previous.await;
             }
@@ -76,7 +76,7 @@ impl Definer {
                 shared.fail(error);
             }
             drop(token);
-        });
+        }));
         let shared = self.shared.clone();
         let ended = async move {
             if let Err(died) = task.await {

@@ -2,7 +2,7 @@
 //!
 //! Before rows of a commit are sent, an intent covers it; once everything up to a place is in the target, the ack
 //! follows. After an unclean stop what lies between the two may or may not be in the target. A change that takes a
-//! name away (a drop, a rename) is acked on both sides before anything else happens: the stretch between ack and intent
+//! name away (a drop, a rename) has an ack on both sides and nothing beside it: the stretch between ack and intent
 //! never holds rows of two collections of one name, so it can be applied again.
 
 use std::collections::VecDeque;
@@ -23,8 +23,8 @@ use crate::trouble::Trouble;
 
 /// Commits that an intent covers ahead, so that not every commit costs a checkpoint.
 const AHEAD: u64 = 16;
-/// How often the ack is stored while it moves.
-const ACK_EVERY: Duration = Duration::from_secs(1);
+/// How often a checkpoint is stored while there is work: it shows whether another replayer has taken over.
+pub const STORE_AT_LEAST: Duration = Duration::from_secs(1);
 
 /// The replayer's checkpoints and the commits in flight.
 pub struct Journal {
@@ -32,6 +32,8 @@ pub struct Journal {
     state: pb::Checkpoint,
     ack: LogPosition,
     intent: LogPosition,
+    /// The intent of earlier runs: what lies between it and their ack may be in the target.
+    doubt: LogPosition,
     stored: LogPosition,
     stored_at: Instant,
     in_flight: VecDeque<(Seq, Tso, TaskTracker)>,
@@ -55,6 +57,7 @@ impl Journal {
             state,
             ack,
             intent,
+            doubt: intent,
             stored: ack,
             stored_at: Instant::now(),
             in_flight: VecDeque::new(),
@@ -68,15 +71,25 @@ impl Journal {
         self.ack
     }
 
+    /// Every change up to it is in the target.
+    pub fn applied(&self) -> Tso {
+        Tso(self.state.applied_tso)
+    }
+
+    /// Whether anything may have been sent that is not acked.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubt > self.ack
+    }
+
     /// Whether a commit may have been sent by an earlier run.
     pub fn may_have_been_sent(&self, seq: Seq) -> bool {
-        seq <= self.intent.seq || (self.intent.definitions > 0 && seq == self.intent.seq.next())
+        seq <= self.doubt.seq
     }
 
     /// Called before anything of a commit is sent.
     pub async fn intend(&mut self, seq: Seq) -> Result<()> {
         if seq > self.intent.seq {
-            self.intent = LogPosition { seq: Seq(seq.0.saturating_add(AHEAD)), definitions: 0 };
+            self.intent = LogPosition::after(Seq(seq.0.saturating_add(AHEAD)));
             self.store().await?;
         }
         Ok(())
@@ -111,7 +124,7 @@ impl Journal {
         // In this order: whoever fails cancels first and lets go after.
         let applied = |rows: &TaskTracker| rows.is_empty() && !self.stop.is_cancelled();
         while let Some((seq, watermark, _)) = self.in_flight.pop_front_if(|(_, _, rows)| applied(rows)) {
-            self.ack = LogPosition { seq, definitions: 0 };
+            self.ack = LogPosition::after(seq);
             self.state.applied_tso = watermark.0;
             self.progress.send_modify(|progress| {
                 progress.applied_to = watermark;
@@ -122,15 +135,12 @@ impl Journal {
 
     /// Stores the ack when it is time.
     pub async fn keep_up(&mut self) -> Result<()> {
-        if self.ack != self.stored && self.stored_at.elapsed() >= ACK_EVERY {
-            self.store().await
-        } else {
-            Ok(())
-        }
+        let at_work = self.ack != self.stored || !self.in_flight.is_empty();
+        if at_work && self.stored_at.elapsed() >= STORE_AT_LEAST { self.store().await } else { Ok(()) }
     }
 
-    /// Acks within a commit: its first definitions, with everything before them, are in the target.
-    pub async fn ack_definitions(&mut self, position: LogPosition) -> Result<()> {
+    /// Acks within a commit.
+    pub async fn ack_within(&mut self, position: LogPosition) -> Result<()> {
         self.collect();
         self.ack = self.ack.max(position);
         self.store().await
@@ -152,6 +162,15 @@ impl Journal {
     pub async fn close(&mut self) -> Result<()> {
         self.collect();
         self.intent = self.ack;
+        self.store().await
+    }
+
+    /// Ends within the commit after the ack, applied up to a TSO: a start after this applies that part again, safely.
+    pub async fn close_within(&mut self, tso: Tso) -> Result<()> {
+        self.collect();
+        self.intent = LogPosition::after(self.ack.seq.next());
+        self.state.applied_tso = tso.0;
+        self.progress.send_modify(|progress| progress.applied_to = tso);
         self.store().await
     }
 

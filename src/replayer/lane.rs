@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::change::RowChange;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::target::Mode;
 use crate::trouble::Trouble;
 
@@ -103,10 +103,11 @@ impl Worker<'_> {
         let mut trouble = Trouble::new(&self.shared.progress, format!("writing to {name}"));
         let mut mode = Mode::Plain;
         loop {
-            let room = self.shared.requests.acquire().await;
-            let written = self.shared.target.write(name, change, mode).await;
-            drop(room);
-            match written {
+            let written = self.shared.stop.run_until_cancelled(async {
+                let _room = self.shared.requests.acquire().await;
+                self.shared.target.write(name, change, mode).await
+            });
+            match written.await.unwrap_or_else(|| Err(Error::retry("stopped"))) {
                 Ok(()) => break,
                 Err(error) => self.shared.wait(&mut trouble, error).await?,
             }

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::catalog::CollectionId;
 use crate::error::{Error, Result};
@@ -99,7 +98,7 @@ impl Shared {
 
 struct Lane {
     jobs: mpsc::Sender<Job>,
-    worker: JoinHandle<()>,
+    worker: AbortOnDropHandle<()>,
 }
 
 /// All lanes.
@@ -140,7 +139,8 @@ impl Lanes {
         let lane = self.lanes.entry(key).or_insert_with_key(|key| {
             let (jobs, received) = mpsc::channel(JOBS);
             let rewritten = self.rewritten.entry(key.clone()).or_default().clone();
-            Lane { jobs, worker: tokio::spawn(lane::run(self.shared.clone(), received, rewritten)) }
+            let worker = tokio::spawn(lane::run(self.shared.clone(), received, rewritten));
+            Lane { jobs, worker: AbortOnDropHandle::new(worker) }
         });
         match stop.run_until_cancelled(lane.jobs.send(job)).await {
             Some(Ok(())) => Ok(()),

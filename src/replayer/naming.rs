@@ -91,8 +91,10 @@ impl Naming {
             (Change::DropDatabase(dropped), Side::Before) => {
                 let name = self.catalog.database_name(dropped.id).unwrap_or_default();
                 let database = self.renames.apply_database(name);
-                let selected = self.selection.matches_database(name);
-                if selected { vec![DefinitionChange::DropDatabase { database }] } else { Vec::new() }
+                // Found by comparison, a database of the same name may have come before the old one goes.
+                let mut others = self.catalog.databases.values().filter(|other| other.id != dropped.id);
+                let gone = self.selection.matches_database(name) && others.all(|other| other.name != name);
+                if gone { vec![DefinitionChange::DropDatabase { database }] } else { Vec::new() }
             }
             (Change::CreateCollection(created), Side::After) => {
                 self.selected(created.id, |name| create(name, created))?

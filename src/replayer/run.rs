@@ -1,12 +1,13 @@
 //! One run of a replayer.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
@@ -19,7 +20,7 @@ use crate::tick::Tso;
 
 use super::definer::{Definer, Scope, scope};
 use super::fetch::{self, Fetched};
-use super::journal::Journal;
+use super::journal::{self, Journal};
 use super::lanes::{Lanes, Shared};
 use super::naming::Naming;
 use super::steps::{Step, steps};
@@ -29,6 +30,17 @@ use super::{Replayer, Until};
 const IN_FLIGHT: usize = 64;
 /// How long a graceful stop may take.
 const STOP: Duration = Duration::from_secs(4);
+
+/// Where a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It was reached by an earlier run.
+    Already,
+    /// With whole commits.
+    AfterCommit,
+    /// In the middle of one: the ack stays before it.
+    WithinCommit,
+}
 
 /// A replayer at work.
 pub struct Run {
@@ -73,6 +85,7 @@ impl Run {
         let tail = reader.tail().await?;
         let last = (replayer.until == Until::Latest).then(|| tail.unwrap_or_default());
         check_opened(&reader, tail, until).await?;
+        check_not_beyond(Tso(state.applied_tso), until)?;
 
         let stop = CancellationToken::new();
         let shared = Shared::new(replayer.target.clone(), progress, stop.clone());
@@ -85,6 +98,10 @@ impl Run {
             progress.log_to = log_to;
         });
         journal.take_over().await?;
+        if journal.is_in_doubt() {
+            // The one before may still be at work: it finds out when it stores its next checkpoint.
+            tokio::time::sleep(journal::STORE_AT_LEAST * 2).await;
+        }
         let naming = Naming::new(catalog, replayer.selection.clone(), replayer.renames.clone());
         let definer = Definer::new(shared.clone());
         definer.apply(&naming.extra_databases()).await?;
@@ -107,25 +124,35 @@ impl Run {
     /// Applies commit after commit.
     pub async fn run(mut self, cancel: CancellationToken) -> Result<()> {
         let (sender, mut fetched) = mpsc::channel(fetch::AHEAD);
-        if let Some(follower) = self.follower.take() {
-            tokio::spawn(fetch::follow(follower, sender, self.progress.clone()));
-        }
+        let follow = self.follower.take().map(|follower| {
+            AbortOnDropHandle::new(tokio::spawn(fetch::follow(follower, sender, self.progress.clone())))
+        });
         let deadline = self.stop.clone();
         let stopping = cancel.clone();
-        let _deadline = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move {
+        let _deadline = AbortOnDropHandle::new(tokio::spawn(async move {
             stopping.cancelled().await;
             tokio::time::sleep(STOP).await;
             deadline.cancel();
         }));
         let ended = self.apply_all(&mut fetched, &cancel).await;
-        if ended.is_ok() && self.drain().await.is_ok() {
-            return self.journal.close().await;
-        }
-        match ended {
-            Err(error) if !error.is_retry() => Err(error),
+        drop(follow);
+        let closed = match ended {
+            Ok(end) => self.close(end).await,
+            Err(error) => Err(error),
+        };
+        match closed {
             // Stopped by the deadline: what may have been sent stays written down as such.
-            _ if cancel.is_cancelled() => Ok(()),
-            other => other,
+            Err(error) if error.is_retry() && cancel.is_cancelled() => Ok(()),
+            ended => ended,
+        }
+    }
+
+    async fn close(&mut self, end: End) -> Result<()> {
+        self.drain().await?;
+        match end {
+            End::Already => Ok(()),
+            End::AfterCommit => self.journal.close().await,
+            End::WithinCommit => self.journal.close_within(self.until).await,
         }
     }
 
@@ -133,24 +160,32 @@ impl Run {
         &mut self,
         fetched: &mut mpsc::Receiver<Result<Fetched>>,
         cancel: &CancellationToken,
-    ) -> Result<()> {
+    ) -> Result<End> {
+        if self.journal.applied() == self.until {
+            return Ok(End::Already);
+        }
         let mut second = tokio::time::interval(Duration::from_secs(1));
         let stop = self.stop.clone();
         loop {
-            if self.last.is_some_and(|last| self.sent() >= last) {
-                return Ok(());
+            if self.last.is_some_and(|last| self.journal.newest_sent() >= last) {
+                return Ok(End::AfterCommit);
             }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Err(self.shared.failure()),
-                () = cancel.cancelled() => return Ok(()),
+                () = cancel.cancelled() => return Ok(End::AfterCommit),
                 _ = second.tick() => {}
                 () = self.journal.oldest_applied() => {}
-                next = fetched.recv(), if self.journal.in_flight() < IN_FLIGHT => {
-                    let next = next.unwrap_or_else(|| Err(Error::operator("the reader of the log has stopped")))?;
-                    if self.apply(next).await? {
-                        return Ok(());
+                next = fetched.recv(), if self.journal.in_flight() < IN_FLIGHT => match next {
+                    Some(Ok(next)) => if let Some(end) = self.apply(next).await? {
+                        return Ok(end);
+                    },
+                    Some(Err(error)) => {
+                        // The log ends here, but what came before is whole.
+                        self.close(End::AfterCommit).await?;
+                        return Err(error);
                     }
+                    None => return Err(Error::operator("the reader of the log has stopped")),
                 }
             }
             self.journal.collect();
@@ -158,15 +193,14 @@ impl Run {
         }
     }
 
-    /// Applies one commit; true when it holds the end.
-    async fn apply(&mut self, fetched: Fetched) -> Result<bool> {
+    /// Applies one commit, and says so when it holds the end.
+    async fn apply(&mut self, fetched: Fetched) -> Result<Option<End>> {
         let Fetched { commit, records, bytes } = fetched;
         let seq = Seq(commit.seq);
         let before = Seq(commit.seq.saturating_sub(1));
         let watermark = Tso(commit.watermark);
-        let at_end = watermark >= self.until;
         let ack = self.journal.ack();
-        let done = if ack.seq == before { ack.definitions } else { 0 };
+        let done = if ack.seq == before { ack } else { LogPosition::after(before) };
         let safe = self.journal.may_have_been_sent(seq);
         if !safe {
             self.lanes.end_safe_mode();
@@ -176,10 +210,10 @@ impl Run {
             self.journal.intend(seq).await?;
         }
         let in_target = TaskTracker::new();
-        let mut definitions = 0;
+        let mut at = LogPosition::after(before);
         for step in steps {
             match step {
-                Step::Rows(_) if definitions < done => {}
+                Step::Rows(_) if LogPosition { rows: true, ..at } <= done => {}
                 Step::Rows(lanes) => {
                     for (key, messages) in lanes {
                         let Some(destination) = self.naming.destination(key.collection)? else { continue };
@@ -188,9 +222,9 @@ impl Run {
                     }
                 }
                 Step::Define(definition) => {
-                    let at = LogPosition { seq: before, definitions };
-                    self.define(&definition, at, definitions < done, &in_target).await?;
-                    definitions += 1;
+                    let next = LogPosition { definitions: at.definitions + 1, ..at };
+                    self.define(&definition, at..next, next <= done, &in_target).await?;
+                    at = next;
                 }
                 Step::Unknown(tso, name) => {
                     tracing::warn!(
@@ -203,19 +237,17 @@ impl Run {
             }
         }
         self.progress.send_modify(|progress| progress.bytes += bytes);
-        if at_end {
-            // The commit is applied in part: the ack stays before it.
-            in_target.close();
-            return Ok(true);
+        if watermark > self.until {
+            return Ok(Some(End::WithinCommit));
         }
         self.journal.sent(seq, watermark, in_target);
-        Ok(false)
+        Ok((watermark == self.until).then_some(End::AfterCommit))
     }
 
     async fn define(
         &mut self,
         definition: &pb::Definition,
-        at: LogPosition,
+        place: Range<LogPosition>,
         done: bool,
         in_target: &TaskTracker,
     ) -> Result<()> {
@@ -226,9 +258,9 @@ impl Run {
         match scope(definition) {
             Scope::Everything => {
                 self.drain().await?;
-                self.journal.ack_definitions(at).await?;
+                self.journal.ack_within(LogPosition { rows: true, ..place.start }).await?;
                 self.definer.apply(&changes).await?;
-                self.journal.ack_definitions(LogPosition { definitions: at.definitions + 1, ..at }).await
+                self.journal.ack_within(place.end).await
             }
             scope @ (Scope::Collection(id) | Scope::Serving(id)) => {
                 self.lanes.drain(Some(id)).await?;
@@ -245,11 +277,6 @@ impl Run {
         self.journal.collect();
         Ok(())
     }
-
-    /// The last commit that has been sent.
-    fn sent(&self) -> Seq {
-        self.journal.newest_sent()
-    }
 }
 
 /// The catalog as of a commit, and the watermark of the log's tail.
@@ -264,6 +291,15 @@ async fn catalog_at(reader: &LogReader, seq: Seq, tail: Option<Seq>) -> Result<(
         None => Catalog::default(),
     };
     Ok((catalog, log_to.unwrap_or_default()))
+}
+
+/// A target cannot go back.
+fn check_not_beyond(applied: Tso, until: Tso) -> Result<()> {
+    if applied <= until {
+        return Ok(());
+    }
+    Err(Error::usage(format!("the target is at {} already, beyond {}", applied.time(), until.time()))
+        .advice("replay into an empty target, by a task of another name"))
 }
 
 /// A log that begins in the middle of a source's life can be replayed to an instant only once it holds all of it.

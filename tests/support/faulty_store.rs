@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -36,6 +36,7 @@ pub struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
     fault: Fault,
     calls: Arc<AtomicU64>,
+    down: Arc<AtomicBool>,
 }
 
 /// Whether a call has its effect, and whether it is answered.
@@ -47,7 +48,7 @@ struct Outcome {
 impl FaultyStore {
     /// Puts `fault` between the caller and `inner`.
     pub fn new(inner: Arc<dyn ObjectStore>, fault: Fault) -> FaultyStore {
-        FaultyStore { inner, fault, calls: Arc::default() }
+        FaultyStore { inner, fault, calls: Arc::default(), down: Arc::default() }
     }
 
     /// A counter of the calls so far.
@@ -55,7 +56,15 @@ impl FaultyStore {
         self.calls.clone()
     }
 
+    /// While it is set, every call fails without effect.
+    pub fn down(&self) -> Arc<AtomicBool> {
+        self.down.clone()
+    }
+
     fn call(&self) -> Outcome {
+        if self.down.load(Ordering::SeqCst) {
+            return Outcome { effect: false, answer: false };
+        }
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let (effect, answer) = match self.fault {
             Fault::None | Fault::IgnoreCreate => (true, true),

@@ -178,7 +178,10 @@ fn index(id: i64, stored: &FieldIndex, collection: &Collection) -> Result<Index>
             collection.id, info.field_id
         ))
     })?;
-    let params = if info.user_index_params.is_empty() { info.index_params } else { info.user_index_params };
+    // A scalar index can be made without parameters; Milvus then fills in `index_params` what it chose itself.
+    let is_vector = info.index_params.iter().any(|pair| pair.key == "metric_type");
+    let flattened = info.user_index_params.is_empty() && is_vector;
+    let params = if flattened { info.index_params } else { info.user_index_params };
     Ok(Index {
         id,
         name: info.index_name,

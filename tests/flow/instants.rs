@@ -1,0 +1,104 @@
+//! A replay up to an instant gives what users of the source saw at that instant.
+
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{RngExt, SeedableRng};
+use tapedeck::error::Verdict;
+use tapedeck::log::store::Store;
+use tapedeck::recorder::Start;
+use tapedeck::replayer::Until;
+use tapedeck::target::memory::MemoryTarget;
+use tapedeck::tick::Tso;
+
+use super::oracle::{assert_same, dated};
+use super::stage::{forget, open, process, replay, replayed, replayer, seed, settle};
+use super::world::{Duplicates, World};
+
+/// Records some rounds of work. Returns when the log opens and the watermarks at which the source was quiet.
+async fn recorded(world: &mut World, store: &Store) -> (Tso, Vec<Tso>) {
+    let mut recording = open(world, store, Start::Earliest).await;
+    let opens_at = recording.progress.borrow().opens_at;
+    let mut quiet = vec![];
+    for _ in 0..6 {
+        let operations = world.roll(50);
+        world.work(operations);
+        let to = settle(world);
+        recording.reach(to).await;
+        quiet.push(to);
+    }
+    recording.stop().await.unwrap();
+    (opens_at, quiet)
+}
+
+#[test]
+fn a_replay_to_an_instant_gives_the_state_at_that_instant() {
+    let first = seed();
+    for seed in (0..8).map(|number| first.wrapping_add(number)) {
+        process(async {
+            let (store, mut world) = (Store::memory(), World::new(3, seed, Duplicates::Kept));
+            world.work(30);
+            let (opens_at, quiet) = recorded(&mut world, &store).await;
+            for until in &quiet {
+                let contents = replayed(&store, Until::Tso(*until)).await;
+                assert_same(&contents, &world.oracle.at(*until), &format!("seed {seed}, quiet at {until}"));
+            }
+            let mut rng = StdRng::seed_from_u64(seed);
+            let end = *quiet.last().unwrap();
+            let instants = world.oracle.instants();
+            let instants =
+                instants.into_iter().filter(|tso| (opens_at..end).contains(tso)).collect::<Vec<_>>();
+            for _ in 0..20 {
+                let instant = *instants.choose(&mut rng).unwrap();
+                // At a change, just before it, or just after it.
+                let until = Tso(instant.0 + rng.random_range(0..3) - 1).max(opens_at);
+                let contents = replayed(&store, Until::Tso(until)).await;
+                let what = format!("seed {seed}, until {until}");
+                assert_same(&dated(contents), &dated(world.oracle.at(until)), &what);
+            }
+        });
+    }
+}
+
+#[test]
+fn a_replay_to_an_instant_can_be_asked_for_again_and_goes_on_from_there() {
+    let seed = seed();
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(2, seed, Duplicates::Avoided));
+        let (opens_at, quiet) = recorded(&mut world, &store).await;
+        let instants = world.oracle.instants().into_iter().filter(|tso| *tso >= opens_at).collect::<Vec<_>>();
+        let target = Arc::new(MemoryTarget::new());
+        for until in instants.iter().copied().step_by(5) {
+            for _ in 0..2 {
+                let replayer = replayer(&store, target.clone(), "r", Until::Tso(until));
+                let replaying = replay(replayer);
+                let progress = replaying.progress.clone();
+                replaying.end().await.unwrap();
+                assert_eq!(progress.borrow().applied_to, until);
+                let what = format!("seed {seed}, until {until}");
+                assert_same(&dated(target.contents()), &dated(world.oracle.at(until)), &what);
+            }
+        }
+        let end = *quiet.last().unwrap();
+        replay(replayer(&store, target.clone(), "r", Until::Tso(end))).end().await.unwrap();
+        assert_same(&target.contents(), &world.oracle.contents(), &format!("seed {seed}"));
+        let back = replay(replayer(&store, target.clone(), "r", Until::Tso(opens_at))).error().await;
+        assert_eq!(back.verdict, Verdict::Usage);
+        assert!(back.message.contains("is at"), "{back}");
+        forget(&store, "r").await;
+    });
+}
+
+#[test]
+fn an_instant_before_the_log_opens_is_refused() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        world.work(20);
+        let (opens_at, _) = recorded(&mut world, &store).await;
+        let before = Until::Tso(Tso(opens_at.0 - 1));
+        let error = replay(replayer(&store, Arc::new(MemoryTarget::new()), "r", before)).error().await;
+        assert_eq!(error.verdict, Verdict::Usage);
+        assert!(error.message.contains("can be replayed to"), "{error}");
+    });
+}

@@ -1,0 +1,21 @@
+//! Recorder, log and replayer together, in one process: a source, a store and a target in memory, which fail when a
+//! test wants them to, and an oracle that knows what must be true.
+//!
+//! Random work comes from a seed, which a failing test shows; `TAPEDECK_SEED` pins it.
+
+#[allow(dead_code, reason = "shared with the log's own tests")]
+#[path = "../support/faulty_store.rs"]
+mod faulty_store;
+
+mod doomed;
+mod oracle;
+mod stage;
+mod world;
+
+mod crash;
+mod instants;
+mod live;
+mod order;
+mod outage;
+mod rivals;
+mod stop;
