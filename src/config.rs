@@ -138,7 +138,7 @@ mod tests {
             "listen = \"file:1\"\nstate = \"file\"\nlog_format = \"json\"\n[state_options]\nsecret_access_key = { env = \"KEY\" }\n",
         )
         .unwrap();
-        let environment = Serialized::globals(serde_json::json!({"listen": "env:1", "state": "env"}));
+        let environment = Serialized::defaults(serde_json::json!({"listen": "env:1", "state": "env"}));
         let flags = Flags { listen: Some("flag:1".to_owned()), ..Flags::default() };
         let config = Config::join(Some(&file), environment, &flags).unwrap();
         assert_eq!((config.listen.as_str(), config.state.as_str()), ("flag:1", "env"));

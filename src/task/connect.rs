@@ -96,7 +96,7 @@ pub async fn check(spec: &TaskSpec) -> Vec<Check> {
         let at = format!("source.etcd {}", source.etcd.endpoints.join(","));
         checks.push(check_one(at, check_catalog(&source.etcd)).boxed());
         let at = format!("source.queue.kafka {}", kafka.brokers);
-        checks.push(check_one(at, async { queue(source)?.identity().await }).boxed());
+        checks.push(check_one(at, check_queue(source)).boxed());
         if let Some(milvus) = &source.milvus {
             let hello = async { asked(milvus)?.hello().await };
             checks.push(check_one(format!("source.milvus {}", milvus.uri), hello).boxed());
@@ -164,6 +164,16 @@ async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Result<Option<
         reader: spec.name.clone(),
         until: spec.until(),
     }))
+}
+
+/// Also sees whether the replicate channel is there.
+async fn check_queue(spec: &SourceSpec) -> Result<String> {
+    let queue = queue(spec)?;
+    let identity = queue.identity().await?;
+    if let Some(channel) = &spec.replicate_channel {
+        queue.bounds(&Channel::from(channel.as_str())).await?;
+    }
+    Ok(identity)
 }
 
 fn queue(spec: &SourceSpec) -> Result<Arc<dyn Queue>> {
