@@ -161,6 +161,25 @@ mod tests {
         assert!(Config::load(Some(&folder.path().join("none.toml")), &Flags::default()).is_err());
     }
 
+    /// With and without what is commented out.
+    #[test]
+    fn the_example_is_a_configuration() {
+        let example = include_str!("../deploy/config.example.toml");
+        let setting = |line: &str| {
+            let rest = line.strip_prefix("# ").unwrap_or(line);
+            if rest.starts_with('[') || rest.contains(" = ") { rest.to_owned() } else { String::new() }
+        };
+        let all = example.lines().map(setting).collect::<Vec<_>>().join("\n");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tapedeck.toml");
+        for (text, has_source) in [(example, false), (all.as_str(), true)] {
+            std::fs::write(&file, text).unwrap();
+            let config =
+                Config::join(Some(&file), Serialized::defaults(Config::default()), &Flags::default());
+            assert_eq!(config.unwrap().cdc.source.is_some(), has_source);
+        }
+    }
+
     #[test]
     fn a_folder_is_the_url_of_the_folder() {
         assert_eq!(url("/var/lib/tape deck").unwrap(), "file:///var/lib/tape%20deck/");

@@ -90,7 +90,9 @@ pub async fn store(url: &str, spec: &StoreSpec) -> Result<Store> {
 
 /// Tries every connection of a task once, all at the same time.
 pub async fn check(spec: &TaskSpec) -> Vec<Check> {
-    let mut checks = vec![check_one(format!("log {}", spec.log.url), check_log(spec)).boxed()];
+    let endpoint = spec.log.options.endpoint.as_ref();
+    let at = endpoint.map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
+    let mut checks = vec![check_one(format!("log {}{at}", spec.log.url), check_log(spec)).boxed()];
     if let Some(source) = &spec.source {
         let QueueSpec::Kafka(kafka) = &source.queue;
         let at = format!("source.etcd {}", source.etcd.endpoints.join(","));
