@@ -138,7 +138,7 @@ mod tests {
             "listen = \"file:1\"\nstate = \"file\"\nlog_format = \"json\"\n[state_options]\nsecret_access_key = { env = \"KEY\" }\n",
         )
         .unwrap();
-        let environment = Serialized::globals(serde_json::json!({"listen": "env:1", "state": "env"}));
+        let environment = Serialized::defaults(serde_json::json!({"listen": "env:1", "state": "env"}));
         let flags = Flags { listen: Some("flag:1".to_owned()), ..Flags::default() };
         let config = Config::join(Some(&file), environment, &flags).unwrap();
         assert_eq!((config.listen.as_str(), config.state.as_str()), ("flag:1", "env"));
@@ -159,6 +159,25 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
         }
         assert!(Config::load(Some(&folder.path().join("none.toml")), &Flags::default()).is_err());
+    }
+
+    /// With and without what is commented out.
+    #[test]
+    fn the_example_is_a_configuration() {
+        let example = include_str!("../deploy/config.example.toml");
+        let setting = |line: &str| {
+            let rest = line.strip_prefix("# ").unwrap_or(line);
+            if rest.starts_with('[') || rest.contains(" = ") { rest.to_owned() } else { String::new() }
+        };
+        let all = example.lines().map(setting).collect::<Vec<_>>().join("\n");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tapedeck.toml");
+        for (text, has_source) in [(example, false), (all.as_str(), true)] {
+            std::fs::write(&file, text).unwrap();
+            let config =
+                Config::join(Some(&file), Serialized::defaults(Config::default()), &Flags::default());
+            assert_eq!(config.unwrap().cdc.source.is_some(), has_source);
+        }
     }
 
     #[test]

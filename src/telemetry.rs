@@ -1,5 +1,7 @@
 //! Logs and the names of metrics.
 
+use std::io::IsTerminal;
+
 use metrics::{Unit, describe_counter, describe_gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
@@ -45,7 +47,10 @@ pub enum LogFormat {
 /// Logs go to standard error; `RUST_LOG` says which.
 pub fn logs(format: LogFormat, usual: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // An error means that there is a subscriber already, as in tests.
     let _ = match format {
         LogFormat::Text => subscriber.try_init(),

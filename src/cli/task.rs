@@ -1,7 +1,6 @@
 //! `tapedeck task`: tasks of a service.
 
 use reqwest::Method;
-use serde_json::Value;
 
 use super::client::{Server, ServerArgs};
 use super::{SpecFile, print, print_json};
@@ -64,7 +63,7 @@ impl Named {
     }
 
     async fn ask(&self, method: Method, rest: &str) -> Result<()> {
-        let answer = Server::new(&self.server)?.ask::<Value>(method, &self.path(rest)?, None).await?;
+        let answer = Server::new(&self.server)?.ask::<TaskView>(method, &self.path(rest)?, None).await?;
         answer.map_or(Ok(()), |answer| print_json(&answer))
     }
 }
@@ -76,7 +75,7 @@ pub async fn run(command: Command) -> Result<()> {
             // What can be known here is said without a service.
             TaskSpec::parse(&document)?;
             let path = format!("/v1/tasks?check={}", !no_check);
-            let created = Server::new(&server)?.ask::<Value>(Method::POST, &path, Some(document)).await?;
+            let created = Server::new(&server)?.ask::<TaskView>(Method::POST, &path, Some(document)).await?;
             print_json(&created)
         }
         Command::List { json, server } => list(&Server::new(&server)?, json).await,

@@ -90,13 +90,15 @@ pub async fn store(url: &str, spec: &StoreSpec) -> Result<Store> {
 
 /// Tries every connection of a task once, all at the same time.
 pub async fn check(spec: &TaskSpec) -> Vec<Check> {
-    let mut checks = vec![check_one(format!("log {}", spec.log.url), check_log(spec)).boxed()];
+    let endpoint = spec.log.options.endpoint.as_ref();
+    let at = endpoint.map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
+    let mut checks = vec![check_one(format!("log {}{at}", spec.log.url), check_log(spec)).boxed()];
     if let Some(source) = &spec.source {
         let QueueSpec::Kafka(kafka) = &source.queue;
         let at = format!("source.etcd {}", source.etcd.endpoints.join(","));
         checks.push(check_one(at, check_catalog(&source.etcd)).boxed());
         let at = format!("source.queue.kafka {}", kafka.brokers);
-        checks.push(check_one(at, async { queue(source)?.identity().await }).boxed());
+        checks.push(check_one(at, check_queue(source)).boxed());
         if let Some(milvus) = &source.milvus {
             let hello = async { asked(milvus)?.hello().await };
             checks.push(check_one(format!("source.milvus {}", milvus.uri), hello).boxed());
@@ -164,6 +166,16 @@ async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Result<Option<
         reader: spec.name.clone(),
         until: spec.until(),
     }))
+}
+
+/// Also sees whether the replicate channel is there.
+async fn check_queue(spec: &SourceSpec) -> Result<String> {
+    let queue = queue(spec)?;
+    let identity = queue.identity().await?;
+    if let Some(channel) = &spec.replicate_channel {
+        queue.bounds(&Channel::from(channel.as_str())).await?;
+    }
+    Ok(identity)
 }
 
 fn queue(spec: &SourceSpec) -> Result<Arc<dyn Queue>> {

@@ -306,8 +306,10 @@ impl Task {
 
     fn set(&self, document: Document) {
         let state = document.state;
-        info!(task = %self.spec.name, state = state.as_str(), "state");
         let mut life = self.life();
+        if life.document.state != state {
+            info!(task = %self.spec.name, state = state.as_str(), "state");
+        }
         life.document = document;
         self.state.send_replace(state);
     }
