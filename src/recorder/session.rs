@@ -17,12 +17,12 @@ use crate::progress::RecordProgress;
 use crate::tick::Tso;
 use crate::trouble::Trouble;
 
-use super::{RESERVED_MS, Recorder};
 use super::channels::Channels;
 use super::committer::{Committer, Draft};
 use super::content::{Content, Turnover, concerns, requests};
 use super::cut::Window;
 use super::definitions::Definitions;
+use super::{RESERVED_MS, Recorder};
 
 /// Bytes of waiting messages at which a cut is tried at once.
 const CUT_BYTES: usize = 8 << 20;
