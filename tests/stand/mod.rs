@@ -92,11 +92,11 @@ pub fn number(variable: &str, otherwise: u64) -> u64 {
 /// A port that is free now.
 pub fn free_port() -> Outcome<u16> {
     let mut rng = rand::rng();
-    let mut candidates = (0..100).map(|_| rng.random_range(20000..32000));
-    // below the ephemeral range, so that no outgoing connection takes it meanwhile
+    let mut candidates = (0..100).map(|_| rng.random_range(12000..20000));
+    // below the ephemeral range, so that no outgoing connection takes it meanwhile, and apart from the stand's own
     match candidates.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()) {
         Some(port) => Ok(port),
-        None => fail("no free port between 20000 and 32000"),
+        None => fail("no free port between 12000 and 20000"),
     }
 }
 
