@@ -15,6 +15,7 @@ pub mod backoff;
 pub mod catalog;
 pub mod change;
 pub mod error;
+pub mod grpc;
 pub mod message;
 pub mod pb;
 pub mod position;

@@ -9,6 +9,7 @@ const WORDS: &[&str] = &[
     "catalog",
     "change",
     "error",
+    "grpc",
     "message",
     "pb",
     "position",

@@ -2,15 +2,13 @@
 
 use std::ops::Range;
 
-use prost::Message;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::reader::{Follower, LogReader};
 use crate::error::Result;
+use crate::message::{self, Header};
 use crate::pb::log::{self as pb, record::Body};
-use crate::pb::milvus::proto::common::MsgHeader;
-use crate::pb::milvus::proto::msg::RowHeader;
 use crate::position::Seq;
 use crate::tick::Tso;
 
@@ -103,7 +101,7 @@ fn describe(seq: Seq, header: &pb::SegmentHeader, record: &pb::Record) -> Value 
                 "offset": message.position.map(|position| position.offset),
                 "tso": message.tso,
                 "time": Tso(message.tso).time(),
-                "type": type_name(message.r#type),
+                "type": message::type_name(message.r#type),
                 "bytes": message.payload.len(),
             });
             if let (Value::Object(fields), Value::Object(content)) = (&mut value, content(message)) {
@@ -123,53 +121,16 @@ fn describe(seq: Seq, header: &pb::SegmentHeader, record: &pb::Record) -> Value 
     }
 }
 
-/// Milvus' enum MsgType, as far as it is seen on queues (milvus-proto 2.3 to 2.5, common.proto).
-fn type_name(number: i32) -> String {
-    match number {
-        100 => "CreateCollection",
-        101 => "DropCollection",
-        106 => "LoadCollection",
-        107 => "ReleaseCollection",
-        108 => "CreateAlias",
-        109 => "DropAlias",
-        110 => "AlterAlias",
-        111 => "AlterCollection",
-        112 => "RenameCollection",
-        200 => "CreatePartition",
-        201 => "DropPartition",
-        205 => "LoadPartitions",
-        206 => "ReleasePartitions",
-        300 => "CreateIndex",
-        302 => "DropIndex",
-        304 => "AlterIndex",
-        INSERT => "Insert",
-        DELETE => "Delete",
-        402 => "Flush",
-        408 => "Import",
-        1200 => "TimeTick",
-        1801 => "CreateDatabase",
-        1802 => "DropDatabase",
-        1804 => "AlterDatabase",
-        other => return format!("MsgType {other}"),
-    }
-    .into()
-}
-
-const INSERT: i32 = 400;
-const DELETE: i32 = 401;
-
+/// What a message says about itself, as far as it can be read.
 fn content(message: &pb::Message) -> Value {
-    let is_row_change = matches!(message.r#type, INSERT | DELETE);
-    if is_row_change && let Ok(rows) = RowHeader::decode(message.payload.clone()) {
-        return json!({
+    match message::header(&message.payload) {
+        Ok(Header { rows: Some(rows), .. }) => json!({
             "collection_id": rows.collection_id,
             "partition_id": rows.partition_id,
-            "shard": rows.shard_name,
-            "rows": rows.timestamps.len(),
-        });
-    }
-    match MsgHeader::decode(message.payload.clone()) {
-        Ok(header) => json!({ "message_id": header.base.map(|base| base.msg_id) }),
+            "shard": rows.shard,
+            "rows": rows.rows,
+        }),
+        Ok(_) => json!({}),
         Err(error) => json!({ "unreadable": error.to_string() }),
     }
 }

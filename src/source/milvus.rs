@@ -3,14 +3,12 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use tonic::Request;
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
 
 use crate::change::CollectionName;
 use crate::error::{Error, Result};
+use crate::grpc::{Credential, endpoint};
 use crate::pb::milvus::proto::common::KeyValuePair;
 use crate::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceClient;
 use crate::pb::milvus::proto::milvus::{DescribeCollectionRequest, GetVersionRequest};
@@ -22,37 +20,20 @@ const NOT_FOUND: i32 = 100;
 /// A source Milvus that answers questions.
 pub struct SourceMilvus {
     uri: String,
-    service: MilvusServiceClient<Channel>,
-    authorization: Option<MetadataValue<Ascii>>,
+    service: MilvusServiceClient<InterceptedService<Channel, Credential>>,
 }
 
 impl SourceMilvus {
     /// Connects with the first question. `token` is `user:password` or an API key.
     pub fn new(uri: &str, token: Option<&str>) -> Result<SourceMilvus> {
-        let wrong = |error: &dyn std::fmt::Display| {
-            Error::usage(format!("source.milvus.uri \"{uri}\" is no address: {error}"))
-                .advice("write http://host:19530, or https://host:443")
-        };
-        let mut endpoint = Endpoint::from_shared(uri.to_owned()).map_err(|error| wrong(&error))?;
-        if uri.starts_with("https:") {
-            let tls = ClientTlsConfig::new().with_native_roots();
-            endpoint = endpoint.tls_config(tls).map_err(|error| wrong(&error))?;
-        }
-        let authorization = token.map(|token| MetadataValue::try_from(BASE64_STANDARD.encode(token)));
-        Ok(SourceMilvus {
-            uri: uri.to_owned(),
-            service: MilvusServiceClient::new(
-                endpoint.connect_timeout(TIMEOUT).timeout(TIMEOUT).connect_lazy(),
-            ),
-            authorization: authorization
-                .transpose()
-                .map_err(|_| Error::usage("the source's token cannot be sent"))?,
-        })
+        let channel = endpoint("source", uri)?.timeout(TIMEOUT).connect_lazy();
+        let service = MilvusServiceClient::with_interceptor(channel, Credential::new("source", token)?);
+        Ok(SourceMilvus { uri: uri.to_owned(), service })
     }
 
     /// What the source says it is.
     pub async fn hello(&self) -> Result<String> {
-        let answer = self.service.clone().get_version(self.request(GetVersionRequest {})).await;
+        let answer = self.service.clone().get_version(GetVersionRequest {}).await;
         answer
             .map(|answer| format!("Milvus {}", answer.into_inner().version))
             .map_err(|status| self.failed(&status))
@@ -60,11 +41,11 @@ impl SourceMilvus {
 
     /// A collection's properties; none when there is no such collection any more.
     pub async fn properties(&self, name: &CollectionName) -> Result<Option<Vec<KeyValuePair>>> {
-        let question = self.request(DescribeCollectionRequest {
+        let question = DescribeCollectionRequest {
             db_name: name.database.clone(),
             collection_name: name.collection.clone(),
             ..Default::default()
-        });
+        };
         let answer = self.service.clone().describe_collection(question).await;
         let answer = answer.map_err(|status| self.failed(&status))?.into_inner();
         let status = answer.status.unwrap_or_default();
@@ -75,14 +56,6 @@ impl SourceMilvus {
                 Err(Error::retry(format!("the source at {} answers {code}: {}", self.uri, status.reason)))
             }
         }
-    }
-
-    fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        if let Some(authorization) = &self.authorization {
-            request.metadata_mut().insert("authorization", authorization.clone());
-        }
-        request
     }
 
     fn failed(&self, status: &tonic::Status) -> Error {

@@ -194,7 +194,7 @@ fn processes_that_die_again_and_again_come_to_the_same_end() {
         let (inner, target) = (Arc::new(InMemory::new()), Arc::new(MemoryTarget::new()));
         let mut world = World::new(3, seed, Duplicates::Avoided);
         for _ in 0..8 {
-            let stop = |k: u64| if k % 2 == 0 { Fault::StopBefore(k) } else { Fault::StopAfter(k) };
+            let stop = |k: u64| if k.is_multiple_of(2) { Fault::StopBefore(k) } else { Fault::StopAfter(k) };
             let (k, reads_k) = (rng.random_range(1..60), rng.random_range(1..60));
             let doomed = Doomed::new(&target, rng.random_range(1..40), TARGET_FAULTS[rng.random_range(0..3)]);
             process(async {

@@ -42,3 +42,14 @@ impl fmt::Debug for MilvusOptions {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_not_shown() {
+        let options = MilvusOptions { token: Some("root:Secret".into()), ..MilvusOptions::new("http://h:1") };
+        assert!(!format!("{options:?}").contains("Secret"));
+    }
+}
