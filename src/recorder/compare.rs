@@ -160,10 +160,10 @@ fn renames_between(known: &Catalog, live: &Catalog) -> Vec<Object> {
             let (before, after) = waiting.swap_remove(free);
             taken.retain(|_, id| *id != before.id);
             rename(before, after.database_id, after.name.clone());
-        } else if let Some(((database_id, name), id)) = taken.pop_first() {
-            if let Some(before) = known.collections.get(&id) {
-                rename(before, database_id, format!("{name}_{id}"));
-            }
+        } else if let Some(((database_id, name), id)) = taken.pop_first()
+            && let Some(before) = known.collections.get(&id)
+        {
+            rename(before, database_id, format!("{name}_{id}"));
         }
     }
     objects
