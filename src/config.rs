@@ -174,8 +174,8 @@ mod tests {
         let file = folder.path().join("tapedeck.toml");
         for (text, has_source) in [(example, false), (all.as_str(), true)] {
             std::fs::write(&file, text).unwrap();
-            let config =
-                Config::join(Some(&file), Serialized::defaults(Config::default()), &Flags::default());
+            let nothing = Env::prefixed("TAPEDECK_").only(&[]);
+            let config = Config::join(Some(&file), nothing, &Flags::default());
             assert_eq!(config.unwrap().cdc.source.is_some(), has_source);
         }
     }
