@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::pb::log::{Definition, definition::Change};
 use crate::trouble::Trouble;
 
-use super::lanes::Shared;
+use super::shared::Shared;
 
 type Ended = SharedFuture<BoxFuture<'static, ()>>;
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::change::RowChange;
 use crate::error::{Error, Result};
@@ -10,9 +12,44 @@ use crate::target::Mode;
 use crate::trouble::Trouble;
 
 use super::batch::{Batch, Rewritten};
-use super::lanes::{Done, Job, Shared};
 use super::naming::Destination;
 use super::rows;
+use super::shared::Shared;
+use super::steps::RowMessage;
+
+/// Rows for one lane.
+pub struct Job {
+    /// Messages, in order.
+    pub messages: Vec<RowMessage>,
+    /// Where they go.
+    pub destination: Arc<Destination>,
+    /// Whether they may be there already.
+    pub safe: bool,
+    /// Held until they are in the target.
+    pub done: Done,
+}
+
+/// The memory that a job takes, and its commit's count of it. Whoever fails cancels `stop` before letting go of it.
+pub struct Done {
+    _memory: OwnedSemaphorePermit,
+    _commit: TaskTrackerToken,
+    stop: CancellationToken,
+}
+
+impl Done {
+    /// Of a job that takes this memory and belongs to this commit.
+    pub fn new(memory: OwnedSemaphorePermit, commit: TaskTrackerToken, stop: CancellationToken) -> Done {
+        Done { _memory: memory, _commit: commit, stop }
+    }
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.stop.cancel();
+        }
+    }
+}
 
 /// Writes jobs in order until there are no more, or until a person must act.
 pub async fn run(shared: Arc<Shared>, mut jobs: mpsc::Receiver<Job>, rewritten: Arc<Mutex<Rewritten>>) {

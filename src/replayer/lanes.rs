@@ -1,100 +1,24 @@
 //! Lanes: rows of different virtual channels are written side by side, those of one in order.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::catalog::CollectionId;
 use crate::error::{Error, Result};
-use crate::progress::ReplayProgress;
-use crate::target::Target;
-use crate::trouble::Trouble;
 
 use super::batch::Rewritten;
-use super::lane;
+use super::lane::{self, Done, Job};
 use super::naming::Destination;
+use super::shared::Shared;
 use super::steps::{LaneKey, RowMessage};
 
-/// Requests that the target gets at once.
-const REQUESTS: usize = 6;
 /// Bytes of row messages in all lanes.
 const BYTES: usize = 48 << 20;
 /// Jobs that wait in one lane.
 const JOBS: usize = 64;
-
-/// Rows for one lane.
-pub struct Job {
-    /// Messages, in order.
-    pub messages: Vec<RowMessage>,
-    /// Where they go.
-    pub destination: Arc<Destination>,
-    /// Whether they may be there already.
-    pub safe: bool,
-    /// Held until they are in the target.
-    pub done: Done,
-}
-
-/// The memory that a job takes, and its commit's count of it. Whoever fails cancels `stop` before letting go of it.
-pub struct Done {
-    _memory: OwnedSemaphorePermit,
-    _commit: TaskTrackerToken,
-    stop: CancellationToken,
-}
-
-impl Drop for Done {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.stop.cancel();
-        }
-    }
-}
-
-/// What lanes and definitions share.
-pub struct Shared {
-    /// Where rows go.
-    pub target: Arc<dyn Target>,
-    /// Room for requests.
-    pub requests: Semaphore,
-    /// Where counts and tries are shown.
-    pub progress: watch::Sender<ReplayProgress>,
-    failure: Mutex<Option<Error>>,
-    /// Cancelled by the first lane that cannot go on, or by a stop from outside.
-    pub stop: CancellationToken,
-}
-
-impl Shared {
-    /// What everybody works with. `stop` ends every wait.
-    pub fn new(
-        target: Arc<dyn Target>,
-        progress: &watch::Sender<ReplayProgress>,
-        stop: CancellationToken,
-    ) -> Arc<Shared> {
-        let requests = Semaphore::new(REQUESTS);
-        Arc::new(Shared { target, requests, progress: progress.clone(), failure: Mutex::new(None), stop })
-    }
-
-    /// Why everything has stopped.
-    pub fn failure(&self) -> Error {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-        failure.unwrap_or_else(|| Error::retry("stopped"))
-    }
-
-    /// Waits before the next try of something that may pass by itself; comes back with an error at a stop.
-    pub async fn wait(&self, trouble: &mut Trouble<ReplayProgress>, error: Error) -> Result<()> {
-        let waited = self.stop.run_until_cancelled(trouble.wait(error)).await;
-        waited.unwrap_or_else(|| Err(Error::retry("stopped")))
-    }
-
-    /// Keeps the first failure and stops everything.
-    pub fn fail(&self, error: Error) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        self.stop.cancel();
-    }
-}
 
 struct Lane {
     jobs: mpsc::Sender<Job>,
@@ -134,7 +58,7 @@ impl Lanes {
         let stop = self.shared.stop.clone();
         let room = stop.run_until_cancelled(self.memory.clone().acquire_many_owned(size)).await;
         let Some(Ok(memory)) = room else { return Err(self.shared.failure()) };
-        let done = Done { _memory: memory, _commit: commit.token(), stop: stop.clone() };
+        let done = Done::new(memory, commit.token(), stop.clone());
         let job = Job { messages, destination: destination.clone(), safe, done };
         let lane = self.lanes.entry(key).or_insert_with_key(|key| {
             let (jobs, received) = mpsc::channel(JOBS);

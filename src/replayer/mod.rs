@@ -17,6 +17,7 @@ mod lanes;
 mod naming;
 mod rows;
 mod run;
+mod shared;
 mod steps;
 
 use std::sync::Arc;

@@ -21,8 +21,9 @@ use crate::tick::Tso;
 use super::definer::{Definer, Scope, scope};
 use super::fetch::{self, Fetched};
 use super::journal::{self, Journal};
-use super::lanes::{Lanes, Shared};
+use super::lanes::Lanes;
 use super::naming::Naming;
+use super::shared::Shared;
 use super::steps::{Step, steps};
 use super::{Replayer, Until};
 
