@@ -56,6 +56,14 @@ impl fmt::Display for Tso {
 }
 
 /// An instant as people write it: a TSO (a number) or RFC 3339.
+///
+/// ```
+/// use tapedeck::tick::Tso;
+///
+/// let instant: Tso = "2026-11-23T05:32:10.698Z".parse()?;
+/// assert_eq!(instant.millis(), 1_795_411_930_698);
+/// # Ok::<(), tapedeck::error::Error>(())
+/// ```
 impl FromStr for Tso {
     type Err = Error;
 

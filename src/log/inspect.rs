@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::describe;
 use super::reader::{Follower, LogReader};
 use crate::error::Result;
 use crate::message::{self, Header};
@@ -109,14 +110,18 @@ fn describe(seq: Seq, header: &pb::SegmentHeader, record: &pb::Record) -> Value 
             }
             value
         }
-        Some(Body::Definition(definition)) => json!({
-            "seq": seq.0,
-            "record": "definition",
-            "tso": definition.tso,
-            "time": Tso(definition.tso).time(),
-            "exact": definition.exact,
-            "change": format!("{:?}", definition.change),
-        }),
+        Some(Body::Definition(definition)) => {
+            let (change, of) = describe::change(definition.change.as_ref());
+            json!({
+                "seq": seq.0,
+                "record": "definition",
+                "tso": definition.tso,
+                "time": Tso(definition.tso).time(),
+                "exact": definition.exact,
+                "change": change,
+                "of": of,
+            })
+        }
         None => Value::Null,
     }
 }
