@@ -35,6 +35,8 @@ use crate::source::{CatalogSource, Queue, milvus::SourceMilvus};
 use crate::tick::Tso;
 use crate::trouble::Trouble;
 
+pub use opening::check_replicate_channel;
+
 /// etcd tells which TSOs the source has reserved, a few seconds ahead of those it has given out.
 const RESERVED_MS: u64 = 5_000;
 

@@ -9,7 +9,7 @@ use crate::log::writer::{LogWriter, Tail};
 use crate::pb::log as pb;
 use crate::position::{Channel, Position};
 use crate::progress::RecordProgress;
-use crate::source::Observation;
+use crate::source::{Observation, Queue};
 use crate::tick::Tso;
 
 use super::channels::Channels;
@@ -40,8 +40,8 @@ pub async fn open(
 
 /// Milvus creates its replicate channel with the first request. Until then the channels of collections show whether the
 /// name can be right: all have one prefix.
-async fn check_replicate_channel(recorder: &Recorder, channel: &Channel, live: &Catalog) -> Result<()> {
-    if recorder.queue.exists(channel).await? {
+pub async fn check_replicate_channel(queue: &dyn Queue, channel: &Channel, live: &Catalog) -> Result<()> {
+    if queue.exists(channel).await? {
         return Ok(());
     }
     let mut shards = live.collections.values().flat_map(|collection| &collection.channels).peekable();
@@ -65,7 +65,7 @@ async fn begin(
 ) -> Result<Session> {
     let look = recorder.catalog.read().await?;
     if let Some(channel) = &recorder.replicate_channel {
-        check_replicate_channel(recorder, channel, &look.live).await?;
+        check_replicate_channel(recorder.queue.as_ref(), channel, &look.live).await?;
     }
     let now = Tso::from_millis(look.bound.millis().saturating_sub(RESERVED_MS));
     let opens_at = newest_definition(&look).max(now);

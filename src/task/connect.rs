@@ -16,7 +16,7 @@ use crate::log::reader::LogReader;
 use crate::log::store::{Store, StoreOptions};
 use crate::position::Channel;
 use crate::progress::{RecordProgress, ReplayProgress};
-use crate::recorder::Recorder;
+use crate::recorder::{Recorder, check_replicate_channel};
 use crate::replayer::Replayer;
 use crate::source::etcd::{EtcdCatalog, EtcdOptions};
 use crate::source::kafka::{KafkaOptions, KafkaQueue};
@@ -168,12 +168,16 @@ async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Result<Option<
     }))
 }
 
-/// Also sees whether the replicate channel is there.
+/// Also sees whether the replicate channel is there, or can come to be.
 async fn check_queue(spec: &SourceSpec) -> Result<String> {
     let queue = queue(spec)?;
     let identity = queue.identity().await?;
     if let Some(channel) = &spec.replicate_channel {
-        queue.bounds(&Channel::from(channel.as_str())).await?;
+        let channel = Channel::from(channel.as_str());
+        if !queue.exists(&channel).await? {
+            let live = catalog(&spec.etcd).await?.read().await?.live;
+            check_replicate_channel(queue.as_ref(), &channel, &live).await?;
+        }
     }
     Ok(identity)
 }
