@@ -25,15 +25,15 @@ pub mod tick;
 pub mod trouble;
 
 // the way of a change
-pub mod source;
-pub mod recorder;
 pub mod log;
+pub mod recorder;
 pub mod replayer;
+pub mod source;
 pub mod target;
 
 // around
-pub mod task;
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod task;
 pub mod telemetry;

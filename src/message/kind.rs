@@ -14,7 +14,7 @@ pub enum Kind {
     /// Creation or drop of a collection or partition, repeated on the channel. etcd is the truth for them: the
     /// message can announce a collection that never comes to be.
     Announcement,
-    /// A request on the replicate channel that [`super::request`] understands.
+    /// A request on the replicate channel that [`super::request()`] understands.
     Request,
     /// Of Milvus' streaming service (2.6): refused.
     Streaming,

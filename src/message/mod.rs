@@ -1,7 +1,7 @@
 //! What the messages of a source's queue mean: pure decoding of verbatim payloads.
 //!
 //! Every message begins with a MsgBase that tells its type. [`header`] reads what routing needs and skips the columns;
-//! [`insert`], [`delete`] and [`request`] decode whole bodies and check them. Whatever is malformed is refused by name:
+//! [`insert`], [`delete`] and [`request()`] decode whole bodies and check them. Whatever is malformed is refused by name:
 //! nothing panics, and no length is believed before the bytes are there.
 
 mod columns;

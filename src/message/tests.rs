@@ -33,6 +33,8 @@ fn refused<T: std::fmt::Debug>(result: Result<T>, says: &str) {
     assert!(error.message.contains(says), "\"{error}\" does not say \"{says}\"");
 }
 
+type Change = fn(&mut InsertRequest);
+
 /// Changes an Insert, and says what both readers of it make of that.
 fn changed_insert(change: impl FnOnce(&mut InsertRequest)) -> (Result<Header>, Result<InsertRequest>) {
     let mut message = rows().0;
@@ -51,7 +53,7 @@ fn order_goes_by_the_rows_and_not_by_the_base() {
 
 #[test]
 fn a_message_that_does_not_say_where_it_belongs_is_refused() {
-    let cases: [(fn(&mut InsertRequest), &str); 6] = [
+    let cases: [(Change, &str); 6] = [
         (|insert| insert.timestamps[1] += 1, "different timestamps"),
         (|insert| insert.timestamps.clear(), "no timestamps"),
         (|insert| insert.timestamps.fill(0), "timestamp 0"),
@@ -82,7 +84,7 @@ fn a_message_that_does_not_say_where_it_belongs_is_refused() {
 
 #[test]
 fn columns_hold_as_many_values_as_there_are_rows() {
-    let cases: [(fn(&mut InsertRequest), &str); 7] = [
+    let cases: [(Change, &str); 7] = [
         (|insert| insert.num_rows = 4, "4 rows with 3 timestamps"),
         (|insert| insert.row_i_ds.truncate(2), "2 row ids"),
         (|insert| insert.fields_data.clear(), "without columns"),

@@ -12,8 +12,6 @@ use object_store::client::HttpError;
 use super::Store;
 use crate::error::Error;
 
-/// Asked for credentials where nothing else gives any.
-const METADATA_SERVICE: &str = "169.254.169.254";
 const UNREACHABLE: &str = "see that the store is running and that its endpoint can be reached from here";
 const CREDENTIALS: &str =
     "check access key and secret, and that they may get, put, list and delete objects under the log's prefix";
@@ -53,10 +51,6 @@ fn other(error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
     let says = |words: &str| causes(error).any(|cause| cause.to_string().contains(words));
     if says("incorrectly configured region") {
         return Error::operator(failed("it is in another region")).advice(BUCKET);
-    }
-    if says(METADATA_SERVICE) {
-        return Error::operator(failed("no credentials were given, and this machine has none of its own"))
-            .advice(CREDENTIALS);
     }
     if let Some(status) = status(error) {
         let why = format!("it answers {status}{}", answer(error));

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -60,6 +60,10 @@ pub(super) fn open(text: &str, options: &StoreOptions) -> Result<Opened> {
         Error::operator(format!("the options for {url} do not fit together"))
             .advice("give endpoint, region, access_key_id and secret_access_key, or none of the keys to use the environment's")
     })?;
+    let store = store.ok_or_else(|| {
+        Error::operator(format!("there are no credentials for {url}"))
+            .advice("put them into the log's options, or into the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_KEY)")
+    })?;
     Ok((store, prefix))
 }
 
@@ -94,7 +98,11 @@ fn in_memory(name: &str) -> Arc<dyn ObjectStore> {
     stores.entry(name.to_owned()).or_default().clone()
 }
 
-fn s3(bucket: &str, options: &StoreOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
+/// A store, where its options or the environment hold credentials. Without any, the clouds' libraries would ask the
+/// metadata service of the machine; a log that is given through an API must not make this process do that.
+type WithCredentials = object_store::Result<Option<Arc<dyn ObjectStore>>>;
+
+fn s3(bucket: &str, options: &StoreOptions) -> WithCredentials {
     // A key of the task must not be joined by a session token of the environment.
     let builder = match options.access_key_id {
         Some(_) => AmazonS3Builder::new().with_region("us-east-1"),
@@ -122,10 +130,13 @@ fn s3(bucket: &str, options: &StoreOptions) -> object_store::Result<Arc<dyn Obje
     if let Some(token) = &options.session_token {
         builder = builder.with_token(token);
     }
-    Ok(Arc::new(builder.build()?))
+    if builder.get_config_value(&AmazonS3ConfigKey::AccessKeyId).is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(builder.build()?)))
 }
 
-fn gcs(bucket: &str, options: &StoreOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
+fn gcs(bucket: &str, options: &StoreOptions) -> WithCredentials {
     let mut builder = GoogleCloudStorageBuilder::from_env()
         .with_bucket_name(bucket)
         .with_client_options(client(options))
@@ -136,10 +147,18 @@ fn gcs(bucket: &str, options: &StoreOptions) -> object_store::Result<Arc<dyn Obj
     if let Some(account) = &options.secret_access_key {
         builder = builder.with_service_account_key(account);
     }
-    Ok(Arc::new(builder.build()?))
+    let keys = [
+        GoogleConfigKey::ServiceAccount,
+        GoogleConfigKey::ServiceAccountKey,
+        GoogleConfigKey::ApplicationCredentials,
+    ];
+    if keys.iter().all(|key| builder.get_config_value(key).is_none()) {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(builder.build()?)))
 }
 
-fn azure(container: &str, options: &StoreOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
+fn azure(container: &str, options: &StoreOptions) -> WithCredentials {
     let mut builder = MicrosoftAzureBuilder::from_env()
         .with_container_name(container)
         .with_client_options(client(options))
@@ -153,7 +172,11 @@ fn azure(container: &str, options: &StoreOptions) -> object_store::Result<Arc<dy
     if let Some(key) = &options.secret_access_key {
         builder = builder.with_access_key(key);
     }
-    Ok(Arc::new(builder.build()?))
+    let keys = [AzureConfigKey::AccessKey, AzureConfigKey::SasKey, AzureConfigKey::ClientSecret];
+    if keys.iter().all(|key| builder.get_config_value(key).is_none()) {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(builder.build()?)))
 }
 
 /// `read` bounds the wait for an answer, so that a half-open connection is given up; the whole has room for a

@@ -73,11 +73,20 @@ async fn memory_and_folders_keep_the_promises() {
 
 /// `TAPEDECK_TEST_S3=http://127.0.0.1:9000/bucket` with the keys in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`.
 #[tokio::test]
-#[ignore = "needs a real S3"]
 async fn a_real_s3_keeps_the_promises() {
-    let url = std::env::var("TAPEDECK_TEST_S3").expect("TAPEDECK_TEST_S3");
-    let (endpoint, bucket) = url.rsplit_once('/').unwrap();
-    let options = StoreOptions { endpoint: Some(endpoint.into()), ..Default::default() };
+    let Ok(stand) = std::env::var("TAPEDECK_STAND") else {
+        return eprintln!("skipped: no stand (deploy/test starts one)");
+    };
+    let stand = std::fs::read(format!("{stand}/stand.json")).unwrap();
+    let stand: serde_json::Value = serde_json::from_slice(&stand).unwrap();
+    let minio = |key: &str| stand["minio"][key].as_str().unwrap().to_owned();
+    let options = StoreOptions {
+        endpoint: Some(minio("endpoint")),
+        access_key_id: Some(minio("access_key")),
+        secret_access_key: Some(minio("secret_key")),
+        ..Default::default()
+    };
+    let bucket = minio("bucket");
     let prefix = format!("s3://{bucket}/{}", uuid::Uuid::new_v4());
     keeps_its_promises(Store::open(&prefix, &options).await.unwrap()).await;
     let missing = Store::open("s3://no-such-bucket-here/log", &options).await.unwrap();
@@ -85,11 +94,7 @@ async fn a_real_s3_keeps_the_promises() {
         assert_eq!(error.verdict, Verdict::Operator);
         assert!(error.message.contains("no such bucket"), "{error}");
     }
-    let wrong = StoreOptions {
-        access_key_id: Some("minioadmin".into()),
-        secret_access_key: Some("not the secret".into()),
-        ..options
-    };
+    let wrong = StoreOptions { secret_access_key: Some("not the secret".into()), ..options };
     let error = Store::open(&prefix, &wrong).await.unwrap().probe().await.unwrap_err();
     assert_eq!(error.verdict, Verdict::Operator);
     assert!(error.message.contains("access denied") && !error.message.contains("not the secret"), "{error}");
@@ -237,12 +242,12 @@ fn keys_for_probes_differ() {
     assert_eq!((0..10).map(|_| crate::log::layout::probe()).collect::<BTreeSet<_>>().len(), 10);
 }
 
-/// With a made-up error: a test must not ask the metadata service of the machine it runs on.
-#[test]
-fn where_nobody_gives_credentials_a_person_is_asked_for_them() {
-    let text = "Error performing PUT http://169.254.169.254/latest/api/token in 1s - Server returned non-2xx status code: 403";
-    let error = object_store::Error::Generic { store: "S3", source: text.into() };
-    let error = failure(&Store::memory(), "read", "k", &error);
-    assert_eq!(error.verdict, Verdict::Operator);
-    assert!(error.message.contains("no credentials were given"), "{error}");
+/// Without credentials the clouds' libraries would ask this machine's metadata service.
+#[tokio::test]
+async fn without_credentials_a_cloud_is_refused_and_nothing_is_asked() {
+    for url in ["s3://bucket/log", "gs://bucket/log", "az://account/log"] {
+        let error = Store::open(url, &StoreOptions::default()).await.unwrap_err();
+        assert_eq!(error.verdict, Verdict::Operator, "{url}");
+        assert!(error.message.contains("credentials"), "{url}: {error}");
+    }
 }

@@ -33,6 +33,7 @@ pub fn payload(offset: i64) -> Bytes {
         collection_id: 7,
         partition_id: 8,
         timestamps: vec![tso(offset).0; 2],
+        ..Default::default()
     };
     rows.encode_to_vec().into()
 }

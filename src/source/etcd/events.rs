@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::keys::Key;
+use super::keys::{Key, NO_DATABASE};
 use super::live::{collection, partitions, ranges, schema};
 use super::mirror::{Mirror, database};
 use super::value::{Stage, Value};
@@ -104,7 +104,7 @@ fn partition_event(mirror: &Mirror, key: &Key, collection_id: CollectionId, tso:
 fn alias_event(mirror: &Mirror, key: &Key, tso: Tso) -> Option<Object> {
     let (database_id, name) = match key {
         Key::Alias { database_id, name } => (database(*database_id), name.clone()),
-        Key::OldAlias(name) => (database(0), name.clone()),
+        Key::OldAlias(name) => (database(NO_DATABASE), name.clone()),
         _ => return None,
     };
     let value = mirror.at(key, tso)?;

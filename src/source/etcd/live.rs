@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::keys::Key;
+use super::keys::{Key, NO_DATABASE};
 use super::mirror::{Mirror, database};
 use super::value::{Stage, Value};
 use crate::catalog::{Catalog, CollectionId, DatabaseId};
@@ -36,15 +36,16 @@ pub(super) fn catalog(mirror: &Mirror) -> Result<Catalog> {
                     catalog.collections.insert(*id, collection);
                 }
             }
-            (Key::Alias { name, .. } | Key::OldAlias(name), Value::Alias(alias)) => {
-                // an alias outlives its collection in etcd, and is dead from the drop on
-                if catalog.collections.contains_key(&alias.collection_id) {
-                    let database_id = match key {
-                        Key::Alias { database_id, .. } => database(*database_id),
-                        _ => database(0),
-                    };
-                    catalog.aliases.entry((database_id, name.clone())).or_insert(alias.collection_id);
-                }
+            // an alias outlives its collection in etcd, and is dead from the drop on
+            (Key::Alias { name, .. } | Key::OldAlias(name), Value::Alias(alias))
+                if catalog.collections.contains_key(&alias.collection_id) =>
+            {
+                let database_id = match key {
+                    Key::Alias { database_id, .. } => *database_id,
+                    _ => NO_DATABASE,
+                };
+                let alias_key = (database(database_id), name.clone());
+                catalog.aliases.entry(alias_key).or_insert(alias.collection_id);
             }
             (Key::Index { collection_id, id }, Value::Index(stored)) => {
                 if let Some(collection) = catalog.collections.get_mut(collection_id) {

@@ -73,8 +73,8 @@ impl Value {
             Value::Tombstone => return Stage::Gone,
             Value::Database(database) => {
                 return match database.state {
-                    0 | 1 => Stage::Live, // 0: older servers set none
-                    2 => Stage::Creating,
+                    1 => Stage::Live,
+                    0 | 2 => Stage::Creating, // 0: unknown
                     _ => Stage::Gone,
                 };
             }

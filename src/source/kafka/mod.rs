@@ -84,7 +84,11 @@ impl KafkaQueue {
         question: impl FnOnce(&BaseConsumer<Context>) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, KafkaError> {
         let asker = self.asker.clone();
-        spawn_blocking(move || question(&asker)).await.unwrap_or(Err(KafkaError::Canceled))
+        let asked = spawn_blocking(move || {
+            while asker.poll(Duration::ZERO).is_some() {} // its errors would gather otherwise
+            question(&asker)
+        });
+        asked.await.unwrap_or(Err(KafkaError::Canceled))
     }
 
     /// How many partitions a topic has; none where there is no such topic.

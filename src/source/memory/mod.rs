@@ -3,6 +3,7 @@
 //! It stands in for Kafka and etcd where a test must decide what happens when.
 
 mod catalog;
+mod clients;
 mod milvus;
 mod queue;
 mod rows;

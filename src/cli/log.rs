@@ -1,0 +1,139 @@
+//! `tapedeck log`: a look into a log.
+
+use std::ops::Range;
+
+use super::progress::ProgressLine;
+use super::{print, print_json};
+use crate::config;
+use crate::error::{Error, Result};
+use crate::log::reader::LogReader;
+use crate::log::store::Store;
+use crate::log::{inspect, verify};
+use crate::position::Seq;
+use crate::task::connect;
+use crate::task::log::view;
+use crate::task::spec::{LogSpec, StoreSpec};
+use crate::telemetry::{self, LogFormat};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Identity, window of restores, holes and size
+    Info(Place),
+    /// Commits, one line each
+    Ls {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        range: Commits,
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Records, one JSON object a line
+    Cat {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        range: Commits,
+    },
+    /// Check every digest and every link
+    Verify(Place),
+}
+
+/// Where a log is.
+#[derive(Debug, clap::Args)]
+pub struct Place {
+    /// s3://bucket/prefix, gs://..., az://..., file:///folder, or a folder; keys come from the environment
+    url: String,
+    /// Address of a store that is not the provider's own
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+    /// Region of the store
+    #[arg(long)]
+    region: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Commits {
+    /// First commit
+    #[arg(long, default_value_t = 1, value_name = "SEQ")]
+    from: u64,
+    /// Last commit
+    #[arg(long, value_name = "SEQ")]
+    to: Option<u64>,
+}
+
+impl Place {
+    fn spec(&self) -> Result<LogSpec> {
+        let options = StoreSpec {
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            ..StoreSpec::default()
+        };
+        Ok(LogSpec { url: config::url(&self.url)?, options })
+    }
+
+    async fn store(&self) -> Result<Store> {
+        let spec = self.spec()?;
+        connect::store(&spec.url, &spec.options).await
+    }
+
+    async fn reader(&self) -> Result<LogReader> {
+        LogReader::open(self.store().await?).await
+    }
+}
+
+impl Commits {
+    fn range(&self) -> Range<Seq> {
+        Seq(self.from.max(1))..self.to.map_or(Seq(u64::MAX), |to| Seq(to).next())
+    }
+}
+
+pub async fn run(command: Command) -> Result<()> {
+    telemetry::logs(LogFormat::Text, "warn");
+    match command {
+        Command::Info(place) => print_json(&view(&place.spec()?).await?),
+        Command::Ls { place, range, json } => {
+            inspect::ls(place.reader().await?, range.range(), |row| {
+                if json { print(compact(&row)?) } else { print(line(&row)) }
+            })
+            .await
+        }
+        Command::Cat { place, range } => {
+            inspect::cat(place.reader().await?, range.range(), |record| print(compact(&record)?)).await
+        }
+        Command::Verify(place) => verify_all(place.store().await?).await,
+    }
+}
+
+async fn verify_all(store: Store) -> Result<()> {
+    let progress = ProgressLine::new();
+    let report =
+        verify::verify(store, |seq, bytes| progress.tell(format!("commit {seq}, {bytes} bytes"))).await;
+    progress.clear();
+    let report = report?;
+    print_json(&report)?;
+    match report.damages.len() {
+        0 => Ok(()),
+        damages => Err(Error::refused(format!("the log has {damages} damages"))
+            .advice("restore the named objects from a copy")),
+    }
+}
+
+fn line(row: &inspect::Row) -> String {
+    let mut marks = String::new();
+    if row.fence {
+        marks.push_str(" fence");
+    }
+    if row.holes > 0 {
+        marks.push_str(&format!(" {} holes", row.holes));
+    }
+    format!(
+        "{:>8}  epoch {:<3} {}  to {}  {:>9} rows {:>4} definitions {:>11} bytes{marks}",
+        row.seq, row.epoch, row.time, row.watermark_time, row.rows, row.definitions, row.bytes
+    )
+}
+
+fn compact(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::operator(error.to_string()))
+}

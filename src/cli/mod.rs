@@ -1,0 +1,139 @@
+//! The command line.
+
+mod check;
+mod client;
+mod log;
+mod progress;
+mod run;
+mod serve;
+mod signal;
+mod task;
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::error::{Error, Result};
+use crate::task::spec::TaskSpec;
+
+const MOST_SPEC_BYTES: u64 = 1 << 20;
+
+/// Record, rewind and replay for Milvus.
+///
+/// Exit codes: 0 done, 1 failed, 2 usage, 3 refused (a gap, a fence, damage).
+#[derive(Debug, Parser)]
+#[command(name = "tapedeck", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The service: HTTP API and tasks
+    Serve(serve::Args),
+    /// One task in the foreground, with progress
+    Run(run::Args),
+    /// Tasks of a service
+    #[command(subcommand)]
+    Task(task::Command),
+    /// Look into a log; no service needed
+    #[command(subcommand)]
+    Log(log::Command),
+    /// Try every connection of a task and say what is wrong
+    Check(check::Args),
+    /// A script that completes commands in a shell
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub async fn run(self) -> Result<()> {
+        match self.command {
+            Command::Serve(args) => serve::serve(args).await,
+            Command::Run(args) => run::run(args).await,
+            Command::Task(command) => task::run(command).await,
+            Command::Log(command) => log::run(command).await,
+            Command::Check(args) => check::check(args).await,
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "tapedeck", &mut script);
+                print(String::from_utf8_lossy(&script).trim_end())
+            }
+        }
+    }
+}
+
+/// Where a task document is.
+#[derive(Debug, clap::Args)]
+struct SpecFile {
+    /// The task document (JSON); - reads it from standard input
+    #[arg(long, short = 'f', value_name = "FILE")]
+    spec: PathBuf,
+}
+
+impl SpecFile {
+    fn bytes(&self) -> Result<Vec<u8>> {
+        let failed = |error: std::io::Error| {
+            Error::usage(format!("the task document {} cannot be read: {error}", self.spec.display()))
+        };
+        let input: Box<dyn Read> = if self.spec == Path::new("-") {
+            Box::new(std::io::stdin())
+        } else {
+            Box::new(std::fs::File::open(&self.spec).map_err(failed)?)
+        };
+        let mut bytes = Vec::new();
+        input.take(MOST_SPEC_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(bytes)
+    }
+
+    fn read(&self) -> Result<TaskSpec> {
+        TaskSpec::parse(&self.bytes()?)
+    }
+}
+
+/// A line on standard output. Whoever reads it may stop doing so (`| head`): then there is nothing more to do.
+fn print(line: impl std::fmt::Display) -> Result<()> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => {
+            written.map_err(|error| Error::operator(format!("cannot write to standard output: {error}")))
+        }
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    print(serde_json::to_string_pretty(value).map_err(|error| Error::operator(error.to_string()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_commands_of_the_design_parse() {
+        for line in [
+            "serve --config c.toml --listen 127.0.0.1:8444 --state file:///s",
+            "run --spec task.json",
+            "task create --spec task.json",
+            "task list",
+            "task get a",
+            "task events a --follow",
+            "log ls file:///log",
+            "log verify s3://bucket/log --endpoint http://127.0.0.1:9000",
+            "check --spec task.json",
+            "completions bash",
+        ] {
+            Cli::try_parse_from(std::iter::once("tapedeck").chain(line.split(' '))).unwrap();
+        }
+    }
+}

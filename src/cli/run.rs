@@ -1,0 +1,61 @@
+//! `tapedeck run`: one task in the foreground.
+
+use std::time::Duration;
+
+use super::progress::ProgressLine;
+use super::{SpecFile, signal};
+use crate::error::{Error, Result};
+use crate::log::store::Store;
+use crate::task::connect::Work;
+use crate::task::runner::Task;
+use crate::task::service::{Creation, Service};
+use crate::task::state::State;
+use crate::task::store::TaskStore;
+use crate::telemetry::{self, LogFormat};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    spec: SpecFile,
+    /// Begin without trying every connection first
+    #[arg(long)]
+    no_check: bool,
+    /// How log lines look
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+pub async fn run(args: Args) -> Result<()> {
+    telemetry::logs(args.log_format, "warn");
+    let spec = args.spec.read()?;
+    let cancel = signal::stop()?;
+    // Nothing of the task outlives the process but its log and its positions there.
+    let service = Service::start(TaskStore::new(Store::memory()), Work::real()).await?;
+    let (Creation::New(task) | Creation::Same(task)) = tokio::select! {
+        created = service.create(spec, !args.no_check) => created?,
+        () = cancel.cancelled() => return Ok(()),
+    };
+    let outcome = tokio::select! {
+        outcome = ended(&task) => outcome,
+        () = cancel.cancelled() => Ok(()),
+    };
+    service.stop().await;
+    outcome
+}
+
+async fn ended(task: &Task) -> Result<()> {
+    let line = ProgressLine::new();
+    let mut state = task.state();
+    loop {
+        line.show(&task.status());
+        let ended = state.wait_for(|state| matches!(state, State::Done | State::Failed));
+        let Ok(ended) = tokio::time::timeout(Duration::from_secs(1), ended).await else { continue };
+        let state = ended.map(|state| *state).map_err(|_| Error::operator("the task is gone"))?;
+        let status = task.status();
+        line.finish(&status);
+        return match status.last_error {
+            Some(error) if state == State::Failed => Err(error.into()),
+            _ => Ok(()),
+        };
+    }
+}

@@ -1,0 +1,241 @@
+//! From a document to connections: the one place where secrets are read and clients are made.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt, join_all};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::secret::{Secret, resolve};
+use super::spec::{EtcdSpec, Kind, MilvusSpec, QueueSpec, SourceSpec, StoreSpec, TaskSpec};
+use crate::backoff::Backoff;
+use crate::error::{Error, Result};
+use crate::log::layout;
+use crate::log::reader::LogReader;
+use crate::log::store::{Store, StoreOptions};
+use crate::position::Channel;
+use crate::progress::{RecordProgress, ReplayProgress};
+use crate::recorder::Recorder;
+use crate::replayer::Replayer;
+use crate::source::etcd::{EtcdCatalog, EtcdOptions};
+use crate::source::kafka::{KafkaOptions, KafkaQueue};
+use crate::source::milvus::SourceMilvus;
+use crate::source::{CatalogSource, Queue};
+use crate::target::Target;
+use crate::target::milvus::{MilvusOptions, MilvusTarget};
+
+const CHECK_TIME: Duration = Duration::from_secs(10);
+
+/// A half of a task: connects and runs until cancelled, until its end, or until an error.
+pub type Half<P> = Arc<
+    dyn Fn(Arc<TaskSpec>, Arc<watch::Sender<P>>, CancellationToken) -> BoxFuture<'static, Result<()>>
+        + Send
+        + Sync,
+>;
+
+/// What tasks do. Tests put their own here.
+#[derive(Clone)]
+pub struct Work {
+    /// The recording half.
+    pub record: Half<RecordProgress>,
+    /// The replaying half.
+    pub replay: Half<ReplayProgress>,
+    /// Tries every connection of a task once.
+    pub check: Arc<dyn Fn(Arc<TaskSpec>) -> BoxFuture<'static, Vec<Check>> + Send + Sync>,
+}
+
+/// One connection that was tried.
+#[derive(Debug)]
+pub struct Check {
+    /// Which, by its place in the document and its address.
+    pub what: String,
+    /// What it says of itself, or what is wrong.
+    pub outcome: Result<String>,
+}
+
+impl Work {
+    /// With real connections.
+    pub fn real() -> Work {
+        Work {
+            record: Arc::new(|spec, progress, cancel| {
+                async move { recorder(&spec).await?.run(&progress, cancel).await }.boxed()
+            }),
+            replay: Arc::new(|spec, progress, cancel| {
+                async move {
+                    match replayer(&spec, &cancel).await? {
+                        Some(replayer) => replayer.run(&progress, cancel).await,
+                        None => Ok(()),
+                    }
+                }
+                .boxed()
+            }),
+            check: Arc::new(|spec| async move { check(&spec).await }.boxed()),
+        }
+    }
+}
+
+/// The store of a log, or of the service's own documents.
+pub async fn store(url: &str, spec: &StoreSpec) -> Result<Store> {
+    let options = StoreOptions {
+        endpoint: spec.endpoint.clone(),
+        region: spec.region.clone(),
+        access_key_id: resolve(spec.access_key_id.as_ref())?,
+        secret_access_key: resolve(spec.secret_access_key.as_ref())?,
+        session_token: resolve(spec.session_token.as_ref())?,
+        virtual_hosted_style: spec.virtual_hosted_style,
+    };
+    Store::open(url, &options).await
+}
+
+/// Tries every connection of a task once, all at the same time.
+pub async fn check(spec: &TaskSpec) -> Vec<Check> {
+    let mut checks = vec![check_one(format!("log {}", spec.log.url), check_log(spec)).boxed()];
+    if let Some(source) = &spec.source {
+        let QueueSpec::Kafka(kafka) = &source.queue;
+        let at = format!("source.etcd {}", source.etcd.endpoints.join(","));
+        checks.push(check_one(at, check_catalog(&source.etcd)).boxed());
+        let at = format!("source.queue.kafka {}", kafka.brokers);
+        checks.push(check_one(at, async { queue(source)?.identity().await }).boxed());
+        if let Some(milvus) = &source.milvus {
+            let hello = async { asked(milvus)?.hello().await };
+            checks.push(check_one(format!("source.milvus {}", milvus.uri), hello).boxed());
+        }
+    }
+    if let Some(milvus) = &spec.target {
+        let hello = async { target(milvus)?.hello().await };
+        checks.push(check_one(format!("target {}", milvus.uri), hello).boxed());
+    }
+    join_all(checks).await
+}
+
+async fn check_one(what: String, trying: impl Future<Output = Result<String>>) -> Check {
+    let seconds = CHECK_TIME.as_secs();
+    let outcome = tokio::time::timeout(CHECK_TIME, trying).await.unwrap_or_else(|_| {
+        Err(Error::retry(format!("no answer within {seconds} s")).advice("check the address and the network"))
+    });
+    Check { what, outcome }
+}
+
+async fn check_log(spec: &TaskSpec) -> Result<String> {
+    let store = store(&spec.log.url, &spec.log.options).await?;
+    if spec.kind.records() {
+        store.probe().await?;
+        return Ok("readable, writable, put-if-absent works".to_owned());
+    }
+    Ok(format!("log {}", LogReader::open(store).await?.log_id()))
+}
+
+/// Also sees whether a Milvus is there.
+async fn check_catalog(spec: &EtcdSpec) -> Result<String> {
+    let mut catalog = catalog(spec).await?;
+    let found = catalog.read().await?.live;
+    let (databases, collections) = (found.databases.len(), found.collections.len());
+    Ok(format!("{databases} databases, {collections} collections"))
+}
+
+async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
+    let source = spec.source.as_ref().ok_or_else(|| missing("source"))?;
+    Ok(Recorder {
+        store: store(&spec.log.url, &spec.log.options).await?,
+        selection: spec.selection()?,
+        queue: queue(source)?,
+        catalog: Box::new(catalog(&source.etcd).await?),
+        milvus: source.milvus.as_ref().map(asked).transpose()?,
+        replicate_channel: source.replicate_channel.as_deref().map(Channel::from),
+        start: spec.start(),
+    })
+}
+
+/// None when cancelled before the log was there: that of a `replicate` is made by its recorder.
+async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Result<Option<Replayer>> {
+    let store = store(&spec.log.url, &spec.log.options).await?;
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    while spec.kind == Kind::Replicate && !store.exists(layout::IDENTITY).await? {
+        if !backoff.wait(cancel).await {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Replayer {
+        store,
+        selection: spec.selection()?,
+        renames: spec.renames()?,
+        target: target(spec.target.as_ref().ok_or_else(|| missing("target"))?)?,
+        reader: spec.name.clone(),
+        until: spec.until(),
+    }))
+}
+
+fn queue(spec: &SourceSpec) -> Result<Arc<dyn Queue>> {
+    let QueueSpec::Kafka(kafka) = &spec.queue;
+    let user = user(kafka.username.as_ref(), kafka.password.as_ref())?;
+    Ok(Arc::new(KafkaQueue::connect(KafkaOptions { brokers: kafka.brokers.clone(), user })?))
+}
+
+async fn catalog(spec: &EtcdSpec) -> Result<EtcdCatalog> {
+    EtcdCatalog::connect(&EtcdOptions {
+        endpoints: spec.endpoints.clone(),
+        root_path: spec.root_path.clone(),
+        meta_sub_path: spec.meta_sub_path.clone(),
+        user: user(spec.username.as_ref(), spec.password.as_ref())?,
+    })
+    .await
+}
+
+fn asked(spec: &MilvusSpec) -> Result<SourceMilvus> {
+    SourceMilvus::new(&spec.uri, resolve(spec.token.as_ref())?.as_deref())
+}
+
+fn target(spec: &MilvusSpec) -> Result<Arc<dyn Target>> {
+    let token = resolve(spec.token.as_ref())?;
+    Ok(Arc::new(MilvusTarget::new(MilvusOptions { token, ..MilvusOptions::new(&spec.uri) })?))
+}
+
+fn user(name: Option<&Secret>, password: Option<&Secret>) -> Result<Option<(String, String)>> {
+    Ok(resolve(name)?.zip(resolve(password)?))
+}
+
+fn missing(section: &str) -> Error {
+    Error::usage(format!("{section}: it is missing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replay_of(folder: &std::path::Path, kind: &str) -> TaskSpec {
+        let mut spec = serde_json::json!({"name": "r", "kind": kind, "log": {"url": format!("file://{}", folder.display())},
+            "target": {"uri": "http://127.0.0.1:1"}});
+        if kind == "replicate" {
+            spec["source"] = serde_json::json!({"etcd": {"endpoints": ["http://127.0.0.1:1"]}, "queue": {"kafka": {"brokers": "127.0.0.1:1"}}});
+        }
+        TaskSpec::parse(spec.to_string().as_bytes()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_replayer_of_a_replicate_waits_until_the_log_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let spec = replay_of(folder.path(), "replicate");
+        let cancel = CancellationToken::new();
+        let waiting = replayer(&spec, &cancel);
+        tokio::pin!(waiting);
+        assert!(futures::poll!(&mut waiting).is_pending());
+        std::fs::write(folder.path().join(layout::IDENTITY), "{}").unwrap();
+        assert!(waiting.await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn waiting_for_the_log_ends_with_the_task() {
+        let folder = tempfile::tempdir().unwrap();
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        assert!(replayer(&replay_of(folder.path(), "replicate"), &cancel).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_replay_of_no_log_is_an_error_that_names_the_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = check_log(&replay_of(folder.path(), "replay")).await.unwrap_err();
+        assert!(error.message.contains("there is no log at file://") && error.advice.is_some());
+    }
+}

@@ -1,0 +1,135 @@
+//! Halves for tests: each run of a half takes the next outcome from a script; without one it works until cancelled.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::watch;
+
+use super::connect::{Check, Work};
+use super::service::Service;
+use super::spec::TaskSpec;
+use super::state::State;
+use super::store::TaskStore;
+use crate::error::{Error, Result};
+use crate::log::store::Store;
+use crate::progress::{RecordProgress, ReplayProgress, RowCounts};
+use crate::tick::Tso;
+
+/// What the fake halves do, and how often they were started.
+#[derive(Default)]
+pub struct Script {
+    /// Outcomes of the recorder's next runs.
+    pub record: VecDeque<Result<()>>,
+    /// Outcomes of the replayer's next runs.
+    pub replay: VecDeque<Result<()>>,
+    /// What the checks of connections find.
+    pub check: VecDeque<Error>,
+    /// Runs that were started, of both halves.
+    pub started: usize,
+    /// Runs that ended because they were cancelled.
+    pub cancelled: usize,
+}
+
+/// The script, shared with the halves.
+pub type Shared = Arc<Mutex<Script>>;
+
+/// Where the fake halves say they are.
+pub const AT: Tso = Tso(470656465160896520);
+
+/// Work by a script.
+pub fn work(script: &Shared) -> Work {
+    let (for_record, for_replay, for_check) = (script.clone(), script.clone(), script.clone());
+    Work {
+        record: Arc::new(move |_, progress: Arc<watch::Sender<RecordProgress>>, cancel| {
+            let script = for_record.clone();
+            async move {
+                let next = take(&script, |script| script.record.pop_front());
+                let rows = RowCounts { inserted: 7, deleted: 2, upserted: 1 };
+                progress.send_replace(RecordProgress {
+                    recorded_to: AT,
+                    seen_to: AT,
+                    rows,
+                    bytes: 99,
+                    ..Default::default()
+                });
+                wait_unless(next, &script, cancel).await
+            }
+            .boxed()
+        }),
+        replay: Arc::new(move |_, progress: Arc<watch::Sender<ReplayProgress>>, cancel| {
+            let script = for_replay.clone();
+            async move {
+                let next = take(&script, |script| script.replay.pop_front());
+                progress.send_replace(ReplayProgress {
+                    applied_to: AT,
+                    log_to: AT,
+                    commits: 3,
+                    ..Default::default()
+                });
+                wait_unless(next, &script, cancel).await
+            }
+            .boxed()
+        }),
+        check: Arc::new(move |_| {
+            let outcome =
+                for_check.lock().unwrap().check.pop_front().map_or_else(|| Ok("well".to_owned()), Err);
+            async move { vec![Check { what: "target http://h:1".to_owned(), outcome }] }.boxed()
+        }),
+    }
+}
+
+fn take<T>(script: &Shared, next: impl FnOnce(&mut Script) -> Option<T>) -> Option<T> {
+    let mut script = script.lock().unwrap();
+    script.started += 1;
+    next(&mut script)
+}
+
+async fn wait_unless(
+    next: Option<Result<()>>,
+    script: &Shared,
+    cancel: tokio_util::sync::CancellationToken,
+) -> Result<()> {
+    match next {
+        Some(outcome) => outcome,
+        None => {
+            cancel.cancelled().await;
+            script.lock().unwrap().cancelled += 1;
+            Ok(())
+        }
+    }
+}
+
+/// A service over a store in memory.
+pub async fn service(store: &Store, script: &Shared) -> Arc<Service> {
+    Service::start(TaskStore::new(store.clone()), work(script)).await.unwrap()
+}
+
+/// A document of a kind.
+pub fn document(name: &str, kind: &str) -> serde_json::Value {
+    let mut document =
+        serde_json::json!({"name": name, "kind": kind, "log": {"url": format!("file:///logs/{name}")}});
+    if kind != "replay" {
+        document["source"] = serde_json::json!({
+            "etcd": {"endpoints": ["http://127.0.0.1:2379"], "root_path": "by-dev", "meta_sub_path": "meta"},
+            "queue": {"kafka": {"brokers": "127.0.0.1:9092"}}
+        });
+    }
+    if kind != "record" {
+        document["target"] = serde_json::json!({"uri": "http://127.0.0.1:19530", "token": {"env": "PATH"}});
+    }
+    document
+}
+
+/// The document, read.
+pub fn spec(name: &str, kind: &str) -> TaskSpec {
+    TaskSpec::parse(document(name, kind).to_string().as_bytes()).unwrap()
+}
+
+/// Waits until a task is in a state.
+pub async fn until(service: &Service, name: &str, wanted: State) {
+    let mut state = service.get(name).unwrap().state();
+    let reached = state.wait_for(|state| *state == wanted);
+    tokio::time::timeout(Duration::from_secs(10), reached).await.expect("the state is not reached").unwrap();
+}

@@ -1,0 +1,330 @@
+//! One task: its life, and the two halves that do its work.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::connect::{Half, Work};
+use super::events::Events;
+use super::half;
+use super::life::{Life, Turn, Which};
+use super::spec::TaskSpec;
+use super::state::{State, Step};
+use super::status::{self, Status};
+use super::store::{Document, TaskStore};
+use crate::error::{Error, Result};
+use crate::progress::{RecordProgress, ReplayProgress, Retrying};
+use crate::tick::Tso;
+
+/// Within this the halves end by themselves; then they are dropped.
+const STOP_TIME: Duration = Duration::from_secs(4);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A task.
+pub struct Task {
+    spec: Arc<TaskSpec>,
+    store: TaskStore,
+    work: Work,
+    record: Arc<watch::Sender<RecordProgress>>,
+    replay: Arc<watch::Sender<ReplayProgress>>,
+    life: Mutex<Life>,
+    state: watch::Sender<State>,
+    /// Held over a change of the stored document, so that what is stored is what is so. Whether it is forgotten:
+    /// then nothing is stored any more.
+    storing: tokio::sync::Mutex<bool>,
+    /// Held over a pause, a resume or an end.
+    running: tokio::sync::Mutex<Option<Running>>,
+    events: Events,
+}
+
+struct Running {
+    cancel: CancellationToken,
+    halves: JoinHandle<()>,
+}
+
+impl Task {
+    /// A task as it was stored. It does nothing until it is started.
+    pub fn new(document: Document, store: TaskStore, work: Work) -> Arc<Task> {
+        let recorded = RecordProgress { recorded_to: Tso(document.recorded_to), ..RecordProgress::default() };
+        let replayed = ReplayProgress { applied_to: Tso(document.applied_to), ..ReplayProgress::default() };
+        Arc::new(Task {
+            spec: Arc::new(document.spec.clone()),
+            store,
+            work,
+            record: Arc::new(watch::channel(recorded).0),
+            replay: Arc::new(watch::channel(replayed).0),
+            state: watch::channel(document.state).0,
+            life: Mutex::new(Life::new(document)),
+            storing: tokio::sync::Mutex::default(),
+            running: tokio::sync::Mutex::default(),
+            events: Events::default(),
+        })
+    }
+
+    /// What was asked for.
+    pub fn spec(&self) -> &Arc<TaskSpec> {
+        &self.spec
+    }
+
+    /// What happened.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Its state, and every change of it.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// What its recorder says.
+    pub fn recorded(&self) -> watch::Receiver<RecordProgress> {
+        self.record.subscribe()
+    }
+
+    /// What its replayer says.
+    pub fn replayed(&self) -> watch::Receiver<ReplayProgress> {
+        self.replay.subscribe()
+    }
+
+    /// Starts it after a start of the service, unless a person or an end stopped it, or another process took over.
+    pub async fn go_on(self: &Arc<Self>) {
+        let mut running = self.running.lock().await;
+        {
+            let mut life = self.life();
+            let fenced = life.document.last_error.as_ref().is_some_and(|error| error.verdict == "fenced");
+            match life.document.state {
+                State::Paused | State::Done => return,
+                State::Failed if fenced => return,
+                State::Running | State::Degraded | State::Failed => life.document.state = State::Running,
+            }
+            self.state.send_replace(State::Running);
+        }
+        self.events.add("started", "the task works", None);
+        *running = Some(self.spawn());
+    }
+
+    /// Stops it until it is resumed. False where its state does not allow that.
+    pub async fn pause(self: &Arc<Self>) -> Result<bool> {
+        let mut running = self.running.lock().await;
+        if self.life().document.state == State::Paused {
+            return Ok(true);
+        }
+        if !self.take(Step::Pause, None).await? {
+            return Ok(false);
+        }
+        self.events.add("paused", "paused by a person", None);
+        self.halt(&mut running).await;
+        // Once more, with the positions at which the halves ended.
+        self.take_surely(Step::Pause, None).await;
+        Ok(true)
+    }
+
+    /// Starts it again. False where its state does not allow that.
+    pub async fn resume(self: &Arc<Self>) -> Result<bool> {
+        let mut running = self.running.lock().await;
+        if matches!(self.life().document.state, State::Running | State::Degraded) {
+            return Ok(true);
+        }
+        if !self.take(Step::Resume, None).await? {
+            return Ok(false);
+        }
+        // The half that had not failed.
+        self.halt(&mut running).await;
+        self.events.add("resumed", "resumed by a person", None);
+        *running = Some(self.spawn());
+        Ok(true)
+    }
+
+    /// Stops its halves; nothing is stored. A service that is started again goes on.
+    pub async fn stop(&self) {
+        let mut running = self.running.lock().await;
+        self.halt(&mut running).await;
+    }
+
+    /// Forgets it, then stops it: a service that is started again does not know it.
+    pub async fn close(&self) -> Result<()> {
+        let mut running = self.running.lock().await;
+        {
+            let mut forgotten = self.storing.lock().await;
+            self.store.delete(&self.spec.name).await?;
+            *forgotten = true;
+        }
+        self.events.add("deleted", "deleted by a person", None);
+        self.halt(&mut running).await;
+        Ok(())
+    }
+
+    /// How it is.
+    pub fn status(&self) -> Status {
+        self.look();
+        let (record, replay) = (self.record.borrow().clone(), self.replay.borrow().clone());
+        let status = status::status(&self.spec, &record, &replay, SystemTime::now());
+        self.life().complete(status, &record, &replay)
+    }
+
+    /// When it was created (RFC 3339).
+    pub fn created(&self) -> String {
+        self.life().document.created.clone()
+    }
+
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(self: &Arc<Self>) -> Running {
+        self.life().begins();
+        let cancel = CancellationToken::new();
+        let halves = tokio::spawn(self.clone().supervise(cancel.clone()));
+        Running { cancel, halves }
+    }
+
+    async fn halt(&self, running: &mut Option<Running>) {
+        let Some(Running { cancel, mut halves }) = running.take() else { return };
+        cancel.cancel();
+        if tokio::time::timeout(STOP_TIME, &mut halves).await.is_err() {
+            warn!(task = %self.spec.name, "did not stop in time and was dropped");
+            halves.abort();
+            // The error says what was just done.
+            let _ = halves.await;
+        }
+    }
+
+    /// Runs the halves until both have ended.
+    async fn supervise(self: Arc<Self>, cancel: CancellationToken) {
+        let mut halves = JoinSet::new();
+        if self.spec.kind.records() {
+            halves.spawn(self.clone().keep(
+                Which::Record,
+                self.work.record.clone(),
+                self.record.clone(),
+                cancel.clone(),
+            ));
+        }
+        if self.spec.kind.replays() {
+            halves.spawn(self.clone().keep(
+                Which::Replay,
+                self.work.replay.clone(),
+                self.replay.clone(),
+                cancel.clone(),
+            ));
+        }
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                _ = look.tick() => self.look(),
+                ended = halves.join_next() => match ended {
+                    None => break,
+                    Some(Ok((which, outcome))) => self.ended(which, outcome, &cancel).await,
+                    Some(Err(broken)) => {
+                        let broken = Error::operator(format!("a half of the task broke off: {broken}"));
+                        self.fail(broken.advice("this is a bug: please report it with the log of the service")).await;
+                    }
+                },
+            }
+        }
+    }
+
+    async fn keep<P: Send + Sync + 'static>(
+        self: Arc<Self>,
+        which: Which,
+        half: Half<P>,
+        progress: Arc<watch::Sender<P>>,
+        cancel: CancellationToken,
+    ) -> (Which, Result<()>) {
+        let run = || {
+            let mut published = progress.subscribe();
+            published.mark_unchanged();
+            self.life().tries_again(which, move || published.has_changed().unwrap_or(true));
+            half(self.spec.clone(), progress.clone(), cancel.child_token())
+        };
+        let failed = |why: Retrying| {
+            warn!(task = %self.spec.name, half = which.as_str(), count = why.count, error = %why.message, "is started again");
+            self.life().fails(which, why);
+            self.look();
+        };
+        (which, half::keep_running(run, failed, half::backoff(), &cancel).await)
+    }
+
+    async fn ended(&self, which: Which, outcome: Result<()>, cancel: &CancellationToken) {
+        match which {
+            Which::Record => self.record.send_modify(|progress| progress.retrying = None),
+            Which::Replay => self.replay.send_modify(|progress| progress.retrying = None),
+        }
+        self.life().is_over(which);
+        match outcome {
+            Ok(()) if cancel.is_cancelled() => {}
+            Ok(()) if self.spec.until.is_some() => {
+                if self.take_surely(Step::Finish, None).await {
+                    self.events.add("done", "the replay has reached its end", None);
+                }
+            }
+            Ok(()) => {
+                let ended = Error::operator(format!("the {}er ended without being asked", which.as_str()));
+                self.fail(ended.advice("this is a bug: please report it with the log of the service")).await;
+            }
+            Err(error) => self.fail(error).await,
+        }
+    }
+
+    async fn fail(&self, error: Error) {
+        error!(task = %self.spec.name, %error, "a person must act");
+        self.events.add("failed", error.message.clone(), error.advice.clone());
+        self.take_surely(Step::Fail, Some(&error)).await;
+    }
+
+    /// A step that happens whether it can be stored or not.
+    async fn take_surely(&self, step: Step, error: Option<&Error>) -> bool {
+        match self.take(step, error).await {
+            Ok(taken) => taken,
+            Err(unstored) => {
+                warn!(task = %self.spec.name, error = %unstored, "its new state is not stored");
+                self.document_after(step, error).map(|document| self.set(document)).is_some()
+            }
+        }
+    }
+
+    /// A step that a restart of the service must know of: stored, then so. False where it is not allowed.
+    async fn take(&self, step: Step, error: Option<&Error>) -> Result<bool> {
+        let forgotten = self.storing.lock().await;
+        let Some(document) = self.document_after(step, error) else { return Ok(false) };
+        if !*forgotten {
+            self.store.put(&document).await?;
+        }
+        self.set(document);
+        Ok(true)
+    }
+
+    fn document_after(&self, step: Step, error: Option<&Error>) -> Option<Document> {
+        let (recorded_to, applied_to) = (self.record.borrow().recorded_to, self.replay.borrow().applied_to);
+        let document = self.life().after(step, error)?;
+        Some(Document { recorded_to: recorded_to.0, applied_to: applied_to.0, ..document })
+    }
+
+    fn set(&self, document: Document) {
+        let state = document.state;
+        info!(task = %self.spec.name, state = state.as_str(), "state");
+        let mut life = self.life();
+        life.document = document;
+        self.state.send_replace(state);
+    }
+
+    /// Takes note of how fast it is and of what is being tried again.
+    fn look(&self) {
+        let (record, replay) = (self.record.borrow().clone(), self.replay.borrow().clone());
+        let mut life = self.life();
+        let before = life.document.state;
+        let turn = life.look(&self.spec, &record, &replay);
+        if life.document.state != before {
+            self.state.send_replace(life.document.state);
+        }
+        match turn {
+            Some(Turn::Degraded(retrying)) => self.events.add("degraded", retrying.message, retrying.advice),
+            Some(Turn::Recovered) => self.events.add("recovered", "nothing fails any more", None),
+            None => {}
+        }
+    }
+}

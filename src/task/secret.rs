@@ -1,0 +1,145 @@
+//! Secrets by reference. A document says where a secret is; the secret itself is read when a connection is made,
+//! and is neither stored nor shown.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::error::{Error, Result};
+
+const FORM: &str = r#"write {"env": "NAME"} or {"file": "/path"}; the service reads it from there"#;
+const MOST_BYTES: u64 = 64 * 1024;
+
+/// Where a secret is: `{"env": "NAME"}` or `{"file": "/path"}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Secret {
+    /// In an environment variable of the service.
+    Env(String),
+    /// In a file that the service can read; white space at its end is not part of the secret.
+    #[schema(value_type = String)]
+    File(PathBuf),
+}
+
+impl Secret {
+    /// Reads the secret. The error names the place, never the content.
+    pub fn resolve(&self) -> Result<String> {
+        match self {
+            Secret::Env(name) => std::env::var(name).map_err(|_| {
+                Error::operator(format!("the environment variable {name} is not set (or not text)"))
+                    .advice("set it for the service and start that again")
+            }),
+            Secret::File(path) => read(path),
+        }
+    }
+}
+
+fn read(path: &PathBuf) -> Result<String> {
+    let failed = |why: String| {
+        Error::operator(format!("the secret file {} cannot be read: {why}", path.display()))
+            .advice("check the path and its permissions for the user of the service")
+    };
+    let length = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
+    if length > MOST_BYTES {
+        return Err(failed(format!("it has {length} bytes, more than a secret can have")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.kind().to_string()))?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// Reads an optional secret.
+pub fn resolve(secret: Option<&Secret>) -> Result<Option<String>> {
+    secret.map(Secret::resolve).transpose()
+}
+
+/// By hand: a derived one would repeat a literal secret in its error.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        deserializer.deserialize_any(Reference)
+    }
+}
+
+struct Reference;
+
+impl<'de> Visitor<'de> for Reference {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(FORM)
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<Secret, E> {
+        Err(E::custom(format!("a secret itself may not stand in the document: {FORM}")))
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Secret, E> {
+        self.visit_str("")
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Secret, E> {
+        self.visit_str("")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Secret, A::Error> {
+        let wrong = || de::Error::custom(format!("not the place of a secret: {FORM}"));
+        let (place, value) = map.next_entry::<String, serde_json::Value>()?.ok_or_else(wrong)?;
+        let value = value.as_str().filter(|value| !value.is_empty()).ok_or_else(wrong)?;
+        if map.next_key::<String>()?.is_some() {
+            return Err(wrong());
+        }
+        match place.as_str() {
+            "env" => Ok(Secret::Env(value.to_owned())),
+            "file" if value.starts_with('/') => Ok(Secret::File(PathBuf::from(value))),
+            "file" => Err(de::Error::custom("the path of a secret's file must be absolute")),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Secret, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    #[test]
+    fn a_literal_secret_is_refused_and_never_repeated() {
+        for literal in
+            [r#""hunter2""#, r#"{"value": "hunter2"}"#, r#"{"env": "A", "hunter2": "b"}"#, "[\"hunter2\"]"]
+        {
+            let error = parse(literal).unwrap_err().to_string();
+            assert!(error.contains(r#"{"env": "NAME"}"#) && !error.contains("hunter2"), "{error}");
+        }
+        assert!(!parse("12345").unwrap_err().to_string().contains("12345"));
+    }
+
+    #[test]
+    fn a_reference_reads_as_it_was_written() {
+        for text in [r#"{"env":"TOKEN"}"#, r#"{"file":"/run/secrets/token"}"#] {
+            assert_eq!(serde_json::to_string(&parse(text).unwrap()).unwrap(), text);
+        }
+        assert!(parse(r#"{"file":"token"}"#).unwrap_err().to_string().contains("absolute"));
+    }
+
+    #[test]
+    fn a_secret_is_read_from_its_file_without_the_line_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "root:Milvus\n").unwrap();
+        assert_eq!(Secret::File(path).resolve().unwrap(), "root:Milvus");
+        let missing = Secret::File(folder.path().join("nothing")).resolve().unwrap_err();
+        assert!(missing.message.contains("nothing") && missing.advice.is_some());
+        assert!(
+            Secret::Env("TAPEDECK_NOT_SET".to_owned())
+                .resolve()
+                .unwrap_err()
+                .message
+                .contains("TAPEDECK_NOT_SET")
+        );
+    }
+}

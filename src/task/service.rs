@@ -1,0 +1,198 @@
+//! All tasks of a service.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use futures::future::join_all;
+use tracing::info;
+
+use super::connect::Work;
+use super::runner::Task;
+use super::spec::TaskSpec;
+use super::status::rfc3339;
+use super::store::{Document, TaskStore};
+use crate::error::Error;
+
+/// More would mean that something creates tasks by mistake.
+const MOST_TASKS: usize = 1000;
+
+/// Why a request about a task is not done.
+#[derive(Debug)]
+pub enum Refusal {
+    /// There is no such task.
+    NotFound(String),
+    /// It contradicts what is there.
+    Conflict(Error),
+    /// A connection does not work: nothing was created.
+    Connection(Error),
+    /// Anything else.
+    Failed(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Refusal {
+        Refusal::Failed(error)
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Error {
+        match refusal {
+            Refusal::NotFound(name) => Error::usage(format!("there is no task \"{name}\"")),
+            Refusal::Conflict(error) | Refusal::Connection(error) | Refusal::Failed(error) => error,
+        }
+    }
+}
+
+/// What a creation found.
+pub enum Creation {
+    /// The task is new.
+    New(Arc<Task>),
+    /// The same task was there.
+    Same(Arc<Task>),
+}
+
+/// The tasks of a service.
+pub struct Service {
+    store: TaskStore,
+    work: Work,
+    tasks: RwLock<BTreeMap<String, Arc<Task>>>,
+    /// Held over a creation or a deletion.
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl Service {
+    /// Reads the stored tasks and goes on with those that nobody stopped.
+    pub async fn start(store: TaskStore, work: Work) -> Result<Arc<Service>, Error> {
+        let mut tasks = BTreeMap::new();
+        for document in store.all().await? {
+            let task = Task::new(document, store.clone(), work.clone());
+            task.go_on().await;
+            tasks.insert(task.spec().name.clone(), task);
+        }
+        info!(tasks = tasks.len(), "the service works");
+        Ok(Arc::new(Service {
+            store,
+            work,
+            tasks: RwLock::new(tasks),
+            changing: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// Creates and starts a task; with `check`, only if all its connections work.
+    pub async fn create(&self, spec: TaskSpec, check: bool) -> Result<Creation, Refusal> {
+        if let Some(task) = self.admit(&spec)? {
+            return Ok(Creation::Same(task));
+        }
+        if check {
+            for check in (self.work.check)(Arc::new(spec.clone())).await {
+                check.outcome.map_err(|error| Refusal::Connection(error.context(check.what)))?;
+            }
+        }
+        let _one_at_a_time = self.changing.lock().await;
+        if let Some(task) = self.admit(&spec)? {
+            return Ok(Creation::Same(task));
+        }
+        let document = Document::new(spec, rfc3339(SystemTime::now()));
+        if !self.store.create(&document).await? {
+            return Err(conflict(
+                &format!("another service has a task \"{}\" under the same state", document.spec.name),
+                "start this service again to see it, or choose another name",
+            ));
+        }
+        let task = Task::new(document, self.store.clone(), self.work.clone());
+        task.events().add("created", "created", None);
+        task.go_on().await;
+        self.write().insert(task.spec().name.clone(), task.clone());
+        Ok(Creation::New(task))
+    }
+
+    /// One task.
+    pub fn get(&self, name: &str) -> Result<Arc<Task>, Refusal> {
+        self.read().get(name).cloned().ok_or_else(|| Refusal::NotFound(name.to_owned()))
+    }
+
+    /// Up to `limit` tasks by name, after one.
+    pub fn list(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Task>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.read()
+            .range::<str, _>((from, Bound::Unbounded))
+            .take(limit)
+            .map(|(_, task)| task.clone())
+            .collect()
+    }
+
+    /// Stops a task until it is resumed.
+    pub async fn pause(&self, name: &str) -> Result<Arc<Task>, Refusal> {
+        let task = self.get(name)?;
+        if task.pause().await? { Ok(task) } else { Err(done(name)) }
+    }
+
+    /// Starts a paused or failed task again.
+    pub async fn resume(&self, name: &str) -> Result<Arc<Task>, Refusal> {
+        let task = self.get(name)?;
+        if task.resume().await? { Ok(task) } else { Err(done(name)) }
+    }
+
+    /// Stops a task and forgets it. Its log stays.
+    pub async fn delete(&self, name: &str) -> Result<(), Refusal> {
+        let _one_at_a_time = self.changing.lock().await;
+        let task = self.get(name)?;
+        task.close().await?;
+        self.write().remove(name);
+        Ok(())
+    }
+
+    /// Stops all tasks; the next start goes on with them.
+    pub async fn stop(&self) {
+        let tasks = self.list(None, usize::MAX);
+        join_all(tasks.iter().map(|task| task.stop())).await;
+    }
+
+    /// The task of this very document, if it is there; an error where a new one may not be.
+    fn admit(&self, spec: &TaskSpec) -> Result<Option<Arc<Task>>, Refusal> {
+        let tasks = self.read();
+        if let Some(task) = tasks.get(&spec.name) {
+            if **task.spec() == *spec {
+                return Ok(Some(task.clone()));
+            }
+            return Err(conflict(
+                &format!("there is another task \"{}\"", spec.name),
+                "choose another name, or delete that one first (its log stays)",
+            ));
+        }
+        let writes = |task: &&Arc<Task>| task.spec().kind.records() && task.spec().log.url == spec.log.url;
+        if let Some(writer) = tasks.values().find(writes).filter(|_| spec.kind.records()) {
+            let writer = &writer.spec().name;
+            return Err(conflict(
+                &format!("the task \"{writer}\" records into {} already", spec.log.url),
+                "a log has one recorder: give another URL, or make it a task of kind replay",
+            ));
+        }
+        if tasks.len() >= MOST_TASKS {
+            return Err(conflict(&format!("there are {MOST_TASKS} tasks already"), "delete some"));
+        }
+        Ok(None)
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Arc<Task>>> {
+        self.tasks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Arc<Task>>> {
+        self.tasks.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn conflict(message: &str, advice: &str) -> Refusal {
+    Refusal::Conflict(Error::usage(message).advice(advice))
+}
+
+fn done(name: &str) -> Refusal {
+    conflict(&format!("the task \"{name}\" is done"), "delete it, or create another")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+use super::*;
+use crate::log::store::Store;
+use crate::task::fake::{AT, Shared, document, service, spec, until};
+use crate::task::spec::TaskSpec;
+use crate::task::state::State;
+
+async fn create(service: &Service, name: &str, kind: &str) -> Arc<Task> {
+    match service.create(spec(name, kind), true).await.unwrap() {
+        Creation::New(task) => task,
+        Creation::Same(_) => panic!("{name} was there"),
+    }
+}
+
+/// Runs of halves that were started, and that ended because they were cancelled.
+fn runs(script: &Shared) -> (usize, usize) {
+    let script = script.lock().unwrap();
+    (script.started, script.cancelled)
+}
+
+fn what(task: &Task) -> Vec<String> {
+    task.events().newest(10).into_iter().map(|event| event.what).collect()
+}
+
+#[tokio::test]
+async fn a_new_task_runs_and_the_same_document_again_is_the_same_task() {
+    let (store, script) = (Store::memory(), Shared::default());
+    let service = service(&store, &script).await;
+    let task = create(&service, "a", "replicate").await;
+    until(&service, "a", State::Running).await;
+    assert!(matches!(service.create(spec("a", "replicate"), true).await, Ok(Creation::Same(_))));
+    assert!(matches!(service.create(spec("a", "record"), true).await, Err(Refusal::Conflict(_))));
+    service.stop().await;
+    assert_eq!(runs(&script), (2, 2));
+    assert_eq!(what(&task), ["started", "created"]);
+}
+
+#[tokio::test]
+async fn a_task_whose_connection_fails_is_not_created() {
+    let (store, script) = (Store::memory(), Shared::default());
+    let service = service(&store, &script).await;
+    script.lock().unwrap().check.push_back(Error::retry("refused").advice("check the address"));
+    let Err(Refusal::Connection(error)) = service.create(spec("a", "replay"), true).await else { panic!() };
+    assert_eq!(error.message, "target http://h:1: refused");
+    assert!(service.get("a").is_err() && TaskStore::new(store).all().await.unwrap().is_empty());
+    assert!(service.create(spec("a", "replay"), true).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_service_that_is_started_again_goes_on_with_what_nobody_stopped() {
+    let (store, script) = (Store::memory(), Shared::default());
+    let before = service(&store, &script).await;
+    script
+        .lock()
+        .unwrap()
+        .replay
+        .extend([Err(Error::fenced("another replayer")), Err(Error::operator("wrong token"))]);
+    create(&before, "fenced", "replay").await;
+    until(&before, "fenced", State::Failed).await;
+    create(&before, "failed", "replay").await;
+    until(&before, "failed", State::Failed).await;
+    for name in ["runs", "paused", "gone"] {
+        create(&before, name, "replay").await;
+    }
+    let mut replayed = before.get("paused").unwrap().replayed();
+    replayed.wait_for(|progress| progress.applied_to == AT).await.unwrap();
+    before.pause("paused").await.unwrap();
+    before.delete("gone").await.unwrap();
+    before.stop().await;
+
+    let after = service(&store, &script).await;
+    let state = |name: &str| after.get(name).unwrap().status().state;
+    assert_eq!(
+        (state("runs"), state("paused"), state("failed")),
+        (State::Running, State::Paused, State::Running)
+    );
+    assert_eq!(state("fenced"), State::Failed);
+    assert!(after.get("gone").is_err());
+    let paused = after.get("paused").unwrap().status();
+    assert_eq!(paused.applied_to.unwrap().tso, AT.0);
+    after.stop().await;
+}
+
+#[tokio::test]
+async fn what_may_pass_degrades_and_what_a_person_must_do_fails() {
+    let (store, script) = (Store::memory(), Shared::default());
+    let service = service(&store, &script).await;
+    script.lock().unwrap().replay.extend([
+        Err(Error::retry("the target is gone").advice("start it")),
+        Err(Error::operator("wrong token").advice("set another")),
+    ]);
+    let task = create(&service, "a", "replicate").await;
+    until(&service, "a", State::Degraded).await;
+    let degraded = task.status();
+    let [retrying] = &degraded.retrying[..] else { panic!("{degraded:?}") };
+    assert_eq!(
+        (retrying.half.as_str(), retrying.message.as_str(), retrying.count),
+        ("replay", "the target is gone", 1)
+    );
+    assert_eq!(degraded.last_error.unwrap().verdict, "retry");
+    until(&service, "a", State::Failed).await;
+    let failed = task.status().last_error.unwrap();
+    assert_eq!(
+        (failed.message.as_str(), failed.advice.as_deref(), failed.verdict.as_str()),
+        ("wrong token", Some("set another"), "operator")
+    );
+    assert_eq!(what(&task), ["failed", "degraded", "started", "created"]);
+    // The recorder goes on while the replayer waits for a person.
+    assert_eq!(runs(&script).1, 0);
+    service.resume("a").await.unwrap();
+    assert_eq!(task.status().state, State::Running);
+    service.stop().await;
+    assert_eq!(runs(&script).1, 3);
+}
+
+#[tokio::test]
+async fn a_replay_with_an_end_is_done_and_stays_so() {
+    let (store, script) = (Store::memory(), Shared::default());
+    let service = service(&store, &script).await;
+    script.lock().unwrap().replay.push_back(Ok(()));
+    let mut document = document("a", "replay");
+    document["until"] = "latest".into();
+    let spec = TaskSpec::parse(document.to_string().as_bytes()).unwrap();
+    service.create(spec, true).await.unwrap_or_else(|_| panic!());
+    until(&service, "a", State::Done).await;
+    let status = service.get("a").unwrap().status();
+    assert_eq!((status.progress.unwrap().percent, status.apply_lag_s), (100.0, None));
+    assert!(matches!(service.pause("a").await, Err(Refusal::Conflict(_))));
+    assert!(matches!(service.resume("a").await, Err(Refusal::Conflict(_))));
+}
+
+#[tokio::test]
+async fn a_half_that_ends_unasked_is_a_failure() {
+    let (store, script) = (Store::memory(), Shared::default());
+    let service = service(&store, &script).await;
+    script.lock().unwrap().record.push_back(Ok(()));
+    create(&service, "a", "record").await;
+    until(&service, "a", State::Failed).await;
+}
+
+#[tokio::test]
+async fn a_paused_task_does_nothing_until_it_is_resumed() {
+    let (store, script) = (Store::memory(), Shared::default());
+    let service = service(&store, &script).await;
+    let task = create(&service, "a", "record").await;
+    for _ in 0..2 {
+        service.pause("a").await.unwrap();
+    }
+    assert_eq!(task.status().state, State::Paused);
+    let (started, cancelled) = runs(&script);
+    assert_eq!(started, cancelled);
+    service.resume("a").await.unwrap();
+    assert_eq!(task.status().state, State::Running);
+    service.delete("a").await.unwrap();
+    assert!(matches!(service.resume("a").await, Err(Refusal::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a_log_has_one_recorder() {
+    let (store, script) = (Store::memory(), Shared::default());
+    let service = service(&store, &script).await;
+    create(&service, "a", "record").await;
+    let mut second = spec("b", "replicate");
+    second.log = spec("a", "record").log;
+    let Err(Refusal::Conflict(error)) = service.create(second, true).await else { panic!() };
+    assert!(error.message.contains("\"a\" records into file:///logs/a"), "{error}");
+}

@@ -1,0 +1,232 @@
+//! What a document that reads well can still get wrong. Pure; every error names its place.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use url::{Host, Url};
+
+use super::secret::Secret;
+use super::spec::{EtcdSpec, Kind, LogSpec, MilvusSpec, QueueSpec, SourceSpec, TaskSpec};
+use crate::error::{Error, Result};
+
+const STORES: [&str; 4] = ["s3", "gs", "az", "file"];
+
+/// Everything that can be known without a connection.
+pub fn validate(spec: &TaskSpec) -> Result<()> {
+    name(&spec.name)?;
+    sections(spec)?;
+    if let Some(from) = &spec.source {
+        source(from)?;
+    }
+    log(&spec.log)?;
+    if let Some(target) = &spec.target {
+        milvus("target", target)?;
+    }
+    spec.renames().map(|_| ())
+}
+
+/// `^[a-z0-9][a-z0-9_-]{0,62}$`: safe in object keys, URLs and labels.
+pub fn name(name: &str) -> Result<()> {
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let good =
+        name.len() <= 63 && name.starts_with(word) && name.chars().all(|c| word(c) || c == '_' || c == '-');
+    if good {
+        Ok(())
+    } else {
+        Err(wrong(
+            "name",
+            "it is no name for a task",
+            "write 1 to 63 of a-z 0-9 _ -, first a letter or digit",
+        ))
+    }
+}
+
+fn sections(spec: &TaskSpec) -> Result<()> {
+    let kind = spec.kind;
+    let (records, replays) = (kind.records(), kind.replays());
+    for (section, present, wanted) in
+        [("source", spec.source.is_some(), records), ("target", spec.target.is_some(), replays)]
+    {
+        let kind = kind.as_str();
+        if wanted && !present {
+            return Err(wrong(section, &format!("it is missing; a task of kind {kind} needs it"), "add it"));
+        }
+        if present && !wanted {
+            return Err(wrong(
+                section,
+                &format!("a task of kind {kind} has none"),
+                "take it out, or choose another kind",
+            ));
+        }
+    }
+    for (field, present, allowed, advice) in [
+        (
+            "start",
+            spec.start.is_some(),
+            records,
+            "take it out: a replay begins where the log or its own last position says",
+        ),
+        (
+            "rename",
+            !spec.rename.is_empty(),
+            replays,
+            "take it out: a log keeps the names of the source; rename in the replay",
+        ),
+        (
+            "until",
+            spec.until.is_some(),
+            kind == Kind::Replay,
+            "take it out, or make it a task of kind replay",
+        ),
+    ] {
+        if present && !allowed {
+            return Err(wrong(field, &format!("a task of kind {} has none", kind.as_str()), advice));
+        }
+    }
+    Ok(())
+}
+
+fn source(spec: &SourceSpec) -> Result<()> {
+    etcd(&spec.etcd)?;
+    let QueueSpec::Kafka(kafka) = &spec.queue;
+    let at = "source.queue.kafka.brokers";
+    for broker in kafka.brokers.split(',') {
+        // Only an address: a URL with nothing but a host and a port.
+        let parsed = Url::parse(&format!("http://{}", broker.trim()));
+        let url = parsed.ok().filter(|url| {
+            broker.trim().rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) && bare(url)
+        });
+        let url = url.ok_or_else(|| {
+            wrong(at, "it is no list of addresses", "write host:port, several with commas between them")
+        })?;
+        not_link_local(at, &url)?;
+    }
+    pair("source.queue.kafka", kafka.username.as_ref(), kafka.password.as_ref())?;
+    if let Some(channel) = &spec.replicate_channel {
+        let good = !channel.is_empty()
+            && channel.len() <= 249
+            && channel.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+        if !good {
+            return Err(wrong(
+                "source.replicate_channel",
+                "it is no topic's name",
+                "write it as in Milvus' configuration, e.g. by-dev-replicate-msg",
+            ));
+        }
+    }
+    spec.milvus.as_ref().map_or(Ok(()), |spec| milvus("source.milvus", spec))
+}
+
+fn etcd(spec: &EtcdSpec) -> Result<()> {
+    if spec.endpoints.is_empty() {
+        return Err(wrong(
+            "source.etcd.endpoints",
+            "it is empty",
+            "write at least one, e.g. http://127.0.0.1:2379",
+        ));
+    }
+    for (n, endpoint) in spec.endpoints.iter().enumerate() {
+        address(&format!("source.etcd.endpoints[{n}]"), endpoint)?;
+    }
+    for (field, path) in [("root_path", &spec.root_path), ("meta_sub_path", &spec.meta_sub_path)] {
+        if path.is_empty() || path.starts_with('/') || path.ends_with('/') {
+            return Err(wrong(
+                &format!("source.etcd.{field}"),
+                "it is empty or has a slash at an end",
+                "write it as in Milvus' configuration",
+            ));
+        }
+    }
+    pair("source.etcd", spec.username.as_ref(), spec.password.as_ref())
+}
+
+fn pair(at: &str, username: Option<&Secret>, password: Option<&Secret>) -> Result<()> {
+    if username.is_some() == password.is_some() {
+        return Ok(());
+    }
+    Err(wrong(at, "username and password come together", "give both or none"))
+}
+
+fn milvus(at: &str, spec: &MilvusSpec) -> Result<()> {
+    address(&format!("{at}.uri"), &spec.uri)
+}
+
+/// A log's address.
+pub fn log(spec: &LogSpec) -> Result<()> {
+    let at = "log.url";
+    let url = Url::parse(&spec.url)
+        .map_err(|error| wrong(at, &format!("it is no URL: {error}"), "write e.g. s3://bucket/prefix"))?;
+    no_secret(at, &url)?;
+    if !STORES.contains(&url.scheme()) {
+        return Err(wrong(
+            at,
+            &format!("no store is called \"{}\"", url.scheme()),
+            &format!("known are {}", STORES.join(", ")),
+        ));
+    }
+    let local = url.scheme() == "file";
+    if local != url.host_str().is_none_or(str::is_empty) || (local && url.path() == "/") {
+        return Err(wrong(
+            at,
+            "the bucket or folder is missing",
+            "write s3://bucket/prefix or file:///folder",
+        ));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong(at, "it has a query or a fragment", "put settings into log.options"));
+    }
+    spec.options.endpoint.as_ref().map_or(Ok(()), |endpoint| address("log.options.endpoint", endpoint))
+}
+
+/// `http(s)://host:port` and nothing more.
+fn address(at: &str, text: &str) -> Result<()> {
+    let example = "write http://host:port or https://host:port";
+    let url = Url::parse(text).map_err(|error| wrong(at, &format!("it is no URL: {error}"), example))?;
+    no_secret(at, &url)?;
+    if !matches!(url.scheme(), "http" | "https") || !bare(&url) {
+        return Err(wrong(at, "it is not just an address", example));
+    }
+    not_link_local(at, &url)
+}
+
+fn bare(url: &Url) -> bool {
+    url.host().is_some()
+        && matches!(url.path(), "" | "/")
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
+}
+
+fn no_secret(at: &str, url: &Url) -> Result<()> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(());
+    }
+    Err(wrong(
+        at,
+        "it has a user or password in it",
+        r#"give secrets as {"env": "NAME"} or {"file": "/path"}"#,
+    ))
+}
+
+/// Such addresses lead to the credentials service of a cloud's machine.
+fn not_link_local(at: &str, url: &Url) -> Result<()> {
+    let address = match url.host() {
+        Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => Some(IpAddr::V6(address).to_canonical()),
+        _ => None,
+    };
+    let refused = match address {
+        Some(IpAddr::V4(address)) => address.is_link_local(),
+        Some(IpAddr::V6(address)) => Ipv6Addr::is_unicast_link_local(&address),
+        None => false,
+    };
+    if refused {
+        Err(wrong(at, "it is a link-local address, which no service has", "write the address of the service"))
+    } else {
+        Ok(())
+    }
+}
+
+fn wrong(at: &str, why: &str, advice: &str) -> Error {
+    Error::usage(format!("{at}: {why}")).advice(advice)
+}
