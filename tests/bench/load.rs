@@ -110,9 +110,8 @@ impl Load {
 fn with_keys(batch: &Rows, first: u64) -> Rows {
     let mut rows = batch.clone();
     let data = (first..first + rows.count as u64).map(|key| key as i64).collect();
-    for column in rows.columns.iter_mut().filter(|column| column.field_name == "id") {
+    if let Some(column) = rows.columns.iter_mut().find(|column| column.field_name == "id") {
         column.field = Some(Field::Scalars(ScalarField { data: Some(Data::LongData(LongArray { data })) }));
-        break;
     }
     rows
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tapedeck::pb::milvus::proto::milvus::GetVersionRequest;
 use tapedeck::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceClient;
 use tokio::time::Instant;
+use tonic::transport::Endpoint;
 
 use crate::Options;
 use crate::report::Report;
@@ -85,7 +86,7 @@ pub async fn describe(stand: &Stand, options: &Options, report: &mut Report) -> 
 }
 
 async fn milvus_version(uri: &str) -> Outcome<String> {
-    let mut client = MilvusServiceClient::connect(uri.to_owned()).await?;
+    let mut client = MilvusServiceClient::new(Endpoint::from_shared(uri.to_owned())?.connect_lazy());
     Ok(client.get_version(GetVersionRequest {}).await?.into_inner().version)
 }
 

@@ -8,7 +8,7 @@ use tapedeck::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceCli
 use tapedeck::pb::milvus::proto::schema::DataType;
 use tapedeck::pb::milvus::proto::schema::field_data::Field;
 use tapedeck::pb::milvus::proto::schema::scalar_field::Data;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::stand::{Milvus, Outcome, RUN, Stand, Table, ensure, eventually, rng};
 
@@ -34,7 +34,8 @@ impl Probe {
         let table = table.key(DataType::Int64).vector(8);
         let (source, target) = (stand.source()?, stand.target()?);
         source.create_loaded(&table).await?;
-        let reader = MilvusServiceClient::connect(stand.target.uri.clone()).await?;
+        let reader =
+            MilvusServiceClient::new(Endpoint::from_shared(stand.target.uri.clone())?.connect_lazy());
         Ok(Probe { table, source, target, reader })
     }
 
