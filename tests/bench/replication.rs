@@ -1,0 +1,65 @@
+//! What replication costs and how fast it is, in one run on real services: `deploy/bench`.
+//!
+//! Everything (source, queue, store, target, tapedeck and the clients) shares one machine, so figures are to be read
+//! against each other and not against those of another machine.
+
+mod catch_up;
+mod commits;
+mod half;
+mod live;
+mod load;
+mod machine;
+mod probe;
+mod recording;
+mod report;
+mod restart;
+#[path = "../stand/mod.rs"]
+mod stand;
+
+use clap::Parser;
+
+use load::Load;
+use report::{Goal, Report};
+use stand::{Outcome, Stand};
+
+/// Measures replication on the services of `TAPEDECK_STAND`.
+#[derive(Parser)]
+#[command(name = "deploy/bench")]
+struct Options {
+    /// Rows of the backlog that is recorded and caught up with.
+    #[arg(long, default_value_t = 400_000)]
+    rows: u64,
+    /// Seconds of live replication at half load.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// How often the recorder is killed.
+    #[arg(long, default_value_t = 5)]
+    kills: usize,
+    /// Cargo says it to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[tokio::main]
+async fn main() -> Outcome {
+    let options = Options::parse();
+    let Some(stand) = Stand::find()? else { return Ok(()) };
+    let mut report = Report::default();
+    let measured = measure(&stand, &options, &mut report).await;
+    machine::describe(&stand, &options, &mut report).await?;
+    println!("{report}");
+    measured
+}
+
+async fn measure(stand: &Stand, options: &Options, report: &mut Report) -> Outcome {
+    let backlog = Load::create(&stand.source.uri, "backlog").await?;
+    eprintln!("writing {} rows to the source", options.rows);
+    let written = backlog.insert(options.rows).await?;
+    report.add("plain client, insert into the source", written, "rows/s", Goal::None);
+
+    let recorded = recording::measure(stand, &backlog, report).await?;
+    let direct_rate = catch_up::measure(stand, &backlog, &recorded, report).await?;
+    let live = live::start(stand).await?;
+    live.measure(direct_rate / 2.0, options.seconds, report).await?;
+    restart::measure(live, options.kills, report).await
+}
