@@ -308,11 +308,12 @@ async fn check_opened(reader: &LogReader, tail: Option<Seq>, until: Tso) -> Resu
     let Some(tail) = tail else { return Ok(()) };
     let opens_at = reader.commit(tail).await?.map(|sealed| Tso(sealed.commit.opens_at)).unwrap_or_default();
     if until < opens_at {
-        return Err(Error::usage(format!(
-            "the log can be replayed to {} and later, not to {}",
+        return Err(Error::refused(format!(
+            "the log opens at {}: it cannot be replayed to {}",
             opens_at.time(),
             until.time()
-        )));
+        ))
+        .advice("choose a later instant"));
     }
     Ok(())
 }

@@ -98,7 +98,7 @@ fn an_instant_before_the_log_opens_is_refused() {
         let (opens_at, _) = recorded(&mut world, &store).await;
         let before = Until::Tso(Tso(opens_at.0 - 1));
         let error = replay(replayer(&store, Arc::new(MemoryTarget::new()), "r", before)).error().await;
-        assert_eq!(error.verdict, Verdict::Usage);
-        assert!(error.message.contains("can be replayed to"), "{error}");
+        assert_eq!(error.verdict, Verdict::Refused);
+        assert!(error.message.contains("the log opens at"), "{error}");
     });
 }
