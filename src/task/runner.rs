@@ -99,9 +99,12 @@ impl Task {
             match life.document.state {
                 State::Paused | State::Done => return,
                 State::Failed if fenced => return,
-                State::Running | State::Degraded | State::Failed => life.document.state = State::Running,
+                State::Running | State::Degraded | State::Failed => {}
             }
-            self.state.send_replace(State::Running);
+            if let Some(document) = life.after(Step::Resume, None) {
+                life.document = document;
+            }
+            self.state.send_replace(life.document.state);
         }
         self.events.add("started", "the task works", None);
         *running = Some(self.spawn());

@@ -66,6 +66,7 @@ async fn a_service_that_is_started_again_goes_on_with_what_nobody_stopped() {
     before.pause("paused").await.unwrap();
     before.delete("gone").await.unwrap();
     before.stop().await;
+    let since = before.get("failed").unwrap().status().since;
 
     let after = service(&store, &script).await;
     let state = |name: &str| after.get(name).unwrap().status().state;
@@ -74,6 +75,7 @@ async fn a_service_that_is_started_again_goes_on_with_what_nobody_stopped() {
         (State::Running, State::Paused, State::Running)
     );
     assert_eq!(state("fenced"), State::Failed);
+    assert!(after.get("failed").unwrap().status().since > since);
     assert!(after.get("gone").is_err());
     let paused = after.get("paused").unwrap().status();
     assert_eq!(paused.applied_to.unwrap().tso, AT.0);
