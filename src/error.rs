@@ -29,11 +29,13 @@ pub struct Error {
     pub message: String,
     /// What a person can do about it.
     pub advice: Option<String>,
+    /// Whether what failed has certainly done nothing: it can be tried again as it was.
+    pub untouched: bool,
 }
 
 impl Error {
     fn new(verdict: Verdict, message: impl Into<String>) -> Error {
-        Error { verdict, message: message.into(), advice: None }
+        Error { verdict, message: message.into(), advice: None, untouched: false }
     }
     /// May pass by itself.
     pub fn retry(message: impl Into<String>) -> Error {
@@ -54,6 +56,11 @@ impl Error {
     /// A person must act.
     pub fn operator(message: impl Into<String>) -> Error {
         Error::new(Verdict::Operator, message)
+    }
+    /// Says that what failed has certainly done nothing.
+    pub fn untouched(mut self) -> Error {
+        self.untouched = true;
+        self
     }
     /// Adds what a person can do.
     pub fn advice(mut self, advice: impl Into<String>) -> Error {

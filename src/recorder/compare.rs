@@ -20,7 +20,12 @@ pub fn moved(before: &Collection, after: &Collection) -> bool {
 
 /// What an object, seen at a TSO, changes in a catalog; nothing where the catalog has it already or where it is not
 /// selected. A collection that was recorded once is followed, whatever its name becomes.
-pub fn changes_of(object: &Object, tso: Tso, catalog: &Catalog, selection: &Selection) -> Vec<Change> {
+pub fn changes_of(
+    object: &Object,
+    (since, tso): (Tso, Tso),
+    catalog: &Catalog,
+    selection: &Selection,
+) -> Vec<Change> {
     match object {
         Object::Database { id, name, properties } => {
             let database = pb::Database { id: *id, name: name.clone(), properties: properties.clone() };
@@ -32,7 +37,7 @@ pub fn changes_of(object: &Object, tso: Tso, catalog: &Catalog, selection: &Sele
         Object::DatabaseGone { id } => {
             only_if(catalog.databases.contains_key(id), || Change::DropDatabase(pb::DropDatabase { id: *id }))
         }
-        Object::Collection(collection) => collection_changes(collection, catalog, selection),
+        Object::Collection(collection) => collection_changes(collection, since, catalog, selection),
         Object::CollectionGone { id } => only_if(catalog.collections.contains_key(id), || {
             Change::DropCollection(pb::DropCollection { id: *id })
         }),
@@ -84,12 +89,18 @@ fn partitions(catalog: &Catalog, collection: i64) -> Option<BTreeSet<PartitionId
     Some(collection.partitions.iter().map(|partition| partition.id).collect())
 }
 
-fn collection_changes(collection: &Collection, catalog: &Catalog, selection: &Selection) -> Vec<Change> {
+fn collection_changes(
+    collection: &Collection,
+    since: Tso,
+    catalog: &Catalog,
+    selection: &Selection,
+) -> Vec<Change> {
     let Some(known) = catalog.collections.get(&collection.id) else {
         let database = catalog.database_name(collection.database_id);
         let selected =
             database.is_some_and(|name| selection.matches(&CollectionName::new(name, &collection.name)));
-        return only_if(selected, || {
+        // One that a rename brings into the selection stays out: its earlier rows are not in the log.
+        return only_if(selected && collection.create_tso > since.0, || {
             Change::CreateCollection(Collection { indexes: Vec::new(), load: None, ..collection.clone() })
         });
     };

@@ -28,6 +28,7 @@ pub struct Definitions {
     pending: BTreeMap<Tso, Vec<Object>>,
     live: Arc<Catalog>,
     opens_at: Tso,
+    watermark: Tso,
     selection: Selection,
     asks_for_properties: bool,
 }
@@ -65,6 +66,7 @@ impl Definitions {
             recorded,
             pending: BTreeMap::new(),
             opens_at,
+            watermark: Tso::ZERO,
             selection,
             asks_for_properties: false,
         }
@@ -86,6 +88,7 @@ impl Definitions {
     /// that the first commit has taken in, and would undo what came after them.
     pub fn observe(&mut self, observation: Observation, watermark: Tso) {
         self.live = observation.live;
+        self.watermark = watermark;
         for Event { tso, object } in observation.events.into_iter().filter(|event| event.tso > watermark) {
             if tso < self.opens_at {
                 for (_, earlier) in self.pending.range_mut(..tso) {
@@ -136,14 +139,14 @@ impl Definitions {
         {
             match object {
                 Object::CollectionGone { id } => drop(ends.insert(*id, tso)),
-                Object::Collection(collection) if tso <= up_to && self.selects(collection) => {
+                Object::Collection(collection) if tso <= up_to && self.begins(collection) => {
                     created.push(collection)
                 }
                 _ => {}
             }
         }
         let undated = self.live.collections.values().filter(|collection| {
-            up_to >= self.opens_at && collection.create_tso <= up_to.0 && self.selects(collection)
+            up_to >= self.opens_at && collection.create_tso <= up_to.0 && self.begins(collection)
         });
         let mut needs = BTreeMap::<Channel, Need>::new();
         for collection in self.recorded.collections.values().chain(created).chain(undated) {
@@ -159,6 +162,11 @@ impl Definitions {
             }
         }
         needs
+    }
+
+    /// Whether the log takes in a collection from its creation on.
+    fn begins(&self, collection: &Collection) -> bool {
+        collection.create_tso > self.watermark.0 && self.selects(collection)
     }
 
     fn selects(&self, collection: &Collection) -> bool {
@@ -203,7 +211,7 @@ impl Definitions {
             flush(requests.flushes(flushed, tso), &mut cut)?;
             flushed = tso;
             for object in objects {
-                for change in changes_of(&object, tso, &cut.catalog, &self.selection) {
+                for change in changes_of(&object, (cut.window.after, tso), &cut.catalog, &self.selection) {
                     cut.push(tso, Place::Dated, change)?;
                 }
             }
@@ -222,7 +230,7 @@ impl Definitions {
     fn compare_existence(&self, cut: &mut Cut) -> Result<()> {
         for object in objects_between(&cut.catalog, &self.live) {
             if let Some(tso) = self.date(&object, cut) {
-                for change in changes_of(&object, tso, &cut.catalog, &self.selection) {
+                for change in changes_of(&object, (cut.window.after, tso), &cut.catalog, &self.selection) {
                     cut.push(tso, Place::Undated, change)?;
                 }
             }

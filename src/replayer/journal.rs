@@ -76,6 +76,11 @@ impl Journal {
         Tso(self.state.applied_tso)
     }
 
+    /// Nothing beyond a log's tail can have been sent, however far ahead the intent lies.
+    pub fn end_doubt_at(&mut self, tail: Seq) {
+        self.doubt = self.doubt.min(LogPosition::after(tail)).max(self.ack);
+    }
+
     /// Whether anything may have been sent that is not acked.
     pub fn is_in_doubt(&self) -> bool {
         self.doubt > self.ack

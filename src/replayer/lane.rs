@@ -146,9 +146,13 @@ impl Worker<'_> {
             });
             match written.await.unwrap_or_else(|| Err(Error::retry("stopped"))) {
                 Ok(()) => break,
-                Err(error) => self.shared.wait(&mut trouble, error).await?,
+                Err(error) => {
+                    if !error.untouched {
+                        mode = Mode::Safe;
+                    }
+                    self.shared.wait(&mut trouble, error).await?;
+                }
             }
-            mode = Mode::Safe;
         }
         trouble.over();
         Ok(())

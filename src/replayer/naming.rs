@@ -73,10 +73,39 @@ impl Naming {
     /// not selected.
     pub fn apply(&mut self, definition: &Definition) -> Result<Vec<DefinitionChange>> {
         let before = self.changes(definition, Side::Before)?;
+        self.check_names(definition)?;
         self.catalog.apply(definition)?;
         let after = self.changes(definition, Side::After)?;
         self.destinations.clear();
         Ok(before.into_iter().chain(after).collect())
+    }
+
+    /// Refuses what no target could show rightly: two collections under one name, or a collection whose rename crosses
+    /// the selection, so that a part of its rows is selected and a part is not.
+    fn check_names(&self, definition: &Definition) -> Result<()> {
+        let (id, database_id, name) = match &definition.change {
+            Some(Change::CreateCollection(created)) => (created.id, created.database_id, &created.name),
+            Some(Change::RenameCollection(renamed)) => (renamed.id, renamed.database_id, &renamed.name),
+            _ => return Ok(()),
+        };
+        let after = CollectionName::new(self.catalog.database_name(database_id).unwrap_or_default(), name);
+        let selected = self.selection.matches(&after);
+        if let Some(before) = self.catalog.name(id)
+            && self.selection.matches(&before) != selected
+        {
+            return Err(Error::refused(format!("{before} was renamed to {after}, across the selection"))
+                .advice("create the task again with a selection that holds both names, or none"));
+        }
+        let target = self.renames.apply(&after);
+        let others = self.catalog.collections.keys().filter(|other| **other != id);
+        let mut named = others.filter_map(|other| self.catalog.name(*other));
+        match named.find(|other| self.selection.matches(other) && self.renames.apply(other) == target) {
+            Some(other) if selected => {
+                Err(Error::refused(format!("{other} and {after} would both be {target} at the target"))
+                    .advice("rename one of them to another name, or leave it out of the selection"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The changes whose names are those before the definition, or those after it.

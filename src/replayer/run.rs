@@ -102,6 +102,7 @@ impl Run {
         if journal.is_in_doubt() {
             // The one before may still be at work: it finds out when it stores its next checkpoint.
             tokio::time::sleep(journal::STORE_AT_LEAST * 2).await;
+            journal.end_doubt_at(reader.tail().await?.unwrap_or_default());
         }
         let naming = Naming::new(catalog, replayer.selection.clone(), replayer.renames.clone());
         let definer = Definer::new(shared.clone());

@@ -152,7 +152,7 @@ impl From<LastError> for Error {
             "usage" => Verdict::Usage,
             _ => Verdict::Operator,
         };
-        Error { verdict, message: last.message, advice: last.advice }
+        Error { verdict, message: last.message, advice: last.advice, untouched: false }
     }
 }
 

@@ -129,6 +129,9 @@ fn call_error(method: &str, code: Code, message: &str) -> Error {
         Code::ResourceExhausted | Code::OutOfRange if too_large => {
             Error::operator(text).advice("raise proxy.grpc.serverMaxRecvSize of the target")
         }
+        Code::Unavailable if message.contains("tcp connect error") => {
+            Error::retry(text).untouched().advice("check that the target runs and that its address is right")
+        }
         Code::Unavailable => {
             Error::retry(text).advice("check that the target runs and that its address is right")
         }
@@ -163,7 +166,9 @@ fn refusal_error(code: i32, legacy: i32, reason: &str, retriable: bool, message:
         _ => None,
     };
     if let Some(advice) = waits {
-        return Error::retry(message).advice(advice);
+        let error = Error::retry(message).advice(advice);
+        let at_the_door = matches!((code, legacy), (3 | 7 | 8 | 9 | 11, _) | (_, 48 | 49 | 52..=55));
+        return if at_the_door { error.untouched() } else { error };
     }
     let error = Error::operator(message);
     match (code, legacy) {

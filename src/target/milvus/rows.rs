@@ -10,6 +10,7 @@ use crate::target::Mode;
 use crate::target::milvus::MilvusTarget;
 use crate::target::milvus::collections::Behind;
 use crate::target::milvus::connection::call;
+use crate::target::milvus::failure::Failure;
 use crate::target::request;
 
 /// What must be known about a collection to write rows to it.
@@ -73,9 +74,14 @@ impl MilvusTarget {
         partition: Option<&str>,
         rows: Rows,
     ) -> Result<()> {
-        for part in request::split(rows, self.options.request_bytes)? {
+        for (number, part) in request::split(rows, self.options.request_bytes)?.into_iter().enumerate() {
             let request = request::rows(name, partition, part, &layout.schema)?;
-            call!(self.connection, insert, request)?;
+            let sent: Result<_, Failure> = call!(self.connection, insert, request);
+            sent.map_err(|failure| {
+                let error = Error::from(failure);
+                // Once a part is in, the whole is no longer untouched.
+                Error { untouched: error.untouched && number == 0, ..error }
+            })?;
         }
         Ok(())
     }

@@ -67,6 +67,8 @@ async fn a_service_that_is_started_again_goes_on_with_what_nobody_stopped() {
     before.delete("gone").await.unwrap();
     before.stop().await;
     let since = before.get("failed").unwrap().status().since;
+    // Times are shown in milliseconds: the second start is later than the first by more than that.
+    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
 
     let after = service(&store, &script).await;
     let state = |name: &str| after.get(name).unwrap().status().state;
