@@ -11,8 +11,8 @@ use crate::catalog::CollectionId;
 use crate::change::DefinitionChange;
 use crate::error::{Error, Result};
 use crate::pb::log::{Definition, definition::Change};
-use crate::trouble::Trouble;
 
+use super::ownership;
 use super::shared::Shared;
 
 type Ended = SharedFuture<BoxFuture<'static, ()>>;
@@ -114,6 +114,12 @@ impl Definer {
         define(&self.shared, changes).await
     }
 
+    /// Refuses changes that would mix the log's rows with those of another.
+    pub async fn check_free(&self, changes: &[DefinitionChange]) -> Result<()> {
+        let target = &*self.shared.target;
+        self.shared.ask("looking at a name", || ownership::check_free(target, changes)).await
+    }
+
     fn check(&self) -> Result<()> {
         if self.shared.stop.is_cancelled() { Err(self.shared.failure()) } else { Ok(()) }
     }
@@ -121,15 +127,7 @@ impl Definer {
 
 async fn define(shared: &Shared, changes: &[DefinitionChange]) -> Result<()> {
     for change in changes {
-        let mut trouble = Trouble::new(&shared.progress, "changing a definition");
-        loop {
-            let tried = shared.stop.run_until_cancelled(shared.target.define(change)).await;
-            match tried.unwrap_or_else(|| Err(Error::retry("stopped"))) {
-                Ok(()) => break,
-                Err(error) => shared.wait(&mut trouble, error).await?,
-            }
-        }
-        trouble.over();
+        shared.ask("changing a definition", || shared.target.define(change)).await?;
         tracing::info!(?change, "applied");
     }
     Ok(())

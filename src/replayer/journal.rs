@@ -86,6 +86,11 @@ impl Journal {
         self.doubt > self.ack
     }
 
+    /// Whether whole commits are in the target and nothing else.
+    pub fn is_after_a_commit(&self) -> bool {
+        self.doubt == LogPosition::after(self.ack.seq)
+    }
+
     /// Whether a commit may have been sent by an earlier run.
     pub fn may_have_been_sent(&self, seq: Seq) -> bool {
         seq <= self.doubt.seq

@@ -44,6 +44,12 @@ impl Naming {
         databases.map(|database| DefinitionChange::CreateDatabase { database: database.to_owned() }).collect()
     }
 
+    /// The collections that are at the target by now.
+    pub fn collections(&self) -> Vec<CollectionName> {
+        let names = self.catalog.collections.keys().filter_map(|id| self.catalog.name(*id));
+        names.filter(|name| self.selection.matches(name)).map(|name| self.renames.apply(&name)).collect()
+    }
+
     /// Where the rows of a collection go; none: they are not selected.
     pub fn destination(&mut self, id: CollectionId) -> Result<Option<Arc<Destination>>> {
         if let Some(known) = self.destinations.get(&id) {

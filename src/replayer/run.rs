@@ -23,6 +23,7 @@ use super::fetch::{self, Fetched};
 use super::journal::{self, Journal};
 use super::lanes::Lanes;
 use super::naming::Naming;
+use super::ownership;
 use super::shared::Shared;
 use super::steps::{Step, steps};
 use super::{Replayer, Until};
@@ -41,6 +42,17 @@ enum End {
     AfterCommit,
     /// In the middle of one: the ack stays before it.
     WithinCommit,
+}
+
+/// What is known of a definition at the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// It is there.
+    Done,
+    /// It may be there.
+    Again,
+    /// It is not there.
+    First,
 }
 
 /// A replayer at work.
@@ -105,6 +117,9 @@ impl Run {
             journal.end_doubt_at(reader.tail().await?.unwrap_or_default());
         }
         let naming = Naming::new(catalog, replayer.selection.clone(), replayer.renames.clone());
+        if journal.is_after_a_commit() {
+            ownership::check_there(&*replayer.target, naming.collections()).await?;
+        }
         let definer = Definer::new(shared.clone());
         definer.apply(&naming.extra_databases()).await?;
         let follower = Some(Follower::after(reader, journal.ack().seq).await?);
@@ -225,7 +240,14 @@ impl Run {
                 }
                 Step::Define(definition) => {
                     let next = LogPosition { definitions: at.definitions + 1, ..at };
-                    self.define(&definition, at..next, next <= done, &in_target).await?;
+                    let due = if next <= done {
+                        Due::Done
+                    } else if safe {
+                        Due::Again
+                    } else {
+                        Due::First
+                    };
+                    self.define(&definition, at..next, due, &in_target).await?;
                     at = next;
                 }
                 Step::Unknown(tso, name) => {
@@ -250,12 +272,21 @@ impl Run {
         &mut self,
         definition: &pb::Definition,
         place: Range<LogPosition>,
-        done: bool,
+        due: Due,
         in_target: &TaskTracker,
     ) -> Result<()> {
         let changes = self.naming.apply(definition)?;
-        if done || changes.is_empty() {
+        if due == Due::Done || changes.is_empty() {
             return Ok(());
+        }
+        if due == Due::First
+            && let Err(error) = self.definer.check_free(&changes).await
+        {
+            // Nothing of this definition was sent, and a later run has to look again.
+            self.drain().await?;
+            self.journal.ack_within(LogPosition { rows: true, ..place.start }).await?;
+            self.journal.close().await?;
+            return Err(error);
         }
         match scope(definition) {
             Scope::Everything => {

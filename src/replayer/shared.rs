@@ -49,6 +49,24 @@ impl Shared {
         waited.unwrap_or_else(|| Err(Error::retry("stopped")))
     }
 
+    /// Asks the target until it answers.
+    pub async fn ask<F: Future<Output = Result<()>>>(
+        &self,
+        what: &'static str,
+        call: impl Fn() -> F,
+    ) -> Result<()> {
+        let mut trouble = Trouble::new(&self.progress, what);
+        loop {
+            let answer = self.stop.run_until_cancelled(call()).await;
+            match answer.unwrap_or_else(|| Err(Error::retry("stopped"))) {
+                Ok(()) => break,
+                Err(error) => self.wait(&mut trouble, error).await?,
+            }
+        }
+        trouble.over();
+        Ok(())
+    }
+
     /// Keeps the first failure and stops everything.
     pub fn fail(&self, error: Error) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);

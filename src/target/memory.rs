@@ -86,6 +86,15 @@ impl Target for MemoryTarget {
         }
     }
 
+    async fn exists(&self, collection: &CollectionName) -> Result<bool> {
+        Ok(self.state().contents.collections.contains_key(collection))
+    }
+
+    async fn has_rows(&self, collection: &CollectionName) -> Result<bool> {
+        let state = self.state();
+        Ok(state.contents.collections.get(collection).is_some_and(|found| found.rows().next().is_some()))
+    }
+
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
         let mut state = self.state();
         match state.count() {

@@ -21,6 +21,7 @@ pub use options::MilvusOptions;
 use crate::change::{CollectionName, DefinitionChange, RowChange};
 use crate::error::Result;
 use crate::target::{Mode, Target};
+use collections::Behind;
 use connection::Connection;
 use rows::Layout;
 
@@ -55,6 +56,16 @@ impl Target for MilvusTarget {
         let result = self.apply(change).await;
         self.layouts().clear();
         result.map_err(|error| error.context(definitions::describe(change)))
+    }
+
+    async fn exists(&self, collection: &CollectionName) -> Result<bool> {
+        let behind = self.behind(collection).await.map_err(|error| error.context(collection))?;
+        Ok(matches!(behind, Behind::Collection(_)))
+    }
+
+    async fn has_rows(&self, collection: &CollectionName) -> Result<bool> {
+        let rows = self.count_rows(collection).await;
+        Ok(rows.map_err(|error| error.context(format!("rows of {collection}")))? > 0)
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {

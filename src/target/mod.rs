@@ -34,6 +34,12 @@ pub trait Target: Send + Sync + 'static {
     /// definition under the same name is an error for a person, with the difference named.
     async fn define(&self, change: &DefinitionChange) -> Result<()>;
 
+    /// Whether there is a collection of this name; an alias is none.
+    async fn exists(&self, collection: &CollectionName) -> Result<bool>;
+
+    /// Whether a collection has rows, deleted ones perhaps among them. May persist them to find out.
+    async fn has_rows(&self, collection: &CollectionName) -> Result<bool>;
+
     /// Applies changes of rows to one collection.
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()>;
 }

@@ -78,6 +78,19 @@ impl Load {
         Ok((self.rows() - from) as f64 / begin.elapsed().as_secs_f64())
     }
 
+    /// Inserts into both as fast as the slower one lets it; returns rows a second.
+    pub async fn insert_twice(&self, other: &Load, rows: u64) -> Outcome<f64> {
+        let (begin, from) = (Instant::now(), self.rows());
+        let work = self.connections.iter().zip(&other.connections).map(async |(here, there)| {
+            while self.rows() < from + rows {
+                tokio::try_join!(self.insert_batch(here), other.insert_batch(there))?;
+            }
+            Outcome::Ok(())
+        });
+        try_join_all(work).await?;
+        Ok((self.rows() - from) as f64 / begin.elapsed().as_secs_f64())
+    }
+
     /// Inserts so many rows a second while `going` says so. A batch that is late does not delay those after it.
     pub async fn insert_paced(&self, rows_per_s: f64, going: impl Fn() -> bool) -> Outcome<Vec<Acked>> {
         let pace = Duration::from_secs_f64(self.batch_rows as f64 / rows_per_s);

@@ -58,8 +58,19 @@ async fn measure(stand: &Stand, options: &Options, report: &mut Report) -> Outco
     report.add("plain client, insert into the source", written, "rows/s", Goal::None);
 
     let recorded = recording::measure(stand, &backlog, report).await?;
-    let direct_rate = catch_up::measure(stand, &backlog, &recorded, report).await?;
+    catch_up::measure(stand, &backlog, &recorded, report).await?;
+    let full_load = full_load(stand, options.rows, report).await?;
     let live = live::start(stand).await?;
-    live.measure(direct_rate / 2.0, options.seconds, report).await?;
+    live.measure(full_load / 2.0, options.seconds, report).await?;
     restart::measure(live, options.kills, report).await
+}
+
+/// The most rows a second that source and target take on this machine when each row goes into both.
+async fn full_load(stand: &Stand, rows: u64, report: &mut Report) -> Outcome<f64> {
+    let source = Load::create(&stand.source.uri, "full").await?;
+    let target = Load::create(&stand.target.uri, "full").await?;
+    machine::quiet().await?;
+    let rate = source.insert_twice(&target, rows).await?;
+    report.add("plain clients, each row into source and target", rate, "rows/s", Goal::None);
+    Ok(rate)
 }

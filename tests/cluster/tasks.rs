@@ -257,3 +257,35 @@ async fn a_graceful_stop_leaves_nothing_to_be_applied_again() -> Outcome {
     })?;
     clean(&stand, &[&name], &[&name]).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_collection_with_rows_of_its_own_is_refused_and_keeps_them() -> Outcome {
+    let Some(stand) = Stand::find()? else { return Ok(()) };
+    let (source, target) = (stand.source()?, stand.target()?);
+    let name = own("taken", "t");
+    let table = Table::plain(&name);
+    let mut rng = rng("taken");
+    source.create_loaded(&table).await?;
+    source.insert(&name, table.rows(&mut rng, 0..50)).await?;
+    target.create_loaded(&table).await?;
+    // not flushed: Milvus does not count them yet
+    target.insert(&name, table.rows(&mut rng, 100..103)).await?;
+    let before = target.rows(&name, &[]).await?;
+
+    let service = Service::start(&stand, "taken").await?;
+    let task = task("taken");
+    service.api.create(&stand.replicate(&task, &[&name.to_string()])).await?;
+    let resume = async || service.api.post(&format!("/v1/tasks/{task}/resume"), None).await;
+    for _ in 0..2 {
+        service.api.reaches(&task, "failed").await?;
+        let message = service.api.status(&task).await?["last_error"]["message"].to_string();
+        ensure(message.contains("with rows of its own"), || message)?;
+        ensure(target.rows(&name, &[]).await? == before, || "the target's rows have changed".into())?;
+        resume().await?;
+    }
+    service.api.reaches(&task, "failed").await?;
+    target.drop(&name).await?;
+    resume().await?;
+    copied(&stand, &service, &[&task], &name, &name).await?;
+    clean(&stand, &[&name], &[&name]).await
+}

@@ -48,6 +48,14 @@ impl Target for Doomed {
         self.inner.define(change).await
     }
 
+    async fn exists(&self, collection: &CollectionName) -> Result<bool> {
+        self.inner.exists(collection).await
+    }
+
+    async fn has_rows(&self, collection: &CollectionName) -> Result<bool> {
+        self.inner.has_rows(collection).await
+    }
+
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
         self.call()?;
         self.inner.write(collection, change, mode).await

@@ -16,6 +16,7 @@ mod crash;
 mod instants;
 mod live;
 mod order;
+mod ownership;
 mod outage;
 mod rivals;
 mod stop;

@@ -36,6 +36,22 @@ impl MilvusTarget {
         })
     }
 
+    /// Rows, deleted ones among them until a compaction. Milvus counts only what is flushed.
+    pub(super) async fn count_rows(&self, name: &CollectionName) -> Result<u64> {
+        self.flush(name).await?;
+        let request = pb::CollectionRequest {
+            db_name: name.database.clone(),
+            collection_name: name.collection.clone(),
+            ..Default::default()
+        };
+        let stats = call!(self.connection, get_collection_statistics, request)?.stats;
+        let count = stats.iter().find(|stat| stat.key == "row_count").map(|stat| stat.value.parse());
+        match count {
+            Some(Ok(count)) => Ok(count),
+            _ => Err(Error::operator(format!("the target does not count rows: it answered {stats:?}"))),
+        }
+    }
+
     pub(super) async fn create_collection(&self, new: &NewCollection) -> Result<()> {
         let found = match self.behind(&new.name).await? {
             Behind::Collection(found) => found,

@@ -51,6 +51,7 @@ answers!(
     ListDatabasesResponse,
     BoolResponse,
     DescribeCollectionResponse,
+    GetCollectionStatisticsResponse,
     ShowCollectionsResponse,
     ShowPartitionsResponse,
     GetLoadStateResponse,

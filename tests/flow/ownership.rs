@@ -1,0 +1,77 @@
+//! Whose a target's collections are: nothing is mixed with rows of another, nothing goes missing unnoticed.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use tapedeck::change::{CollectionName, DefinitionChange};
+use tapedeck::error::Verdict;
+use tapedeck::log::store::Store;
+use tapedeck::replayer::Until;
+use tapedeck::source::memory::CollectionSpec;
+use tapedeck::target::Target;
+use tapedeck::target::memory::MemoryTarget;
+
+use super::oracle::assert_same;
+use super::stage::{process, record_all, replay, replayer, seed};
+use super::world::{Duplicates, World};
+
+/// A log with two collections that have rows, the second of them `docs`.
+async fn recorded(seed: u64) -> (Store, World) {
+    let (store, mut world) = (Store::memory(), World::new(2, seed, Duplicates::Kept));
+    for (at, name) in ["first", "docs"].into_iter().enumerate() {
+        world.create(CollectionSpec::new(name));
+        insert(&mut world, at, 0..20);
+    }
+    record_all(&mut world, &store).await;
+    (store, world)
+}
+
+fn insert(world: &mut World, at: usize, keys: Range<i64>) {
+    let partition = world.tables[at].default_partition();
+    world.insert(at, partition, &keys.collect::<Vec<_>>());
+}
+
+async fn drop_collection(target: &MemoryTarget, name: &str) {
+    let name = CollectionName::new("default", name);
+    target.define(&DefinitionChange::DropCollection { name }).await.unwrap();
+}
+
+#[test]
+fn a_collection_with_rows_of_its_own_is_not_taken_over_however_often_it_is_tried() {
+    let seed = seed();
+    process(async {
+        let (store, world) = recorded(seed).await;
+        let target = Arc::new(MemoryTarget::new());
+        replay(replayer(&store, target.clone(), "other", Until::Latest)).end().await.unwrap();
+        drop_collection(&target, "first").await;
+        let docs = CollectionName::new("default", "docs");
+        let before = target.contents().collections[&docs].clone();
+        for _ in 0..3 {
+            let error = replay(replayer(&store, target.clone(), "r", Until::Latest)).error().await;
+            assert_eq!(error.verdict, Verdict::Operator, "{error}");
+            assert!(error.to_string().contains("default.docs already, with rows of its own"), "{error}");
+            assert_eq!(target.contents().collections[&docs], before);
+        }
+        drop_collection(&target, "docs").await;
+        replay(replayer(&store, target.clone(), "r", Until::Latest)).end().await.unwrap();
+        assert_same(&target.contents(), &world.oracle.contents(), &format!("seed {seed}"));
+    });
+}
+
+#[test]
+fn a_target_that_has_lost_a_collection_is_found_before_anything_is_applied() {
+    let seed = seed();
+    process(async {
+        let (store, mut world) = recorded(seed).await;
+        let target = Arc::new(MemoryTarget::new());
+        replay(replayer(&store, target.clone(), "r", Until::Latest)).end().await.unwrap();
+        drop_collection(&target, "docs").await;
+        let left = target.contents();
+        insert(&mut world, 0, 20..40);
+        record_all(&mut world, &store).await;
+        let error = replay(replayer(&store, target.clone(), "r", Until::Latest)).error().await;
+        assert_eq!(error.verdict, Verdict::Operator, "{error}");
+        assert!(error.to_string().contains("lacks default.docs"), "{error}");
+        assert_same(&target.contents(), &left, &format!("seed {seed}"));
+    });
+}
