@@ -30,8 +30,10 @@ pub fn cpu_time(pid: u32) -> Outcome<Duration> {
     Ok(Duration::from_millis((user + system) * 1000 / TICKS))
 }
 
-/// Waits until what was done before has settled: flushes and compactions go on after the last answer.
+/// Waits until what was done before has settled: flushes and compactions go on after the last answer, and what they
+/// wrote waits for the disk.
 pub async fn quiet() -> Outcome {
+    std::process::Command::new("sync").status()?;
     let deadline = Instant::now() + QUIET_WITHIN;
     let mut before = jiffies()?;
     loop {

@@ -23,9 +23,9 @@ use crate::position::{Channel, Position};
 /// Channels of the first reader.
 const CHANNELS: usize = 16;
 /// Prefetch of each channel of the first reader, besides one fetch.
-const QUEUED_KB: usize = 512;
+const QUEUED_KB: usize = 1024;
 /// One fetch of a channel of the first reader.
-const FETCH_KB: usize = 1024;
+const FETCH_KB: usize = 512;
 /// Messages queued by channel: small ones cost more than their bytes.
 const QUEUED_MESSAGES: usize = 1000;
 /// Below this nothing shrinks any more.
@@ -61,7 +61,7 @@ impl Reader {
             ("check.crcs", "true"),
             ("enable.partition.eof", "false"),
             ("isolation.level", "read_uncommitted"),
-            ("fetch.wait.max.ms", "100"),
+            ("fetch.wait.max.ms", "20"),
             ("fetch.error.backoff.ms", "100"),
             ("fetch.queue.backoff.ms", "2"),
             ("fetch.max.bytes", "8388608"),
