@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::secret::{Secret, resolve};
-use super::spec::{EtcdSpec, Kind, MilvusSpec, QueueSpec, SourceSpec, StoreSpec, TaskSpec};
+use super::spec::{EtcdSpec, Kind, MechanismSpec, MilvusSpec, QueueSpec, SourceSpec, StoreSpec, TaskSpec};
+use super::tls::TlsSpec;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::log::layout;
@@ -19,11 +20,12 @@ use crate::progress::{RecordProgress, ReplayProgress};
 use crate::recorder::{Recorder, check_replicate_channel};
 use crate::replayer::Replayer;
 use crate::source::etcd::{EtcdCatalog, EtcdOptions};
-use crate::source::kafka::{KafkaOptions, KafkaQueue};
+use crate::source::kafka::{KafkaOptions, KafkaQueue, Login, Mechanism};
 use crate::source::milvus::SourceMilvus;
 use crate::source::{CatalogSource, Queue};
 use crate::target::Target;
 use crate::target::milvus::{MilvusOptions, MilvusTarget};
+use crate::tls::Tls;
 
 const CHECK_TIME: Duration = Duration::from_secs(10);
 
@@ -84,6 +86,7 @@ pub async fn store(url: &str, spec: &StoreSpec) -> Result<Store> {
         secret_access_key: resolve(spec.secret_access_key.as_ref())?,
         session_token: resolve(spec.session_token.as_ref())?,
         virtual_hosted_style: spec.virtual_hosted_style,
+        ca: tls(spec.tls.as_ref())?.and_then(|tls| tls.ca),
     };
     Store::open(url, &options).await
 }
@@ -185,7 +188,14 @@ async fn check_queue(spec: &SourceSpec) -> Result<String> {
 fn queue(spec: &SourceSpec) -> Result<Arc<dyn Queue>> {
     let QueueSpec::Kafka(kafka) = &spec.queue;
     let user = user(kafka.username.as_ref(), kafka.password.as_ref())?;
-    Ok(Arc::new(KafkaQueue::connect(KafkaOptions { brokers: kafka.brokers.clone(), user })?))
+    let mechanism = match kafka.mechanism {
+        MechanismSpec::Plain => Mechanism::Plain,
+        MechanismSpec::ScramSha256 => Mechanism::ScramSha256,
+        MechanismSpec::ScramSha512 => Mechanism::ScramSha512,
+    };
+    let login = user.map(|(user, password)| Login { mechanism, user, password });
+    let (brokers, tls) = (kafka.brokers.clone(), tls(kafka.tls.as_ref())?);
+    Ok(Arc::new(KafkaQueue::connect(KafkaOptions { brokers, login, tls })?))
 }
 
 async fn catalog(spec: &EtcdSpec) -> Result<EtcdCatalog> {
@@ -194,17 +204,23 @@ async fn catalog(spec: &EtcdSpec) -> Result<EtcdCatalog> {
         root_path: spec.root_path.clone(),
         meta_sub_path: spec.meta_sub_path.clone(),
         user: user(spec.username.as_ref(), spec.password.as_ref())?,
+        tls: tls(spec.tls.as_ref())?,
     })
     .await
 }
 
 fn asked(spec: &MilvusSpec) -> Result<SourceMilvus> {
-    SourceMilvus::new(&spec.uri, resolve(spec.token.as_ref())?.as_deref())
+    let (token, tls) = (resolve(spec.token.as_ref())?, tls(spec.tls.as_ref())?);
+    SourceMilvus::new(&spec.uri, token.as_deref(), tls.as_ref())
 }
 
 fn target(spec: &MilvusSpec) -> Result<Arc<dyn Target>> {
-    let token = resolve(spec.token.as_ref())?;
-    Ok(Arc::new(MilvusTarget::new(MilvusOptions { token, ..MilvusOptions::new(&spec.uri) })?))
+    let (token, tls) = (resolve(spec.token.as_ref())?, tls(spec.tls.as_ref())?);
+    Ok(Arc::new(MilvusTarget::new(MilvusOptions { token, tls, ..MilvusOptions::new(&spec.uri) })?))
+}
+
+fn tls(spec: Option<&TlsSpec>) -> Result<Option<Tls>> {
+    spec.map(TlsSpec::resolve).transpose()
 }
 
 fn user(name: Option<&Secret>, password: Option<&Secret>) -> Result<Option<(String, String)>> {

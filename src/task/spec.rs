@@ -10,6 +10,7 @@ use utoipa::openapi::schema::{Object, OneOf, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::secret::Secret;
+use super::tls::TlsSpec;
 use crate::error::{Error, Result};
 use crate::recorder;
 use crate::replayer;
@@ -111,6 +112,9 @@ pub struct EtcdSpec {
     /// Where etcd wants a login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
+    /// Certificates, where the system's are not enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
 }
 
 fn by_dev() -> String {
@@ -135,12 +139,39 @@ pub enum QueueSpec {
 pub struct KafkaSpec {
     /// `host:port`, several with commas between them.
     pub brokers: String,
-    /// Where the brokers want a login (SASL PLAIN).
+    /// Where the brokers want a login (SASL).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<Secret>,
     /// Where the brokers want a login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
+    /// How the login is made.
+    #[serde(default, skip_serializing_if = "MechanismSpec::is_default")]
+    pub mechanism: MechanismSpec,
+    /// Where the brokers speak TLS; `{}` trusts whom the system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
+}
+
+/// A SASL mechanism.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum MechanismSpec {
+    /// The password goes over the wire: use TLS.
+    #[default]
+    #[serde(rename = "plain")]
+    Plain,
+    /// SCRAM with SHA-256.
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    /// SCRAM with SHA-512.
+    #[serde(rename = "scram-sha-512")]
+    ScramSha512,
+}
+
+impl MechanismSpec {
+    fn is_default(&self) -> bool {
+        *self == MechanismSpec::default()
+    }
 }
 
 /// A log.
@@ -173,6 +204,9 @@ pub struct StoreSpec {
     /// Token of a temporary login.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_token: Option<Secret>,
+    /// Certificates, where the system's are not enough: only `ca` can be given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
     /// The bucket stands in the host name.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub virtual_hosted_style: bool,
@@ -193,6 +227,9 @@ pub struct MilvusSpec {
     /// `user:password` or an API key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
+    /// Certificates, where the system's are not enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
 }
 
 /// Where a new log begins: `"earliest"`, `"now"` or `{"tso": 470656465160896520}`.

@@ -6,6 +6,7 @@ use url::{Host, Url};
 
 use super::secret::Secret;
 use super::spec::{EtcdSpec, Kind, LogSpec, MilvusSpec, QueueSpec, SourceSpec, TaskSpec};
+use super::tls::TlsSpec;
 use crate::error::{Error, Result};
 
 const STORES: [&str; 4] = ["s3", "gs", "az", "file"];
@@ -101,6 +102,13 @@ fn source(spec: &SourceSpec) -> Result<()> {
         not_link_local(at, &url)?;
     }
     pair("source.queue.kafka", kafka.username.as_ref(), kafka.password.as_ref())?;
+    if let Some(spec) = &kafka.tls {
+        tls("source.queue.kafka.tls", spec)?;
+        if spec.server_name.is_some() {
+            let why = "Kafka's brokers are checked against their addresses";
+            return Err(wrong("source.queue.kafka.tls.server_name", why, "take it out"));
+        }
+    }
     if let Some(channel) = &spec.replicate_channel {
         let good = !channel.is_empty()
             && channel.len() <= 249
@@ -136,7 +144,27 @@ fn etcd(spec: &EtcdSpec) -> Result<()> {
             ));
         }
     }
-    pair("source.etcd", spec.username.as_ref(), spec.password.as_ref())
+    pair("source.etcd", spec.username.as_ref(), spec.password.as_ref())?;
+    let addresses = spec.endpoints.iter().map(String::as_str);
+    spec.tls.as_ref().map_or(Ok(()), |spec| tls_to("source.etcd.tls", spec, addresses))
+}
+
+fn tls(at: &str, spec: &TlsSpec) -> Result<()> {
+    if spec.certificate.is_some() == spec.key.is_some() {
+        return Ok(());
+    }
+    Err(wrong(at, "certificate and key come together", "give both or none"))
+}
+
+/// TLS to addresses that say so themselves.
+fn tls_to<'a>(at: &str, spec: &TlsSpec, mut addresses: impl Iterator<Item = &'a str>) -> Result<()> {
+    tls(at, spec)?;
+    match addresses.find(|address| !address.starts_with("https://")) {
+        None => Ok(()),
+        Some(address) => {
+            Err(wrong(at, &format!("{address} does not use TLS"), "write https:// there, or take tls out"))
+        }
+    }
 }
 
 fn pair(at: &str, username: Option<&Secret>, password: Option<&Secret>) -> Result<()> {
@@ -147,7 +175,9 @@ fn pair(at: &str, username: Option<&Secret>, password: Option<&Secret>) -> Resul
 }
 
 fn milvus(at: &str, spec: &MilvusSpec) -> Result<()> {
-    address(&format!("{at}.uri"), &spec.uri)
+    address(&format!("{at}.uri"), &spec.uri)?;
+    let uris = std::iter::once(spec.uri.as_str());
+    spec.tls.as_ref().map_or(Ok(()), |spec| tls_to(&format!("{at}.tls"), spec, uris))
 }
 
 /// A log's address.
@@ -174,7 +204,15 @@ pub fn log(spec: &LogSpec) -> Result<()> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong(at, "it has a query or a fragment", "put settings into log.options"));
     }
-    spec.options.endpoint.as_ref().map_or(Ok(()), |endpoint| address("log.options.endpoint", endpoint))
+    if let Some(endpoint) = &spec.options.endpoint {
+        address("log.options.endpoint", endpoint)?;
+    }
+    let Some(spec) = &spec.options.tls else { return Ok(()) };
+    if spec.certificate.is_some() || spec.key.is_some() || spec.server_name.is_some() {
+        let why = "object stores are given a ca and nothing else";
+        return Err(wrong("log.options.tls", why, "take certificate, key and server_name out"));
+    }
+    Ok(())
 }
 
 /// `http(s)://host:port` and nothing more.
