@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use tapedeck::change::{CollectionName, Keys, Rows as Columns};
+use tapedeck::grpc::Credential;
 use tapedeck::pb::milvus::proto::common::{KeyValuePair, Status};
 use tapedeck::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceClient;
 use tapedeck::pb::milvus::proto::milvus::*;
 use tapedeck::pb::milvus::proto::schema::scalar_field::Data;
 use tapedeck::pb::milvus::proto::schema::{FieldData, ScalarField, field_data::Field};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
 use super::rows::{Key, Rows, rows};
 use super::table::{Table, pair};
-use super::{Failure, Outcome, ensure, eventually, fail};
+use super::{Failure, Instance, Outcome, ensure, eventually, fail};
 
 /// The most rows that one query may return.
 const PAGE: usize = 16384;
@@ -24,7 +26,8 @@ const FLUSHED: i32 = 4;
 /// One Milvus. Clones share a connection, which comes back by itself when the server does.
 #[derive(Clone)]
 pub struct Milvus {
-    client: MilvusServiceClient<Channel>,
+    /// For what has no method here.
+    pub client: MilvusServiceClient<InterceptedService<Channel, Credential>>,
     /// For messages.
     pub uri: String,
 }
@@ -67,12 +70,13 @@ GetLoadStateResponse ListDatabasesResponse MutationResult QueryResults SegmentIn
 ShowPartitionsResponse }
 
 impl Milvus {
-    /// The Milvus at an address; connects with the first call.
-    pub fn at(uri: &str) -> Outcome<Milvus> {
-        let endpoint = Endpoint::from_shared(uri.to_owned())?.timeout(Duration::from_secs(60));
-        let client =
-            MilvusServiceClient::new(endpoint.connect_lazy()).max_decoding_message_size(MESSAGE_LIMIT);
-        Ok(Milvus { client, uri: uri.into() })
+    /// A Milvus of the stand; connects with the first call.
+    pub fn at(instance: &Instance) -> Outcome<Milvus> {
+        let endpoint = Endpoint::from_shared(instance.uri.clone())?.timeout(Duration::from_secs(60));
+        let credential = Credential::new(&instance.uri, instance.token.as_deref())?;
+        let client = MilvusServiceClient::with_interceptor(endpoint.connect_lazy(), credential)
+            .max_decoding_message_size(MESSAGE_LIMIT);
+        Ok(Milvus { client, uri: instance.uri.clone() })
     }
 
     // databases
