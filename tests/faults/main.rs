@@ -12,4 +12,5 @@ mod fence;
 mod log;
 mod network;
 mod queue;
+mod target;
 mod trial;

@@ -38,6 +38,12 @@ pub fn task(test: &str) -> String {
     format!("{}-{test}", *RUN)
 }
 
+/// Whether a status says that what fails like this is being tried again.
+pub fn tells(status: &Value, says: &str) -> bool {
+    let said = |retrying: &Value| retrying["message"].as_str().is_some_and(|text| text.contains(says));
+    status["state"] == "degraded" && status["retrying"].as_array().is_some_and(|all| all.iter().any(said))
+}
+
 /// A running service with one `replicate` task, and workloads on two collections that it carries.
 pub struct Trial {
     pub stand: Stand,
@@ -98,11 +104,7 @@ impl Trial {
 
     /// Waits until the status says that what fails like this is being tried again.
     pub async fn is_degraded(&self, says: &str) -> Outcome {
-        let tells = |retrying: &Value| retrying["message"].as_str().is_some_and(|text| text.contains(says));
-        let degraded = |status: &Value| {
-            status["state"] == "degraded"
-                && status["retrying"].as_array().is_some_and(|all| all.iter().any(tells))
-        };
+        let degraded = |status: &Value| tells(status, says);
         self.service.api.waits_for(&self.task, &format!("degraded by \"{says}\""), degraded).await
     }
 

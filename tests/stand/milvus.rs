@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use tapedeck::change::{CollectionName, Keys, Rows as Columns};
 use tapedeck::grpc::Credential;
 use tapedeck::pb::milvus::proto::common::{KeyValuePair, Status};
@@ -22,6 +24,8 @@ const MESSAGE_LIMIT: usize = 64 << 20;
 const STRONG: i32 = 0;
 const LOADED: i32 = 3;
 const FLUSHED: i32 = 4;
+/// Of an operation on roles.
+const ADDS: i32 = 0;
 
 /// One Milvus. Clones share a connection, which comes back by itself when the server does.
 #[derive(Clone)]
@@ -77,6 +81,29 @@ impl Milvus {
         let client = MilvusServiceClient::with_interceptor(endpoint.connect_lazy(), credential)
             .max_decoding_message_size(MESSAGE_LIMIT);
         Ok(Milvus { client, uri: instance.uri.clone() })
+    }
+
+    // users
+
+    /// A user who may do everything.
+    pub async fn create_admin(&self, user: &str, password: &str) -> Outcome {
+        let request =
+            CreateCredentialRequest { username: user.into(), password: BASE64_STANDARD.encode(password) };
+        call!(self, create_credential, request);
+        let request =
+            OperateUserRoleRequest { username: user.into(), role_name: "admin".into(), r#type: ADDS };
+        call!(self, operate_user_role, request);
+        Ok(())
+    }
+
+    pub async fn change_password(&self, user: &str, old: &str, new: &str) -> Outcome {
+        let request = UpdateCredentialRequest {
+            username: user.into(),
+            old_password: BASE64_STANDARD.encode(old),
+            new_password: BASE64_STANDARD.encode(new),
+        };
+        call!(self, update_credential, request);
+        Ok(())
     }
 
     // databases
