@@ -105,8 +105,8 @@ pub fn free_port() -> Outcome<u16> {
 pub struct Stand {
     /// host:port of etcd.
     pub etcd: String,
-    /// host:port of Kafka.
-    pub kafka: String,
+    /// The queue of the source, as `source.queue` of a task document has it.
+    pub queue: serde_json::Value,
     /// The object store.
     pub minio: Minio,
     /// The Milvus that is recorded.
