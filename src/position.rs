@@ -28,7 +28,7 @@ impl fmt::Display for Channel {
     }
 }
 
-/// The place of a message in its channel: a Kafka offset. Ranges of positions are half open.
+/// The place of a message in its channel: a Kafka offset, a message id of RocksMQ. Ranges of positions are half open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub i64);
 

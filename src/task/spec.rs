@@ -1,6 +1,7 @@
 //! The task document: what a person asks for.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -131,6 +132,8 @@ fn meta() -> String {
 pub enum QueueSpec {
     /// Apache Kafka.
     Kafka(KafkaSpec),
+    /// The queue within a Milvus standalone.
+    Rocksmq(RocksmqSpec),
 }
 
 /// Kafka. No client setting can be passed through: some of them run programs or read files.
@@ -172,6 +175,15 @@ impl MechanismSpec {
     fn is_default(&self) -> bool {
         *self == MechanismSpec::default()
     }
+}
+
+/// RocksMQ, read where its Milvus writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RocksmqSpec {
+    /// Milvus' `rocksmq.path` as tapedeck's machine sees it: the same host, or the same volume.
+    #[schema(value_type = String)]
+    pub path: PathBuf,
 }
 
 /// A log.

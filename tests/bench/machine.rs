@@ -70,11 +70,11 @@ pub async fn describe(stand: &Stand, options: &Options, report: &mut Report) -> 
     let build = if cfg!(debug_assertions) { "debug" } else { "release" };
     report.note(format!("on {cores} cores ({model}), {memory} GiB, Linux {}", kernel.trim()));
     report.note(format!(
-        "tapedeck {} ({build}); Milvus {} and {}, Kafka {}, MinIO {}",
+        "tapedeck {} ({build}); Milvus {} and {}, queue {}, MinIO {}",
         env!("CARGO_PKG_VERSION"),
         milvus_version(stand.source()?).await?,
         milvus_version(stand.target()?).await?,
-        stand_version("KAFKA"),
+        queue_version(stand.queue_kind()),
         stand_version("MINIO"),
     ));
     let Options { rows, seconds, kills, .. } = options;
@@ -87,6 +87,11 @@ pub async fn describe(stand: &Stand, options: &Options, report: &mut Report) -> 
 
 async fn milvus_version(mut milvus: Milvus) -> Outcome<String> {
     Ok(milvus.client.get_version(GetVersionRequest {}).await?.into_inner().version)
+}
+
+/// RocksMQ has none of its own.
+fn queue_version(kind: &str) -> String {
+    if kind == "rocksmq" { kind.into() } else { format!("{kind} {}", stand_version(&kind.to_uppercase())) }
 }
 
 /// What the stand installs.

@@ -106,10 +106,10 @@ pub fn free_port() -> Outcome<u16> {
 pub struct Stand {
     /// host:port of etcd.
     pub etcd: String,
-    /// host:port of Kafka.
-    pub kafka: String,
-    /// Kafka for clients that go through a proxy.
-    pub kafka_proxied: Proxied,
+    /// The queue of the source, as `source.queue` of a task document has it.
+    pub queue: serde_json::Value,
+    /// Kafka for clients that go through a proxy, where the queue is Kafka.
+    pub kafka_proxied: Option<Proxied>,
     /// The object store.
     pub minio: Minio,
     /// The Milvus that is recorded.
@@ -168,6 +168,20 @@ impl Stand {
         let mut stand: Stand = serde_json::from_str(&text)?;
         stand.dir = dir;
         Ok(Some(stand))
+    }
+
+    /// Which queue the source is on: `kafka`, `rocksmq`.
+    pub fn queue_kind(&self) -> &str {
+        self.queue.as_object().and_then(|queue| queue.keys().next()).map_or("", String::as_str)
+    }
+
+    /// Whether a test must be skipped, visibly, because the source of the stand has no Kafka to be disturbed.
+    pub fn lacks_kafka() -> Outcome<bool> {
+        let lacks = Stand::find()?.is_some_and(|stand| stand.queue_kind() != "kafka");
+        if lacks {
+            eprintln!("skipped: the source of this stand is not on Kafka");
+        }
+        Ok(lacks)
     }
 
     /// Where files of this run go.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Outcome, Stand, fail, free_port, rng};
+use super::{Outcome, Proxied, Stand, fail, free_port, rng};
 
 /// What goes on in one read.
 const PIECE: usize = 16 << 10;
@@ -59,18 +59,22 @@ impl Stand {
     /// A proxy before `kafka`, `etcd`, `minio` or `target`, and the stand as it is seen through it.
     pub async fn behind_proxy(&self, service: &str) -> Outcome<(Proxy, Stand)> {
         let mut seen = self.clone();
+        if service == "kafka" {
+            let Some(Proxied { listener, advertised }) = &self.kafka_proxied else {
+                return fail("the stand has no Kafka");
+            };
+            seen.queue["kafka"]["brokers"] = advertised.as_str().into();
+            return Ok((Proxy::start(advertised, listener).await?, seen));
+        }
         let address = match service {
-            "kafka" => &mut seen.kafka,
             "etcd" => &mut seen.etcd,
             "minio" => &mut seen.minio.endpoint,
             "target" => &mut seen.target.uri,
             other => return fail(format!("no proxy is made for {other}")),
         };
         let scheme = if address.starts_with("http://") { "http://" } else { "" };
-        let (listen, to) = match service {
-            "kafka" => (self.kafka_proxied.advertised.clone(), self.kafka_proxied.listener.clone()),
-            _ => (format!("127.0.0.1:{}", free_port()?), address.trim_start_matches(scheme).to_owned()),
-        };
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        let to = address.trim_start_matches(scheme).to_owned();
         *address = format!("{scheme}{listen}");
         Ok((Proxy::start(&listen, &to).await?, seen))
     }

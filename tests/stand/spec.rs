@@ -9,7 +9,7 @@ impl Stand {
     pub fn source_section(&self) -> Value {
         json!({
             "etcd": { "endpoints": [format!("http://{}", self.etcd)], "root_path": self.source.etcd_root },
-            "queue": { "kafka": { "brokers": self.kafka } },
+            "queue": self.queue,
             "replicate_channel": "by-dev-replicate-msg",
             "milvus": { "uri": self.source.uri },
         })

@@ -15,7 +15,7 @@ const WITHIN: Duration = Duration::from_secs(30);
 
 fn config(stand: &Stand) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &stand.kafka);
+    config.set("bootstrap.servers", stand.queue["kafka"]["brokers"].as_str().unwrap_or_default());
     config
 }
 
