@@ -146,7 +146,9 @@ fn golden() -> Vec<(String, Bytes)> {
         incomplete_since: tso(1).0,
         incomplete: vec!["MsgType 408".into()],
         counts: Some(pb::Counts { inserted: 2, deleted: 0, upserted: 0 }),
+        intent_tso: 0,
     };
+    let bounded = pb::Checkpoint { n: 2, intent_tso: tso(1).0, ..checkpoint.clone() };
     let identity = Identity::new(LOG_ID.parse().unwrap(), "2026-11-23T08:00:00Z".parse().unwrap());
     vec![
         (layout::IDENTITY.into(), identity.to_bytes()),
@@ -155,6 +157,7 @@ fn golden() -> Vec<(String, Bytes)> {
         (layout::commit(Seq(1)), first_bytes),
         (layout::commit(Seq(2)), fence_bytes),
         (layout::checkpoint("readers/golden", 1), envelope::seal(Kind::Checkpoint, &checkpoint)),
+        (layout::checkpoint("readers/golden", 2), envelope::seal(Kind::Checkpoint, &bounded)),
     ]
 }
 
