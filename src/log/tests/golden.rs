@@ -220,6 +220,22 @@ async fn a_log_is_listed_by_its_commits() {
     assert_eq!(rows.collect::<Vec<_>>(), [(1, 1, false, 2, 2, 1, 1), (2, 2, true, 0, 0, 0, 0)]);
 }
 
+#[tokio::test]
+async fn a_look_beyond_the_tail_or_where_no_log_is_speaks_of_no_damage() {
+    let reader = LogReader::open(stored().await).await.unwrap();
+    for first in [3, 100] {
+        for error in [
+            inspect::ls(reader.clone(), Seq(first)..Seq(200), |_| Ok(())).await.unwrap_err(),
+            inspect::cat(reader.clone(), Seq(first)..Seq(200), |_| Ok(())).await.unwrap_err(),
+        ] {
+            assert_eq!((error.message.as_str(), error.exit_code()), ("the log ends at commit 2", 2));
+        }
+    }
+    inspect::ls(reader, Seq(2)..Seq(200), |row| Ok(assert_eq!(row.seq, 2))).await.unwrap();
+    let error = verify(Store::memory(), |_, _| {}).await.unwrap_err();
+    assert_eq!(error.message, "there is no log at memory://");
+}
+
 #[test]
 fn a_segment_of_the_sample_recorder_has_a_stable_digest_too() {
     let (bytes, named) = segment(LOG_ID, 1, Seq(1), 0, 2);
