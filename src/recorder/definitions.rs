@@ -3,7 +3,8 @@
 //! `recorded` is the catalog that the log holds; `pending` are dated changes that etcd has shown but that lie above the
 //! watermark. [`Definitions::cut`] moves both to a new watermark: first the dated changes, then a comparison with
 //! what etcd shows now. The comparison gives what etcd never dates (index drops, loads, releases) and, after an outage
-//! longer than etcd keeps its dates, everything else; it leaves alone whatever a pending change will settle.
+//! longer than etcd keeps its dates, everything else; it leaves alone whatever a pending change will settle. What etcd
+//! has forgotten goes among the dated changes first, at the earliest time at which it may have been.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -203,6 +204,9 @@ impl Definitions {
 
     /// Moves to a new watermark: the definitions of the window, in order.
     pub fn cut(&mut self, window: Window, requests: &Requests) -> Result<Vec<Definition>> {
+        if window.to >= self.opens_at {
+            self.fill_gaps(window);
+        }
         let later = self.pending.split_off(&window.to.next());
         let due = std::mem::replace(&mut self.pending, later);
         let mut cut = Cut::new(window, std::mem::take(&mut self.recorded));
@@ -210,9 +214,10 @@ impl Definitions {
         for (tso, objects) in due {
             flush(requests.flushes(flushed, tso), &mut cut)?;
             flushed = tso;
+            let place = if tso > window.after { Place::Dated } else { Place::Undated };
             for object in objects {
-                for change in changes_of(&object, (cut.window.after, tso), &cut.catalog, &self.selection) {
-                    cut.push(tso, Place::Dated, change)?;
+                for change in changes_of(&object, (window.after, tso), &cut.catalog, &self.selection) {
+                    cut.push(tso, place, change)?;
                 }
             }
         }
@@ -226,10 +231,62 @@ impl Definitions {
         Ok(definitions)
     }
 
-    /// Emits what etcd shows and no dated change brings: databases, collections, partitions, aliases.
+    /// Puts what etcd shows and no longer dates among the dated changes, so that all are applied in the order of time.
+    fn fill_gaps(&mut self, window: Window) {
+        let mut gaps = self.late_creations(window);
+        for object in objects_between(&self.recorded, &self.live) {
+            let waits = matches!(object, Object::Alias { .. } | Object::DatabaseGone { .. })
+                || self.any_pending(|later| is_same(later, &object));
+            let date = self.date(&object, &self.recorded, window).filter(|_| !waits);
+            let object = match object {
+                Object::Collection(new) if !self.recorded.collections.contains_key(&new.id) => {
+                    Object::Collection(Box::new(as_created(&new)))
+                }
+                other => other,
+            };
+            gaps.extend(date.map(|tso| (tso, object)));
+        }
+        for (tso, object) in gaps {
+            self.pending.entry(tso).or_default().push(object);
+        }
+    }
+
+    /// Creations of which etcd only has a later change of the collection, with its database if that comes later still.
+    fn late_creations(&self, window: Window) -> Vec<(Tso, Object)> {
+        let pending = || self.pending.iter().flat_map(|(tso, all)| all.iter().map(move |one| (*tso, one)));
+        let database = |of: i64| {
+            let is_it = |object: &&Object| matches!(object, Object::Database { id, .. } if *id == of);
+            pending().map(|(_, object)| object).find(is_it)
+        };
+        let mut first = BTreeMap::new();
+        for (tso, object) in pending() {
+            if let Object::Collection(collection) = object
+                && !self.recorded.collections.contains_key(&collection.id)
+                && ([&self.recorded, &*self.live]
+                    .iter()
+                    .any(|known| known.databases.contains_key(&collection.database_id))
+                    || database(collection.database_id).is_some())
+            {
+                first.entry(collection.id).or_insert((tso, collection));
+            }
+        }
+        let late = first.into_values().filter_map(|(tso, collection)| {
+            let created = Tso(collection.create_tso);
+            (window.after < created && created <= window.to && created < tso).then_some((created, collection))
+        });
+        let objects = late.flat_map(|(created, collection)| {
+            let created_with_it = Object::Collection(Box::new(as_created(collection)));
+            let database = database(collection.database_id).cloned();
+            database.into_iter().chain([created_with_it]).map(move |object| (created, object))
+        });
+        objects.collect()
+    }
+
+    /// Emits what etcd still shows otherwise: databases, collections, partitions, aliases.
     fn compare_existence(&self, cut: &mut Cut) -> Result<()> {
         for object in objects_between(&cut.catalog, &self.live) {
-            if let Some(tso) = self.date(&object, cut) {
+            if let Some(date) = self.date(&object, &cut.catalog, cut.window) {
+                let tso = if date > cut.window.after { date } else { cut.window.to };
                 for change in changes_of(&object, (cut.window.after, tso), &cut.catalog, &self.selection) {
                     cut.push(tso, Place::Undated, change)?;
                 }
@@ -240,12 +297,12 @@ impl Definitions {
 
     /// Where in a cut an undated change of an object stands; nowhere if a dated one above the cut brings it, or if the
     /// object was created above the cut. Creations have their date in them: their rows may be in this cut.
-    fn date(&self, object: &Object, cut: &Cut) -> Option<Tso> {
-        let Window { after, to } = cut.window;
+    fn date(&self, object: &Object, catalog: &Catalog, window: Window) -> Option<Tso> {
+        let Window { after, to } = window;
         let opening = to < self.opens_at;
-        let created = |tso: u64| (opening || tso <= to.0).then(|| cut.window.date(tso));
+        let created = |tso: u64| (opening || tso <= to.0).then(|| window.date(tso));
         match object {
-            Object::Collection(new) if !cut.catalog.collections.contains_key(&new.id) => {
+            Object::Collection(new) if !catalog.collections.contains_key(&new.id) => {
                 return created(new.create_tso);
             }
             Object::Partition { collection_id, id, .. } => {
@@ -253,7 +310,7 @@ impl Definitions {
                 return created(partitions.iter().find(|partition| partition.id == *id)?.create_tso);
             }
             Object::Collection(same) if self.asks_for_properties => {
-                let known = cut.catalog.collections.get(&same.id);
+                let known = catalog.collections.get(&same.id);
                 if known.is_none_or(|known| !moved(known, same)) {
                     return None;
                 }
@@ -261,7 +318,7 @@ impl Definitions {
             _ => {}
         }
         let dies_with_its_collection = |database_id: &i64, name: &String| {
-            let collection = cut.catalog.aliases.get(&(*database_id, name.clone()));
+            let collection = catalog.aliases.get(&(*database_id, name.clone()));
             collection.is_some_and(|id| {
                 self.any_pending(|later| is_same(later, &Object::CollectionGone { id: *id }))
             })
@@ -297,6 +354,13 @@ impl Definitions {
     fn any_pending(&self, matches: impl Fn(&Object) -> bool) -> bool {
         self.pending.values().flatten().any(matches)
     }
+}
+
+/// A collection without the partitions that came later: they may have the names of others that went before.
+fn as_created(collection: &Collection) -> Collection {
+    let mut created = collection.clone();
+    created.partitions.retain(|partition| partition.create_tso <= collection.create_tso);
+    created
 }
 
 /// Whether two objects are one, at two times.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::de::{self, Deserializer, Visitor};
+use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::json;
 use utoipa::openapi::RefOr;
@@ -281,16 +281,26 @@ fn everything() -> Vec<String> {
     vec!["*.*".to_owned()]
 }
 
+/// Refuses what is no JSON, by line and column.
+pub fn check_json(document: &[u8]) -> Result<()> {
+    serde_json::from_slice::<IgnoredAny>(document).map(drop).map_err(|error| {
+        Error::usage(format!("this is no JSON: {error}")).advice("correct it at this line and column")
+    })
+}
+
 impl TaskSpec {
     /// Reads and validates a document. Every error names the place in it (a JSON path) and what to write there.
     pub fn parse(document: &[u8]) -> Result<TaskSpec> {
+        check_json(document)?;
         let mut json = serde_json::Deserializer::from_slice(document);
         let spec: TaskSpec = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let place = error.path().to_string();
+            let place = match error.path().to_string() {
+                root if root == "." => "the document".to_owned(),
+                place => place,
+            };
             Error::usage(format!("{place}: {}", error.inner()))
                 .advice("see the task document at /v1/openapi.json")
         })?;
-        json.end().map_err(|error| Error::usage(format!("after the document: {error}")))?;
         super::validate::validate(&spec)?;
         Ok(spec)
     }

@@ -200,6 +200,10 @@ pub fn log(spec: &LogSpec) -> Result<()> {
     let url = Url::parse(&spec.url)
         .map_err(|error| wrong(at, &format!("it is no URL: {error}"), "write e.g. s3://bucket/prefix"))?;
     no_secret(at, &url)?;
+    let is_dots = |part: &str| matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    if spec.url.split(['/', '\\']).any(is_dots) {
+        return Err(wrong(at, "it goes up or round with dots", "write the folder itself"));
+    }
     if !STORES.contains(&url.scheme()) {
         return Err(wrong(
             at,
@@ -227,6 +231,25 @@ pub fn log(spec: &LogSpec) -> Result<()> {
         return Err(wrong("log.options.tls", why, "take certificate, key and server_name out"));
     }
     Ok(())
+}
+
+/// A log and the service's own documents must not lie within each other.
+pub fn apart(log: &str, state: &str) -> Result<()> {
+    let (Ok(one), Ok(other)) = (Url::parse(log), Url::parse(state)) else { return Ok(()) };
+    let parts = |url: &Url| {
+        let path = url.path_segments().into_iter().flatten().filter(|part| !part.is_empty());
+        path.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (here, there) = (parts(&one), parts(&other));
+    let within = here.starts_with(&there) || there.starts_with(&here);
+    if (one.scheme(), one.host_str(), within) != (other.scheme(), other.host_str(), true) {
+        return Ok(());
+    }
+    Err(wrong(
+        "log.url",
+        &format!("{log} and the service's state at {state} lie within each other"),
+        "choose another folder for the log",
+    ))
 }
 
 /// `http(s)://host:port` and nothing more.
