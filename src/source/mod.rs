@@ -8,6 +8,7 @@ pub mod kafka;
 pub mod memory;
 pub mod milvus;
 mod order;
+pub mod pulsar;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -55,8 +56,8 @@ pub trait Queue: Send + Sync + 'static {
 /// One channel being read.
 #[async_trait]
 pub trait Subscription: Send {
-    /// The next message: positions rise by one, without gap and without repetition; both are the subscription's
-    /// work, whatever the queue delivers. Waits while there is none. Safe to cancel: no message is lost.
+    /// The next message: positions rise, a gap is refused, nothing is repeated; that is the subscription's work,
+    /// whatever the queue delivers. Waits while there is none. Safe to cancel: no message is lost.
     ///
     /// A `Retry` error leaves the subscription usable; after any other it must not be asked again.
     async fn next(&mut self) -> Result<QueueMessage>;
