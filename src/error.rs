@@ -21,7 +21,7 @@ pub enum Verdict {
 }
 
 /// What went wrong, who acts, and what to do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub struct Error {
     /// Who acts now.
     pub verdict: Verdict,

@@ -9,6 +9,8 @@ pub mod memory;
 pub mod milvus;
 mod order;
 pub mod pulsar;
+#[cfg(feature = "rocksmq")]
+pub mod rocksmq;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -56,8 +58,9 @@ pub trait Queue: Send + Sync + 'static {
 /// One channel being read.
 #[async_trait]
 pub trait Subscription: Send {
-    /// The next message: positions rise, a gap is refused, nothing is repeated; that is the subscription's work,
-    /// whatever the queue delivers. Waits while there is none. Safe to cancel: no message is lost.
+    /// The next message of the channel, none left out and none twice: a gap is refused. That is the subscription's
+    /// work, whatever the queue delivers. Positions rise, by one where the queue counts each channel by itself. Waits
+    /// while there is none. Safe to cancel: no message is lost.
     ///
     /// A `Retry` error leaves the subscription usable; after any other it must not be asked again.
     async fn next(&mut self) -> Result<QueueMessage>;

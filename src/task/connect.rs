@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::secret::{Secret, resolve};
-use super::spec::{EtcdSpec, Kind, MilvusSpec, QueueSpec, SourceSpec, StoreSpec, TaskSpec};
+use super::spec::{EtcdSpec, Kind, MilvusSpec, QueueSpec, RocksmqSpec, SourceSpec, StoreSpec, TaskSpec};
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::log::layout;
@@ -21,6 +21,8 @@ use crate::replayer::Replayer;
 use crate::source::etcd::{EtcdCatalog, EtcdOptions};
 use crate::source::kafka::{KafkaOptions, KafkaQueue};
 use crate::source::milvus::SourceMilvus;
+#[cfg(feature = "rocksmq")]
+use crate::source::rocksmq::RocksmqQueue;
 use crate::source::{CatalogSource, Queue};
 use crate::target::Target;
 use crate::target::milvus::{MilvusOptions, MilvusTarget};
@@ -94,10 +96,12 @@ pub async fn check(spec: &TaskSpec) -> Vec<Check> {
     let at = endpoint.map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
     let mut checks = vec![check_one(format!("log {}{at}", spec.log.url), check_log(spec)).boxed()];
     if let Some(source) = &spec.source {
-        let QueueSpec::Kafka(kafka) = &source.queue;
         let at = format!("source.etcd {}", source.etcd.endpoints.join(","));
         checks.push(check_one(at, check_catalog(&source.etcd)).boxed());
-        let at = format!("source.queue.kafka {}", kafka.brokers);
+        let at = match &source.queue {
+            QueueSpec::Kafka(kafka) => format!("source.queue.kafka {}", kafka.brokers),
+            QueueSpec::Rocksmq(rocksmq) => format!("source.queue.rocksmq {}", rocksmq.path.display()),
+        };
         checks.push(check_one(at, check_queue(source)).boxed());
         if let Some(milvus) = &source.milvus {
             let hello = async { asked(milvus)?.hello().await };
@@ -141,7 +145,7 @@ async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
     Ok(Recorder {
         store: store(&spec.log.url, &spec.log.options).await?,
         selection: spec.selection()?,
-        queue: queue(source)?,
+        queue: queue(&source.queue).await?,
         catalog: Box::new(catalog(&source.etcd).await?),
         milvus: source.milvus.as_ref().map(asked).transpose()?,
         replicate_channel: source.replicate_channel.as_deref().map(Channel::from),
@@ -170,7 +174,7 @@ async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Result<Option<
 
 /// Also sees whether the replicate channel is there, or can come to be.
 async fn check_queue(spec: &SourceSpec) -> Result<String> {
-    let queue = queue(spec)?;
+    let queue = queue(&spec.queue).await?;
     let identity = queue.identity().await?;
     if let Some(channel) = &spec.replicate_channel {
         let channel = Channel::from(channel.as_str());
@@ -182,10 +186,25 @@ async fn check_queue(spec: &SourceSpec) -> Result<String> {
     Ok(identity)
 }
 
-fn queue(spec: &SourceSpec) -> Result<Arc<dyn Queue>> {
-    let QueueSpec::Kafka(kafka) = &spec.queue;
-    let user = user(kafka.username.as_ref(), kafka.password.as_ref())?;
-    Ok(Arc::new(KafkaQueue::connect(KafkaOptions { brokers: kafka.brokers.clone(), user })?))
+async fn queue(spec: &QueueSpec) -> Result<Arc<dyn Queue>> {
+    match spec {
+        QueueSpec::Kafka(kafka) => {
+            let user = user(kafka.username.as_ref(), kafka.password.as_ref())?;
+            Ok(Arc::new(KafkaQueue::connect(KafkaOptions { brokers: kafka.brokers.clone(), user })?))
+        }
+        QueueSpec::Rocksmq(rocksmq) => self::rocksmq(rocksmq).await,
+    }
+}
+
+#[cfg(feature = "rocksmq")]
+async fn rocksmq(spec: &RocksmqSpec) -> Result<Arc<dyn Queue>> {
+    Ok(Arc::new(RocksmqQueue::open(&spec.path).await?))
+}
+
+#[cfg(not(feature = "rocksmq"))]
+async fn rocksmq(_: &RocksmqSpec) -> Result<Arc<dyn Queue>> {
+    Err(Error::usage("source.queue.rocksmq: this tapedeck was built without RocksDB")
+        .advice("build it with the feature rocksmq, which is on by default"))
 }
 
 async fn catalog(spec: &EtcdSpec) -> Result<EtcdCatalog> {

@@ -1,6 +1,7 @@
 //! The task document: what a person asks for.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -127,6 +128,8 @@ fn meta() -> String {
 pub enum QueueSpec {
     /// Apache Kafka.
     Kafka(KafkaSpec),
+    /// The queue within a Milvus standalone.
+    Rocksmq(RocksmqSpec),
 }
 
 /// Kafka. No client setting can be passed through: some of them run programs or read files.
@@ -141,6 +144,15 @@ pub struct KafkaSpec {
     /// Where the brokers want a login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
+}
+
+/// RocksMQ, read where its Milvus writes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RocksmqSpec {
+    /// Milvus' `rocksmq.path` as tapedeck's machine sees it: the same host, or the same volume.
+    #[schema(value_type = String)]
+    pub path: PathBuf,
 }
 
 /// A log.

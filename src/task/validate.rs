@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use url::{Host, Url};
 
 use super::secret::Secret;
-use super::spec::{EtcdSpec, Kind, LogSpec, MilvusSpec, QueueSpec, SourceSpec, TaskSpec};
+use super::spec::{EtcdSpec, KafkaSpec, Kind, LogSpec, MilvusSpec, QueueSpec, SourceSpec, TaskSpec};
 use crate::error::{Error, Result};
 
 const STORES: [&str; 4] = ["s3", "gs", "az", "file"];
@@ -87,20 +87,7 @@ fn sections(spec: &TaskSpec) -> Result<()> {
 
 fn source(spec: &SourceSpec) -> Result<()> {
     etcd(&spec.etcd)?;
-    let QueueSpec::Kafka(kafka) = &spec.queue;
-    let at = "source.queue.kafka.brokers";
-    for broker in kafka.brokers.split(',') {
-        // Only an address: a URL with nothing but a host and a port.
-        let parsed = Url::parse(&format!("http://{}", broker.trim()));
-        let url = parsed.ok().filter(|url| {
-            broker.trim().rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) && bare(url)
-        });
-        let url = url.ok_or_else(|| {
-            wrong(at, "it is no list of addresses", "write host:port, several with commas between them")
-        })?;
-        not_link_local(at, &url)?;
-    }
-    pair("source.queue.kafka", kafka.username.as_ref(), kafka.password.as_ref())?;
+    queue(&spec.queue)?;
     if let Some(channel) = &spec.replicate_channel {
         let good = !channel.is_empty()
             && channel.len() <= 249
@@ -114,6 +101,34 @@ fn source(spec: &SourceSpec) -> Result<()> {
         }
     }
     spec.milvus.as_ref().map_or(Ok(()), |spec| milvus("source.milvus", spec))
+}
+
+fn queue(spec: &QueueSpec) -> Result<()> {
+    match spec {
+        QueueSpec::Kafka(spec) => kafka(spec),
+        QueueSpec::Rocksmq(spec) if spec.path.is_absolute() => Ok(()),
+        QueueSpec::Rocksmq(_) => Err(wrong(
+            "source.queue.rocksmq.path",
+            "it is no absolute path",
+            "write Milvus' `rocksmq.path`, e.g. /var/lib/milvus/rdb_data",
+        )),
+    }
+}
+
+fn kafka(kafka: &KafkaSpec) -> Result<()> {
+    let at = "source.queue.kafka.brokers";
+    for broker in kafka.brokers.split(',') {
+        // Only an address: a URL with nothing but a host and a port.
+        let parsed = Url::parse(&format!("http://{}", broker.trim()));
+        let url = parsed.ok().filter(|url| {
+            broker.trim().rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) && bare(url)
+        });
+        let url = url.ok_or_else(|| {
+            wrong(at, "it is no list of addresses", "write host:port, several with commas between them")
+        })?;
+        not_link_local(at, &url)?;
+    }
+    pair("source.queue.kafka", kafka.username.as_ref(), kafka.password.as_ref())
 }
 
 fn etcd(spec: &EtcdSpec) -> Result<()> {
