@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::secret::{Secret, resolve};
-use super::spec::{EtcdSpec, Kind, MilvusSpec, QueueSpec, RocksmqSpec, SourceSpec, StoreSpec, TaskSpec};
+use super::spec::{EtcdSpec, Kind, MilvusSpec, PulsarSpec, QueueSpec, RocksmqSpec, SourceSpec, StoreSpec, TaskSpec};
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::log::layout;
@@ -21,6 +21,7 @@ use crate::replayer::Replayer;
 use crate::source::etcd::{EtcdCatalog, EtcdOptions};
 use crate::source::kafka::{KafkaOptions, KafkaQueue};
 use crate::source::milvus::SourceMilvus;
+use crate::source::pulsar::{PulsarOptions, PulsarQueue};
 #[cfg(feature = "rocksmq")]
 use crate::source::rocksmq::RocksmqQueue;
 use crate::source::{CatalogSource, Queue};
@@ -100,6 +101,7 @@ pub async fn check(spec: &TaskSpec) -> Vec<Check> {
         checks.push(check_one(at, check_catalog(&source.etcd)).boxed());
         let at = match &source.queue {
             QueueSpec::Kafka(kafka) => format!("source.queue.kafka {}", kafka.brokers),
+            QueueSpec::Pulsar(pulsar) => format!("source.queue.pulsar {}", pulsar.url),
             QueueSpec::Rocksmq(rocksmq) => format!("source.queue.rocksmq {}", rocksmq.path.display()),
         };
         checks.push(check_one(at, check_queue(source)).boxed());
@@ -191,6 +193,10 @@ async fn queue(spec: &QueueSpec) -> Result<Arc<dyn Queue>> {
         QueueSpec::Kafka(kafka) => {
             let user = user(kafka.username.as_ref(), kafka.password.as_ref())?;
             Ok(Arc::new(KafkaQueue::connect(KafkaOptions { brokers: kafka.brokers.clone(), user })?))
+        }
+        QueueSpec::Pulsar(PulsarSpec { url, tenant, namespace }) => {
+            let (url, tenant, namespace) = (url.clone(), tenant.clone(), namespace.clone());
+            Ok(Arc::new(PulsarQueue::connect(&PulsarOptions { url, tenant, namespace })?))
         }
         QueueSpec::Rocksmq(rocksmq) => self::rocksmq(rocksmq).await,
     }

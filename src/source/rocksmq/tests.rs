@@ -104,7 +104,7 @@ async fn failure(subscription: &mut Box<dyn Subscription>) -> Error {
 }
 
 fn positions(messages: &[QueueMessage]) -> Vec<i64> {
-    messages.iter().map(|message| message.position.0).collect()
+    messages.iter().map(|message| message.position.offset).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,7 +154,7 @@ async fn reading_goes_on_from_any_position_and_across_restarts_of_milvus() {
     milvus.flush();
     let e = milvus.produce("dml_0", ["e"]).start;
     for subscription in [&mut read] {
-        assert_eq!(positions(&take(subscription, 2).await), [d.0, e.0]);
+        assert_eq!(positions(&take(subscription, 2).await), [d.offset, e.offset]);
     }
     // from a position at which nothing stands, and from the end
     let mut between = queue.subscribe(&channel, Position::offset(FIRST + 3)).await.unwrap();
