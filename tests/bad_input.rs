@@ -37,13 +37,20 @@ fn case(
     Case { name, at, value, says, exit }
 }
 
+fn rocksmq(path: &str) -> Value {
+    json!({ "rocksmq": { "path": path } })
+}
+
 /// Wrong in themselves.
 fn malformed() -> Vec<Case> {
     vec![
         case("unknown-field", "/speed", json!(11), &["speed"], USAGE),
         case("unknown-inner-field", "/source/etcd/colour", json!("red"), &["colour"], USAGE),
         case("unknown-kind", "/kind", json!("mirror"), &["mirror", "replicate"], USAGE),
-        case("unknown-queue", "/source/queue", json!({ "redis": {} }), &["redis", "kafka"], USAGE),
+        case("unknown-queue", "/source/queue", json!({ "redis": {} }), &["redis", "kafka", "rocksmq"], USAGE),
+        case("two-queues", "/source/queue", json!({ "kafka": {}, "rocksmq": {} }), &["queue"], USAGE),
+        case("queue-of-another", "/source/queue", json!({ "rocksmq": { "brokers": "k:1" } }), &["path"], USAGE),
+        case("relative-rocksmq", "/source/queue", rocksmq("rdb_data"), &["absolute"], USAGE),
         case("no-target", "/target", Value::Null, &["target"], USAGE),
         case("no-source", "/source", Value::Null, &["source"], USAGE),
         case("no-log", "/log", Value::Null, &["log"], USAGE),
@@ -71,11 +78,14 @@ fn malformed() -> Vec<Case> {
 fn mistaken() -> Vec<Case> {
     let nowhere = "http://127.0.0.1:1";
     let wrong = json!({ "env": "TAPEDECK_TEST_WRONG" });
+    let kafka = json!({ "kafka": { "brokers": "127.0.0.1:1" } });
     let log = |bucket: &str| json!(format!("s3://{bucket}/{}/bad", *RUN));
     vec![
         case("wrong-etcd", "/source/etcd/endpoints", json!([nowhere]), &["127.0.0.1:1"], OPERATOR),
         case("wrong-root-path", "/source/etcd/root_path", json!("nothing-here"), &["nothing-here"], OPERATOR),
-        case("wrong-kafka", "/source/queue/kafka/brokers", json!("127.0.0.1:1"), &["127.0.0.1:1"], OPERATOR),
+        case("wrong-kafka", "/source/queue", kafka, &["127.0.0.1:1"], OPERATOR),
+        case("no-rocksmq", "/source/queue", rocksmq("/proc/1"), &["/proc/1", "rocksmq.path"], OPERATOR),
+        case("nowhere-rocksmq", "/source/queue", rocksmq("/no/where"), &["/no/where"], OPERATOR),
         case(
             "wrong-topic",
             "/source/replicate_channel",

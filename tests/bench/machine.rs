@@ -70,11 +70,11 @@ pub async fn describe(stand: &Stand, options: &Options, report: &mut Report) -> 
     let build = if cfg!(debug_assertions) { "debug" } else { "release" };
     report.note(format!("on {cores} cores ({model}), {memory} GiB, Linux {}", kernel.trim()));
     report.note(format!(
-        "tapedeck {} ({build}); Milvus {} and {}, Kafka {}, MinIO {}",
+        "tapedeck {} ({build}); Milvus {} and {}, queue {}, MinIO {}",
         env!("CARGO_PKG_VERSION"),
         milvus_version(&stand.source.uri).await?,
         milvus_version(&stand.target.uri).await?,
-        stand_version("KAFKA"),
+        queue_version(stand.queue_kind()),
         stand_version("MINIO"),
     ));
     let Options { rows, seconds, kills, .. } = options;
@@ -88,6 +88,11 @@ pub async fn describe(stand: &Stand, options: &Options, report: &mut Report) -> 
 async fn milvus_version(uri: &str) -> Outcome<String> {
     let mut client = MilvusServiceClient::new(Endpoint::from_shared(uri.to_owned())?.connect_lazy());
     Ok(client.get_version(GetVersionRequest {}).await?.into_inner().version)
+}
+
+/// RocksMQ has none of its own.
+fn queue_version(kind: &str) -> String {
+    if kind == "rocksmq" { kind.into() } else { format!("{kind} {}", stand_version(&kind.to_uppercase())) }
 }
 
 /// What the stand installs.

@@ -1,4 +1,4 @@
-//! The recorder alone, on a backlog in Kafka.
+//! The recorder alone, on a backlog in the queue.
 
 use tapedeck::pb::log::Commit;
 
@@ -36,7 +36,8 @@ pub async fn measure(stand: &Stand, backlog: &Load, report: &mut Report) -> Outc
     }
     let cpu_s = quantile(&cpu, 0.5);
     let rows = backlog.rows() as f64;
-    report.add("recorder alone, Kafka to log on MinIO", quantile(&rates, 0.5), "MB/s", Goal::AtLeast(100.0));
+    let what = format!("recorder alone, {} to log on MinIO", stand.queue_kind());
+    report.add(what, quantile(&rates, 0.5), "MB/s", Goal::AtLeast(100.0));
     report.add("  from the creation of its task to the last row", quantile(&times, 0.5), "s", Goal::None);
     report.add("  CPU time of a row", cpu_s * 1e6 / rows, "us", Goal::None);
     report.add("  peak memory", quantile(&memory, 1.0), "MiB", Goal::AtMost(256.0));

@@ -156,6 +156,20 @@ impl Stand {
         Ok(Some(stand))
     }
 
+    /// Which queue the source is on: `kafka`, `rocksmq`.
+    pub fn queue_kind(&self) -> &str {
+        self.queue.as_object().and_then(|queue| queue.keys().next()).map_or("", String::as_str)
+    }
+
+    /// Whether a test must be skipped, visibly, because the source of the stand has no Kafka to be disturbed.
+    pub fn lacks_kafka() -> Outcome<bool> {
+        let lacks = Stand::find()?.is_some_and(|stand| stand.queue_kind() != "kafka");
+        if lacks {
+            eprintln!("skipped: the source of this stand is not on Kafka");
+        }
+        Ok(lacks)
+    }
+
     /// Where files of this run go.
     pub fn scratch(&self) -> Outcome<PathBuf> {
         let path = self.dir.join("tests").join(RUN.as_str());

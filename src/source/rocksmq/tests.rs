@@ -153,9 +153,7 @@ async fn reading_goes_on_from_any_position_and_across_restarts_of_milvus() {
     let d = milvus.produce("dml_0", ["d"]).start;
     milvus.flush();
     let e = milvus.produce("dml_0", ["e"]).start;
-    for subscription in [&mut read] {
-        assert_eq!(positions(&take(subscription, 2).await), [d.offset, e.offset]);
-    }
+    assert_eq!(positions(&take(&mut read, 2).await), [d.offset, e.offset]);
     // from a position at which nothing stands, and from the end
     let mut between = queue.subscribe(&channel, Position::offset(FIRST + 3)).await.unwrap();
     assert_eq!(take(&mut between, 1).await[0].position, d);
