@@ -22,6 +22,11 @@ pub mod milvus {
     }
 }
 
+/// What Pulsar's clients write (`proto/pulsar`).
+pub mod pulsar {
+    tonic::include_proto!("pulsar.proto");
+}
+
 /// What tapedeck stores (`proto/log`).
 pub mod tapedeck {
     pub mod log {

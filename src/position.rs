@@ -3,7 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use prost::Message;
+
 use crate::pb::log as pb;
+use crate::pb::pulsar::MessageIdData;
 
 /// A physical channel of the source's queue: a topic with one partition.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,32 +31,69 @@ impl fmt::Display for Channel {
     }
 }
 
-/// The place of a message in its channel: a Kafka offset, a message id of RocksMQ. Ranges of positions are half open.
+/// The place of a message in its channel. Ranges of positions are half open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position(pub i64);
+pub struct Position {
+    /// Pulsar's ledger; other queues have none. First, so that positions have the order of the channel.
+    pub ledger: Option<u64>,
+    /// A Kafka offset, a RocksMQ message id, an entry of the ledger.
+    pub offset: i64,
+    /// Which message of the entry.
+    pub batch: u32,
+}
 
 impl Position {
-    /// The place after this one.
+    /// A Kafka offset or a RocksMQ message id.
+    pub const fn offset(offset: i64) -> Position {
+        Position { ledger: None, offset, batch: 0 }
+    }
+
+    /// A Pulsar message id. A message that stands alone in its entry is number 0 there.
+    pub const fn entry(ledger: u64, entry: i64, batch: u32) -> Position {
+        Position { ledger: Some(ledger), offset: entry, batch }
+    }
+
+    /// As the clients of queues write it: 8 bytes, little endian, in Kafka and RocksMQ; a protobuf message in Pulsar.
+    /// A message id can have 8 bytes too. Read as a number it is near 2^53: beyond any offset, and long before the
+    /// ids that RocksMQ makes from the time.
+    pub fn of_queue(bytes: &[u8]) -> Option<Position> {
+        let pulsar = MessageIdData::decode(bytes).ok().filter(|id| id.encode_to_vec() == bytes);
+        if let Some(MessageIdData { ledger_id, entry_id, partition: None | Some(-1 | 0), batch_index, .. }) = pulsar {
+            let batch = batch_index.and_then(|batch| u32::try_from(batch).ok()).unwrap_or_default();
+            return Some(Position::entry(ledger_id, i64::try_from(entry_id).ok()?, batch));
+        }
+        Some(Position::offset(i64::from_le_bytes(bytes.try_into().ok()?)))
+    }
+
+    /// The place just after this one: nothing lies between. In Pulsar the next message may have a later one.
     pub fn next(self) -> Position {
-        Position(self.0.saturating_add(1))
+        match self.ledger {
+            Some(_) => Position { batch: self.batch.saturating_add(1), ..self },
+            None => Position::offset(self.offset.saturating_add(1)),
+        }
     }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self.ledger {
+            Some(ledger) => write!(f, "{ledger}:{}:{}", self.offset, self.batch),
+            None => self.offset.fmt(f),
+        }
     }
 }
 
 impl From<Position> for pb::Position {
     fn from(position: Position) -> pb::Position {
-        pb::Position { offset: position.0 }
+        let Position { ledger, offset, batch } = position;
+        pb::Position { offset, ledger, batch }
     }
 }
 
 impl From<pb::Position> for Position {
     fn from(position: pb::Position) -> Position {
-        Position(position.offset)
+        let pb::Position { offset, ledger, batch } = position;
+        Position { ledger, offset, batch }
     }
 }
 
@@ -102,5 +142,46 @@ impl From<LogPosition> for pb::LogPosition {
 impl From<pb::LogPosition> for LogPosition {
     fn from(position: pb::LogPosition) -> LogPosition {
         LogPosition { seq: Seq(position.seq), definitions: position.definitions, rows: position.rows }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_have_the_order_of_their_channel() {
+        let pulsar = [(17, 4, 0), (17, 4, 1), (17, 5, 0), (18, 0, 0)];
+        let pulsar = pulsar.map(|(ledger, entry, batch)| Position::entry(ledger, entry, batch));
+        assert!(pulsar.is_sorted() && Position::offset(9) < Position::offset(10));
+        for (here, there) in pulsar.iter().zip(&pulsar[1..]) {
+            assert!(*here < here.next() && here.next() <= *there, "{here} {there}");
+        }
+    }
+
+    #[test]
+    fn a_position_is_shown_and_stored_as_what_the_queue_calls_it() {
+        let (kafka, pulsar) = (Position::offset(123), Position::entry(17, 4, 2));
+        assert_eq!((kafka.to_string(), pulsar.to_string()), ("123".into(), "17:4:2".into()));
+        assert_eq!(pb::Position::from(kafka).encode_to_vec(), [0x08, 123]);
+        for position in [kafka, pulsar, Position::entry(0, 0, 0)] {
+            let stored = pb::Position::from(position).encode_to_vec();
+            assert_eq!(Position::from(pb::Position::decode(&*stored).unwrap()), position);
+        }
+    }
+
+    #[test]
+    fn what_a_client_wrote_is_read_as_that_of_its_queue() {
+        for number in [0, 1, 8, 123, i64::from(u32::MAX), 445_566_778_899_001_122] {
+            assert_eq!(Position::of_queue(&i64::to_le_bytes(number)), Some(Position::offset(number)));
+        }
+        let id = |ledger_id, entry_id, partition, batch_index| {
+            let id = MessageIdData { ledger_id, entry_id, partition, batch_index, ..Default::default() };
+            Position::of_queue(&id.encode_to_vec())
+        };
+        assert_eq!(id(17, 4, Some(-1), Some(-1)), Some(Position::entry(17, 4, 0)));
+        assert_eq!(id(17, 4, Some(0), Some(2)), Some(Position::entry(17, 4, 2)));
+        assert_eq!(id(170_000, 0, None, None), Some(Position::entry(170_000, 0, 0)));
+        assert_eq!([Position::of_queue(&[1, 2, 3]), id(1, 2, Some(7), None)], [None; 2]);
     }
 }

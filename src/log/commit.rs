@@ -8,8 +8,8 @@ use super::damage::Damage;
 use super::envelope::{self, Kind};
 use super::layout;
 use crate::error::{Error, Result};
-use crate::pb::log::{ChannelRange, Commit, Position};
-use crate::position::Seq;
+use crate::pb::log::{ChannelRange, Commit};
+use crate::position::{Position, Seq};
 
 /// A BLAKE3 digest.
 pub type Digest = [u8; blake3::OUT_LEN];
@@ -120,7 +120,7 @@ fn ranges_are_sound(commit: &Commit) -> Result<(), String> {
     for range in &commit.channels {
         let name = &range.channel;
         match (range.start, range.end) {
-            (Some(start), Some(end)) if start.offset <= end.offset => {}
+            (Some(start), Some(end)) if Position::from(start) <= Position::from(end) => {}
             _ => return Err(format!("channel {name} has no range")),
         }
         if !seen.insert(name) {
@@ -158,8 +158,8 @@ fn continues(last: &Commit, next: &Commit, range: &ChannelRange) -> Result<(), S
     if before.end == range.start || is_hole {
         return Ok(());
     }
-    let offset = |position: Option<Position>| position.map_or(0, |position| position.offset);
-    Err(format!("channel {name} goes on at {} instead of {}", offset(range.start), offset(before.end)))
+    let [found, right] = [range.start, before.end].map(|place| Position::from(place.unwrap_or_default()));
+    Err(format!("channel {name} goes on at {found} instead of {right}"))
 }
 
 fn is_only_a_fence(last: &Commit, next: &Commit) -> Result<(), String> {
@@ -197,7 +197,7 @@ mod tests {
     use crate::pb::log::{Hole, ObjectRef, SourceIdentity};
 
     fn range(channel: &str, start: i64, end: i64, opened: bool) -> ChannelRange {
-        let position = |offset| Some(Position { offset });
+        let position = |offset| Some(Position::offset(offset).into());
         ChannelRange {
             channel: channel.into(),
             start: position(start),
@@ -253,8 +253,8 @@ mod tests {
         follows(Some(&first()), &opened).unwrap();
         let hole = Hole {
             channel: "a".into(),
-            start: Some(Position { offset: 5 }),
-            end: Some(Position { offset: 7 }),
+            start: Some(Position::offset(5).into()),
+            end: Some(Position::offset(7).into()),
             reason: String::new(),
         };
         let known_gap = Commit { channels: vec![range("a", 7, 9, false)], holes: vec![hole], ..second() };

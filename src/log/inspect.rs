@@ -10,7 +10,7 @@ use super::reader::{Follower, LogReader};
 use crate::error::Result;
 use crate::message::{self, Header};
 use crate::pb::log::{self as pb, record::Body};
-use crate::position::Seq;
+use crate::position::{Position, Seq};
 use crate::tick::Tso;
 
 /// One commit.
@@ -99,7 +99,7 @@ fn describe(seq: Seq, header: &pb::SegmentHeader, record: &pb::Record) -> Value 
                 "seq": seq.0,
                 "record": "message",
                 "channel": channel,
-                "offset": message.position.map(|position| position.offset),
+                "position": message.position.map(|position| Position::from(position).to_string()),
                 "tso": message.tso,
                 "time": Tso(message.tso).time(),
                 "type": message::type_name(message.r#type),

@@ -6,7 +6,7 @@
 use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
 use prost::encoding::{
-    WireType, encode_key, encode_varint, encoded_len_varint, int32, int64, uint32, uint64,
+    WireType, encode_key, encode_varint, encoded_len_varint, int32, message, uint32, uint64,
 };
 
 use super::commit::digest;
@@ -47,7 +47,7 @@ impl SegmentWriter {
         payload: &[u8],
         rows: u64,
     ) {
-        let message = MessageFields { channel, offset: position.0, tso: tso.0, msg_type, payload };
+        let message = MessageFields { channel, position: position.into(), tso: tso.0, msg_type, payload };
         let length = message.encoded_len();
         self.frame(1 + encoded_len_varint(length as u64) + length, |buffer| {
             encode_key(1, WireType::LengthDelimited, buffer);
@@ -63,7 +63,7 @@ impl SegmentWriter {
     pub fn definition(&mut self, definition: &pb::Definition) {
         let length = definition.encoded_len();
         self.frame(1 + encoded_len_varint(length as u64) + length, |buffer| {
-            prost::encoding::message::encode(2, definition, buffer);
+            message::encode(2, definition, buffer);
         });
         self.counts.definitions += 1;
         self.count(definition.tso);
@@ -118,7 +118,7 @@ impl SegmentWriter {
 /// The fields of `pb::Message`, written as prost writes them, without a copy of the payload in between.
 struct MessageFields<'a> {
     channel: u32,
-    offset: i64,
+    position: pb::Position,
     tso: u64,
     msg_type: i32,
     payload: &'a [u8],
@@ -128,26 +128,17 @@ impl MessageFields<'_> {
     fn encoded_len(&self) -> usize {
         let payload = self.payload.len();
         field(self.channel != 0, uint32::encoded_len(1, &self.channel))
-            + 2 // key and length of the position
-            + self.position_len()
+            + message::encoded_len(2, &self.position)
             + field(self.tso != 0, uint64::encoded_len(3, &self.tso))
             + field(self.msg_type != 0, int32::encoded_len(4, &self.msg_type))
             + field(payload != 0, 1 + encoded_len_varint(payload as u64) + payload)
-    }
-
-    fn position_len(&self) -> usize {
-        field(self.offset != 0, int64::encoded_len(1, &self.offset))
     }
 
     fn encode(&self, buffer: &mut Vec<u8>) {
         if self.channel != 0 {
             uint32::encode(1, &self.channel, buffer);
         }
-        encode_key(2, WireType::LengthDelimited, buffer);
-        encode_varint(self.position_len() as u64, buffer);
-        if self.offset != 0 {
-            int64::encode(1, &self.offset, buffer);
-        }
+        message::encode(2, &self.position, buffer);
         if self.tso != 0 {
             uint64::encode(3, &self.tso, buffer);
         }
@@ -298,13 +289,18 @@ mod tests {
         pb::SegmentHeader { log_id: "log".into(), epoch: 1, seq: 1, channels: vec!["a".into(), "b".into()] }
     }
 
+    fn position() -> impl Strategy<Value = pb::Position> {
+        (any::<i64>(), any::<Option<u64>>(), any::<u32>())
+            .prop_map(|(offset, ledger, batch)| pb::Position { offset, ledger, batch })
+    }
+
     fn record() -> impl Strategy<Value = pb::Record> {
         let message =
-            (0u32..2, any::<i64>(), any::<u64>(), any::<i32>(), prop::collection::vec(any::<u8>(), 0..400));
+            (0u32..2, position(), any::<u64>(), any::<i32>(), prop::collection::vec(any::<u8>(), 0..400));
         prop_oneof![
-            message.prop_map(|(channel, offset, tso, r#type, payload)| Body::Message(pb::Message {
+            message.prop_map(|(channel, position, tso, r#type, payload)| Body::Message(pb::Message {
                 channel,
-                position: Some(pb::Position { offset }),
+                position: Some(position),
                 tso,
                 r#type,
                 payload: payload.into(),
@@ -385,7 +381,7 @@ mod tests {
     fn payloads_are_slices_of_the_object() {
         let payload = [7; 1000];
         let mut writer = SegmentWriter::new(header());
-        writer.message(1, Position(5), Tso(9), 400, &payload, 1);
+        writer.message(1, Position::offset(5), Tso(9), 400, &payload, 1);
         let (bytes, reference) = writer.finish();
         let segment = read(KEY, &reference, bytes.clone()).unwrap();
         let Some(Body::Message(message)) = &segment.records[0].body else { panic!("no message") };
@@ -404,7 +400,7 @@ mod tests {
     #[test]
     fn a_record_of_a_kind_that_is_not_known_is_not_passed_over() {
         let mut writer = SegmentWriter::new(header());
-        writer.message(2, Position(5), Tso(9), 400, b"", 0);
+        writer.message(2, Position::offset(5), Tso(9), 400, b"", 0);
         let (bytes, reference) = writer.finish();
         let damage = read(KEY, &reference, bytes).unwrap_err();
         assert!(damage.message.contains("not known here"), "{damage}");

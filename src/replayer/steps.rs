@@ -11,6 +11,7 @@ use crate::catalog::CollectionId;
 use crate::error::Result;
 use crate::message::{self, Kind};
 use crate::pb::log::{Definition, Message, Record, record::Body};
+use crate::position::Position;
 use crate::tick::Tso;
 
 /// A virtual channel: rows of one key never change theirs, so the order within a lane is all the order that rows need.
@@ -71,8 +72,8 @@ pub fn steps(records: Vec<Record>, until: Tso) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-fn order(message: &Message) -> (u64, bool, u32, i64) {
-    let position = message.position.map_or(0, |position| position.offset);
+fn order(message: &Message) -> (u64, bool, u32, Position) {
+    let position = Position::from(message.position.unwrap_or_default());
     (message.tso, message::kind(message.r#type) == Kind::Insert, message.channel, position)
 }
 

@@ -8,6 +8,7 @@ pub mod kafka;
 pub mod memory;
 pub mod milvus;
 mod order;
+pub mod pulsar;
 #[cfg(feature = "rocksmq")]
 pub mod rocksmq;
 
@@ -57,8 +58,9 @@ pub trait Queue: Send + Sync + 'static {
 /// One channel being read.
 #[async_trait]
 pub trait Subscription: Send {
-    /// The next message of the channel, none left out and none twice; both are the subscription's work, whatever the
-    /// queue delivers. Positions rise, by one where the queue counts each channel by itself. Waits while there is none. Safe to cancel: no message is lost.
+    /// The next message of the channel, none left out and none twice: a gap is refused. That is the subscription's
+    /// work, whatever the queue delivers. Positions rise, by one where the queue counts each channel by itself. Waits
+    /// while there is none. Safe to cancel: no message is lost.
     ///
     /// A `Retry` error leaves the subscription usable; after any other it must not be asked again.
     async fn next(&mut self) -> Result<QueueMessage>;

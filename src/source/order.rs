@@ -1,5 +1,5 @@
-//! The order that sources promise: of messages, positions that rise by one, without gap and without repetition;
-//! of events, by TSO and then so that each can be applied.
+//! The order that sources promise: of messages, positions that rise without gap and without repetition; of events,
+//!  by TSO and then so that each can be applied.
 
 use std::ops::Range;
 
@@ -25,7 +25,7 @@ impl Event {
     }
 }
 
-/// Follows one channel and judges what is delivered.
+/// Follows one channel whose positions rise by one, and judges what is delivered.
 #[derive(Debug)]
 pub(super) struct Order {
     channel: Channel,
@@ -90,29 +90,29 @@ mod tests {
 
     #[test]
     fn a_start_outside_of_what_is_kept_is_refused_with_the_hole_named() {
-        let (channel, kept) = (Channel::from("dml_0"), Position(5)..Position(9));
-        let before = Order::start(&channel, Position(3), &kept).unwrap_err();
+        let (channel, kept) = (Channel::from("dml_0"), Position::offset(5)..Position::offset(9));
+        let before = Order::start(&channel, Position::offset(3), &kept).unwrap_err();
         assert_eq!(before.verdict, Verdict::Refused);
         assert!(before.message.contains("hole [3, 5) on channel dml_0"), "{before}");
-        let beyond = Order::start(&channel, Position(10), &kept).unwrap_err();
+        let beyond = Order::start(&channel, Position::offset(10), &kept).unwrap_err();
         assert_eq!(beyond.verdict, Verdict::Refused);
         assert!(beyond.message.contains("position 10 is beyond its end 9"), "{beyond}");
-        assert!(Order::start(&channel, Position(5), &kept).is_ok());
-        assert!(Order::start(&channel, Position(9), &kept).is_ok());
+        assert!(Order::start(&channel, Position::offset(5), &kept).is_ok());
+        assert!(Order::start(&channel, Position::offset(9), &kept).is_ok());
     }
 
     proptest! {
         #[test]
         fn whatever_is_delivered_positions_rise_by_one(delivered in proptest::collection::vec(0i64..8, 0..64)) {
-            let mut order = Order::start(&"c".into(), Position(2), &(Position(0)..Position(8))).unwrap();
+            let mut order = Order::start(&"c".into(), Position::offset(2), &(Position::offset(0)..Position::offset(8))).unwrap();
             let mut admitted = vec![];
             for position in delivered {
-                match order.admit(Position(position)) {
+                match order.admit(Position::offset(position)) {
                     Ok(true) => admitted.push(position),
-                    Ok(false) => prop_assert!(position < order.next().0),
+                    Ok(false) => prop_assert!(position < order.next().offset),
                     Err(error) => {
                         prop_assert_eq!(error.verdict, Verdict::Refused);
-                        prop_assert!(position > order.next().0);
+                        prop_assert!(position > order.next().offset);
                     }
                 }
             }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::secret::{Secret, resolve};
 use super::spec::{
-    EtcdSpec, KafkaSpec, Kind, MechanismSpec, MilvusSpec, QueueSpec, RocksmqSpec, SourceSpec, StoreSpec,
+    EtcdSpec, KafkaSpec, Kind, MechanismSpec, MilvusSpec, PulsarSpec, QueueSpec, RocksmqSpec, SourceSpec, StoreSpec,
     TaskSpec,
 };
 use super::tls::TlsSpec;
@@ -25,6 +25,7 @@ use crate::replayer::Replayer;
 use crate::source::etcd::{EtcdCatalog, EtcdOptions};
 use crate::source::kafka::{KafkaOptions, KafkaQueue, Login, Mechanism};
 use crate::source::milvus::SourceMilvus;
+use crate::source::pulsar::{PulsarOptions, PulsarQueue};
 #[cfg(feature = "rocksmq")]
 use crate::source::rocksmq::RocksmqQueue;
 use crate::source::{CatalogSource, Queue};
@@ -106,6 +107,7 @@ pub async fn check(spec: &TaskSpec) -> Vec<Check> {
         checks.push(check_one(at, check_catalog(&source.etcd)).boxed());
         let at = match &source.queue {
             QueueSpec::Kafka(kafka) => format!("source.queue.kafka {}", kafka.brokers),
+            QueueSpec::Pulsar(pulsar) => format!("source.queue.pulsar {}", pulsar.url),
             QueueSpec::Rocksmq(rocksmq) => format!("source.queue.rocksmq {}", rocksmq.path.display()),
         };
         checks.push(check_one(at, check_queue(source)).boxed());
@@ -195,6 +197,10 @@ async fn check_queue(spec: &SourceSpec) -> Result<String> {
 async fn queue(spec: &QueueSpec) -> Result<Arc<dyn Queue>> {
     match spec {
         QueueSpec::Kafka(kafka) => self::kafka(kafka),
+        QueueSpec::Pulsar(PulsarSpec { url, tenant, namespace }) => {
+            let (url, tenant, namespace) = (url.clone(), tenant.clone(), namespace.clone());
+            Ok(Arc::new(PulsarQueue::connect(&PulsarOptions { url, tenant, namespace })?))
+        }
         QueueSpec::Rocksmq(rocksmq) => self::rocksmq(rocksmq).await,
     }
 }

@@ -10,6 +10,7 @@ use super::validate;
 use crate::error::Result;
 use crate::log::layout;
 use crate::log::reader::LogReader;
+use crate::position::Position;
 use crate::tick::Tso;
 
 /// A log.
@@ -50,9 +51,9 @@ pub struct HoleView {
     /// The channel.
     pub channel: String,
     /// First position that is missing.
-    pub start: i64,
+    pub start: String,
     /// The position after the last one that is missing.
-    pub end: i64,
+    pub end: String,
     /// Why.
     pub reason: String,
 }
@@ -94,8 +95,8 @@ impl From<crate::pb::log::Hole> for HoleView {
     fn from(hole: crate::pb::log::Hole) -> HoleView {
         HoleView {
             channel: hole.channel,
-            start: hole.start.unwrap_or_default().offset,
-            end: hole.end.unwrap_or_default().offset,
+            start: Position::from(hole.start.unwrap_or_default()).to_string(),
+            end: Position::from(hole.end.unwrap_or_default()).to_string(),
             reason: hole.reason,
         }
     }

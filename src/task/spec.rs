@@ -132,6 +132,8 @@ fn meta() -> String {
 pub enum QueueSpec {
     /// Apache Kafka.
     Kafka(KafkaSpec),
+    /// Apache Pulsar.
+    Pulsar(PulsarSpec),
     /// The queue within a Milvus standalone.
     Rocksmq(RocksmqSpec),
 }
@@ -175,6 +177,28 @@ impl MechanismSpec {
     fn is_default(&self) -> bool {
         *self == MechanismSpec::default()
     }
+}
+
+/// Pulsar. Its namespace must keep messages for as long as the recorder may be away: nothing here holds them back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PulsarSpec {
+    /// `pulsar://host:port` of a broker or proxy, several hosts with commas between them.
+    pub url: String,
+    /// Milvus' `pulsar.tenant`.
+    #[serde(default = "public")]
+    pub tenant: String,
+    /// Milvus' `pulsar.namespace`.
+    #[serde(default = "default")]
+    pub namespace: String,
+}
+
+fn public() -> String {
+    "public".to_owned()
+}
+
+fn default() -> String {
+    "default".to_owned()
 }
 
 /// RocksMQ, read where its Milvus writes it.

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use url::{Host, Url};
 
 use super::secret::Secret;
-use super::spec::{EtcdSpec, KafkaSpec, Kind, LogSpec, MilvusSpec, QueueSpec, SourceSpec, TaskSpec};
+use super::spec::{
+    EtcdSpec, KafkaSpec, Kind, LogSpec, MilvusSpec, PulsarSpec, QueueSpec, SourceSpec, TaskSpec,
+};
 use super::tls::TlsSpec;
 use crate::error::{Error, Result};
 
@@ -107,6 +109,7 @@ fn source(spec: &SourceSpec) -> Result<()> {
 fn queue(spec: &QueueSpec) -> Result<()> {
     match spec {
         QueueSpec::Kafka(spec) => kafka(spec),
+        QueueSpec::Pulsar(spec) => pulsar(spec),
         QueueSpec::Rocksmq(spec) if spec.path.is_absolute() => Ok(()),
         QueueSpec::Rocksmq(_) => Err(wrong(
             "source.queue.rocksmq.path",
@@ -117,18 +120,7 @@ fn queue(spec: &QueueSpec) -> Result<()> {
 }
 
 fn kafka(kafka: &KafkaSpec) -> Result<()> {
-    let at = "source.queue.kafka.brokers";
-    for broker in kafka.brokers.split(',') {
-        // Only an address: a URL with nothing but a host and a port.
-        let parsed = Url::parse(&format!("http://{}", broker.trim()));
-        let url = parsed.ok().filter(|url| {
-            broker.trim().rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) && bare(url)
-        });
-        let url = url.ok_or_else(|| {
-            wrong(at, "it is no list of addresses", "write host:port, several with commas between them")
-        })?;
-        not_link_local(at, &url)?;
-    }
+    addresses("source.queue.kafka.brokers", &kafka.brokers, "write host:port")?;
     pair("source.queue.kafka", kafka.username.as_ref(), kafka.password.as_ref())?;
     let Some(spec) = &kafka.tls else { return Ok(()) };
     if spec.server_name.is_some() {
@@ -136,6 +128,36 @@ fn kafka(kafka: &KafkaSpec) -> Result<()> {
         return Err(wrong("source.queue.kafka.tls.server_name", why, "take it out"));
     }
     tls("source.queue.kafka.tls", spec)
+}
+
+fn pulsar(pulsar: &PulsarSpec) -> Result<()> {
+    let (at, advice) = ("source.queue.pulsar.url", "write pulsar://host:port");
+    let hosts = pulsar.url.strip_prefix("pulsar://");
+    let hosts = hosts.ok_or_else(|| wrong(at, "it is no address of a Pulsar", advice))?;
+    addresses(at, hosts.trim_end_matches('/'), advice)?;
+    for (part, name) in [("tenant", &pulsar.tenant), ("namespace", &pulsar.namespace)] {
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "._-=:".contains(c)) {
+            let at = format!("source.queue.pulsar.{part}");
+            return Err(wrong(&at, "it is no name", "write it as in Milvus' configuration"));
+        }
+    }
+    Ok(())
+}
+
+/// `host:port`, several with commas between them.
+fn addresses(at: &str, list: &str, advice: &str) -> Result<()> {
+    for broker in list.split(',') {
+        // Only an address: a URL with nothing but a host and a port.
+        let parsed = Url::parse(&format!("http://{}", broker.trim()));
+        let url = parsed.ok().filter(|url| {
+            broker.trim().rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) && bare(url)
+        });
+        let url = url.ok_or_else(|| {
+            wrong(at, "it is no list of addresses", &format!("{advice}, several with commas between them"))
+        })?;
+        not_link_local(at, &url)?;
+    }
+    Ok(())
 }
 
 fn etcd(spec: &EtcdSpec) -> Result<()> {

@@ -42,7 +42,7 @@ fn write(payload: &Bytes) -> (Bytes, ObjectRef) {
     let header = SegmentHeader { log_id: "bench".into(), epoch: 1, seq: 1, channels: vec!["a".into()] };
     let mut writer = SegmentWriter::new(header);
     for offset in 0..MESSAGES {
-        writer.message(0, Position(offset), Tso(offset as u64), 400, payload, ROWS as u64);
+        writer.message(0, Position::offset(offset), Tso(offset as u64), 400, payload, ROWS as u64);
     }
     writer.finish()
 }

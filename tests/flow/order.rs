@@ -126,7 +126,7 @@ fn messages_that_the_queue_delivers_again_are_recorded_once() {
             for _ in 0..8 {
                 world.work(10);
                 for channel in world.source.ticking() {
-                    world.source.queue.redeliver(&channel, Position(0));
+                    world.source.queue.redeliver(&channel, Position::offset(0));
                 }
                 recording.reach(settle(&mut world)).await;
             }
@@ -146,7 +146,7 @@ fn retention_that_overtook_the_recorder_is_refused_with_the_hole_named() {
         insert(&mut world, &[3]);
         insert(&mut world, &[4]);
         settle(&mut world);
-        world.source.queue.trim(&channel, Position(recorded + 1));
+        world.source.queue.trim(&channel, Position::offset(recorded + 1));
         let error = record(recorder(&world.source, &store, Start::Earliest)).error().await;
         assert_eq!(error.verdict, Verdict::Refused);
         let hole = format!("hole [{recorded}, {}) on channel {channel}", recorded + 1);
@@ -161,7 +161,7 @@ fn retention_up_to_what_is_recorded_does_no_harm() {
         let store = Store::memory();
         let (mut world, channel) = small(&store).await;
         let recorded = world.source.queue.messages(&channel).len() as i64;
-        world.source.queue.trim(&channel, Position(recorded));
+        world.source.queue.trim(&channel, Position::offset(recorded));
         insert(&mut world, &[3]);
         record_all(&mut world, &store).await;
         assert_same(&replayed(&store, Until::Latest).await, &world.oracle.contents(), "in the end");
@@ -176,7 +176,7 @@ fn a_log_that_should_hold_rows_which_the_queue_no_longer_has_is_not_begun() {
         insert(&mut world, &[1]);
         settle(&mut world);
         let channel = world.source.ticking().pop_first().expect("a channel");
-        world.source.queue.trim(&channel, Position(1));
+        world.source.queue.trim(&channel, Position::offset(1));
         let store = Store::memory();
         let error = record(recorder(&world.source, &store, Start::Earliest)).error().await;
         assert_eq!(error.verdict, Verdict::Refused);

@@ -56,7 +56,7 @@ fn collection() -> pb::Collection {
         channels: vec![pb::Shard {
             virtual_channel: format!("{CHANNEL}_7v0"),
             channel: CHANNEL.into(),
-            start: Some(Position(0).into()),
+            start: Some(Position::offset(0).into()),
         }],
         create_tso: tso(0).0,
         partitions: vec![pb::Partition { id: 8, name: "_default".into(), create_tso: tso(0).0 }],
@@ -102,8 +102,8 @@ fn golden() -> Vec<(String, Bytes)> {
     let mut writer = SegmentWriter::new(header);
     let create = pb::definition::Change::CreateCollection(collection());
     writer.definition(&pb::Definition { tso: tso(0).0, exact: true, change: Some(create) });
-    writer.message(0, Position(0), tso(0), 400, &payload(0), 2);
-    writer.message(1, Position(1), tso(1), 1200, b"", 0);
+    writer.message(0, Position::offset(0), tso(0), 400, &payload(0), 2);
+    writer.message(1, Position::offset(1), tso(1), 1200, b"", 0);
     let (segment_bytes, counted) = writer.finish();
     let segment = object_ref(layout::segment, Seq(1), &segment_bytes, counted);
 
@@ -117,8 +117,8 @@ fn golden() -> Vec<(String, Bytes)> {
         wall_time_ms: tso(2).millis(),
         holes: vec![pb::Hole {
             channel: "other".into(),
-            start: Some(Position(0).into()),
-            end: Some(Position(1).into()),
+            start: Some(Position::offset(0).into()),
+            end: Some(Position::offset(1).into()),
             reason: "retention".into(),
         }],
         source: Some(source()),

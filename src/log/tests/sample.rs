@@ -62,7 +62,7 @@ pub fn segment(log_id: &str, epoch: u64, seq: Seq, from: i64, to: i64) -> (Bytes
         writer.definition(&definition(tso(0)));
     }
     for offset in from..to {
-        writer.message(0, Position(offset), tso(offset), 400, &payload(offset), 2);
+        writer.message(0, Position::offset(offset), tso(offset), 400, &payload(offset), 2);
     }
     writer.finish()
 }
@@ -72,10 +72,10 @@ pub fn draft(from: i64, to: i64, segment: pb::ObjectRef, catalog: pb::ObjectRef)
         segments: vec![segment],
         channels: vec![pb::ChannelRange {
             channel: CHANNEL.into(),
-            start: Some(Position(from).into()),
-            end: Some(Position(to).into()),
+            start: Some(Position::offset(from).into()),
+            end: Some(Position::offset(to).into()),
             tick: tso(to - 1).0,
-            anchor: Some(Position(to - 1).into()),
+            anchor: Some(Position::offset(to - 1).into()),
             anchor_digest: Bytes::copy_from_slice(blake3::hash(&payload(to - 1)).as_bytes()),
             opened: from == 0,
         }],

@@ -7,9 +7,10 @@ use super::mirror::{Mirror, database};
 use super::value::{Stage, Value};
 use crate::catalog::{Catalog, CollectionId, DatabaseId};
 use crate::error::{Error, Result};
-use crate::pb::log::{Collection, Database, Index, Load, Partition, Position, Shard};
+use crate::pb::log::{Collection, Database, Index, Load, Partition, Shard};
 use crate::pb::milvus::proto::meta::{CollectionInfo, FieldIndex};
 use crate::pb::milvus::proto::schema::CollectionSchema;
+use crate::position::Position;
 
 /// Fields that Milvus adds to every collection: RowID and Timestamp.
 const SYSTEM_FIELDS: [i64; 2] = [0, 1];
@@ -144,7 +145,7 @@ fn of_collection(mirror: &Mirror, id: CollectionId) -> BTreeMap<&Key, &Value> {
 }
 
 /// Shard i is the i-th virtual channel, which lies on the i-th physical one. A start position is the message that
-/// announced the collection: an offset as 8 bytes, little endian (Kafka, RocksMQ).
+/// announced the collection.
 fn shards(id: CollectionId, info: &CollectionInfo) -> Result<Vec<Shard>> {
     let odd = |what: &str| {
         Error::refused(format!("collection {id} in etcd {what}"))
@@ -157,12 +158,12 @@ fn shards(id: CollectionId, info: &CollectionInfo) -> Result<Vec<Shard>> {
     let shard = |(virtual_channel, channel): (&String, &String)| {
         let start = info.start_positions.iter().find(|start| start.key == *channel);
         let start = start.ok_or_else(|| odd("has a channel without a start position"))?;
-        let offset = <[u8; 8]>::try_from(start.data.as_ref())
-            .map_err(|_| odd("has a start position that is no Kafka offset"))?;
+        let start = Position::of_queue(&start.data)
+            .ok_or_else(|| odd("has a start position that is of no queue: neither offset nor message id"))?;
         Ok(Shard {
             virtual_channel: virtual_channel.clone(),
             channel: channel.clone(),
-            start: Some(Position { offset: i64::from_le_bytes(offset) }),
+            start: Some(start.into()),
         })
     };
     virtuals.iter().zip(physicals).map(shard).collect()

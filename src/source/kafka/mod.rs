@@ -193,7 +193,7 @@ impl Queue for KafkaQueue {
         let bounds =
             self.ask(move |consumer| consumer.fetch_watermarks(topic.as_str(), PARTITION, CALL)).await;
         let (low, high) = bounds.map_err(|error| self.failed(Some(channel), &error))?;
-        Ok(Position(low)..Position(high))
+        Ok(Position::offset(low)..Position::offset(high))
     }
 
     async fn position_at(&self, channel: &Channel, millis: u64) -> Result<Position> {
@@ -212,7 +212,7 @@ impl Queue for KafkaQueue {
             Ok(found.map(|found| found.offset()))
         });
         match found.await.map_err(|error| self.failed(Some(channel), &error))? {
-            Some(Offset::Offset(offset)) => Ok(Position(offset)),
+            Some(Offset::Offset(offset)) => Ok(Position::offset(offset)),
             _ => Ok(end), // nothing was written since
         }
     }

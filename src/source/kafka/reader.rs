@@ -102,7 +102,7 @@ impl Reader {
         let queue = self.consumer.split_partition_queue(channel.as_str(), PARTITION);
         let queue = queue.ok_or(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition))?;
         let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(channel.as_str(), PARTITION, Offset::Offset(from.0))?;
+        assignment.add_partition_offset(channel.as_str(), PARTITION, Offset::Offset(from.offset))?;
         self.consumer.incremental_assign(&assignment)?;
         channels.insert(channel.clone());
         Ok(Some(Feed { queue, reader: self.clone(), channel: channel.clone() }))

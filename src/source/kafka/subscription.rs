@@ -123,7 +123,7 @@ fn judge(
 ) -> Result<Event> {
     match received {
         Ok(message) => {
-            let position = Position(message.offset());
+            let position = Position::offset(message.offset());
             match order.admit(position) {
                 Ok(true) => take(position, &message).map(Event::Next),
                 Ok(false) => Ok(Event::Repeated),

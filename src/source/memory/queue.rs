@@ -42,10 +42,10 @@ struct Log {
 
 impl Log {
     fn bounds(&self) -> Range<Position> {
-        Position(self.low)..Position(self.low.saturating_add(self.messages.len() as i64))
+        Position::offset(self.low)..Position::offset(self.low.saturating_add(self.messages.len() as i64))
     }
     fn get(&self, position: Position) -> Option<&Bytes> {
-        let index = usize::try_from(position.0.checked_sub(self.low)?).ok()?;
+        let index = usize::try_from(position.offset.checked_sub(self.low)?).ok()?;
         self.messages.get(index).map(|(_, payload)| payload)
     }
 }
@@ -65,7 +65,7 @@ impl MemoryQueue {
             let clock = state.clock;
             let log = state.channels.entry(channel.clone()).or_default();
             log.messages.push((clock, payload));
-            Position(log.bounds().end.0 - 1)
+            Position::offset(log.bounds().end.offset - 1)
         };
         self.wake();
         position
@@ -79,7 +79,7 @@ impl MemoryQueue {
     /// Retention: removes everything before `low`.
     pub fn trim(&self, channel: &Channel, low: Position) {
         if let Some(log) = self.lock().channels.get_mut(channel) {
-            let removed = usize::try_from(low.0.saturating_sub(log.low)).unwrap_or(0).min(log.messages.len());
+            let removed = usize::try_from(low.offset.saturating_sub(log.low)).unwrap_or(0).min(log.messages.len());
             log.messages.drain(..removed);
             log.low += removed as i64;
         }
@@ -110,7 +110,7 @@ impl MemoryQueue {
     pub fn messages(&self, channel: &Channel) -> Vec<QueueMessage> {
         let state = self.lock();
         let Some(log) = state.channels.get(channel) else { return vec![] };
-        let positions = (log.low..).map(Position);
+        let positions = (log.low..).map(Position::offset);
         let payloads = log.messages.iter().map(|(_, payload)| payload.clone());
         positions.zip(payloads).map(|(position, payload)| QueueMessage { position, payload }).collect()
     }
@@ -154,7 +154,7 @@ impl Queue for MemoryQueue {
         let mut state = self.lock();
         let log = state.channel(channel)?;
         let before = log.messages.iter().take_while(|(written, _)| *written < millis).count();
-        Ok(Position(log.low + before as i64))
+        Ok(Position::offset(log.low + before as i64))
     }
 
     async fn subscribe(&self, channel: &Channel, from: Position) -> Result<Box<dyn Subscription>> {

@@ -18,25 +18,25 @@ fn filled(messages: usize) -> (MemoryQueue, Channel) {
 #[tokio::test]
 async fn a_subscription_gives_each_message_once_and_waits_at_the_end() {
     let (queue, channel) = filled(3);
-    let mut reader = queue.subscribe(&channel, Position(1)).await.unwrap();
-    assert_eq!(reader.next().await.unwrap().position, Position(1));
-    queue.redeliver(&channel, Position(0));
-    assert_eq!(reader.next().await.unwrap().position, Position(2));
+    let mut reader = queue.subscribe(&channel, Position::offset(1)).await.unwrap();
+    assert_eq!(reader.next().await.unwrap().position, Position::offset(1));
+    queue.redeliver(&channel, Position::offset(0));
+    assert_eq!(reader.next().await.unwrap().position, Position::offset(2));
     assert!(reader.next().now_or_never().is_none());
     let (next, pushed) = tokio::join!(reader.next(), async { queue.push(&channel, vec![3].into()) });
-    assert_eq!((next.unwrap().position, pushed), (Position(3), Position(3)));
+    assert_eq!((next.unwrap().position, pushed), (Position::offset(3), Position::offset(3)));
 }
 
 #[tokio::test]
 async fn retention_and_a_new_channel_are_refused() {
     let (queue, channel) = filled(4);
-    let mut reader = queue.subscribe(&channel, Position(1)).await.unwrap();
-    queue.trim(&channel, Position(3));
-    assert_eq!(queue.bounds(&channel).await.unwrap(), Position(3)..Position(4));
+    let mut reader = queue.subscribe(&channel, Position::offset(1)).await.unwrap();
+    queue.trim(&channel, Position::offset(3));
+    assert_eq!(queue.bounds(&channel).await.unwrap(), Position::offset(3)..Position::offset(4));
     let hole = reader.next().await.unwrap_err();
     assert!(hole.verdict == Verdict::Refused && hole.message.contains("[1, 3)"), "{hole}");
     queue.recreate(&channel);
-    let beyond = queue.subscribe(&channel, Position(3)).await.err().unwrap();
+    let beyond = queue.subscribe(&channel, Position::offset(3)).await.err().unwrap();
     assert!(beyond.verdict == Verdict::Refused && beyond.message.contains("re-created"), "{beyond}");
     let unknown = queue.bounds(&Channel::from("x")).await.unwrap_err();
     assert_eq!(unknown.verdict, Verdict::Operator);
@@ -45,11 +45,11 @@ async fn retention_and_a_new_channel_are_refused() {
 #[tokio::test]
 async fn an_outage_passes_and_leaves_everything_usable() {
     let (queue, channel) = filled(1);
-    let mut reader = queue.subscribe(&channel, Position(0)).await.unwrap();
+    let mut reader = queue.subscribe(&channel, Position::offset(0)).await.unwrap();
     queue.fail_next(2);
     assert!(queue.bounds(&channel).await.unwrap_err().is_retry());
     assert!(reader.next().await.unwrap_err().is_retry());
-    assert_eq!(reader.next().await.unwrap().position, Position(0));
+    assert_eq!(reader.next().await.unwrap().position, Position::offset(0));
     let source = MemorySource::new(1);
     let mut catalog = source.catalog.reader();
     source.catalog.fail_next(1);

@@ -105,7 +105,7 @@ impl Store {
     /// whether something was removed before the first of them is decided at the same.
     pub fn read(&self, channel: &Channel, from: Position, bytes: usize) -> Result<Vec<QueueMessage>> {
         let mut messages = self.messages(channel);
-        messages.seek_for_prev(key(channel, Position(from.0.saturating_sub(1))));
+        messages.seek_for_prev(key(channel, Position::offset(from.offset.saturating_sub(1))));
         if self.at(&messages)?.is_some() {
             messages.next();
         } else {
@@ -130,15 +130,15 @@ impl Store {
     pub fn position_at(&self, channel: &Channel, millis: u64) -> Result<Position> {
         let Range { start, end } = self.bounds(channel)?;
         // everything before `low` is older; nothing from `high` on is
-        let (mut low, mut high) = (start.0, end.0);
+        let (mut low, mut high) = (start.offset, end.offset);
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.dated(channel, Position(middle))? {
-                Some((position, date)) if date < millis => low = position.next().0,
+            match self.dated(channel, Position::offset(middle))? {
+                Some((position, date)) if date < millis => low = position.next().offset,
                 _ => high = middle,
             }
         }
-        Ok(Position(low))
+        Ok(Position::offset(low))
     }
 
     /// The first message with a date at or after a position.

@@ -60,7 +60,7 @@ impl Primary {
             self.next += 1;
         }
         self.db.write(batch).unwrap();
-        Position(first)..Position(self.next)
+        Position::offset(first)..Position::offset(self.next)
     }
 
     /// Retention: removes a topic's messages up to an id, as RocksMQ does.
@@ -104,7 +104,7 @@ async fn failure(subscription: &mut Box<dyn Subscription>) -> Error {
 }
 
 fn positions(messages: &[QueueMessage]) -> Vec<i64> {
-    messages.iter().map(|message| message.position.0).collect()
+    messages.iter().map(|message| message.position.offset).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +121,7 @@ async fn messages_come_in_order_whoever_else_counts_between_them() {
     }
     let queue = milvus.read().await;
     let bounds = queue.bounds(&a).await.unwrap();
-    assert_eq!(bounds, Position(FIRST + 1)..Position(FIRST + 1000));
+    assert_eq!(bounds, Position::offset(FIRST + 1)..Position::offset(FIRST + 1000));
     let mut read = queue.subscribe(&a, bounds.start).await.unwrap();
     let mut other = queue.subscribe(&b, queue.bounds(&b).await.unwrap().start).await.unwrap();
     for n in 500..600u32 {
@@ -140,26 +140,22 @@ async fn reading_goes_on_from_any_position_and_across_restarts_of_milvus() {
     milvus.produce("dml_0", ["a", "b", "c"]);
     milvus.produce("dml_1", ["other"]);
     let queue = milvus.read().await;
-    let mut read = queue.subscribe(&channel, Position(FIRST)).await.unwrap();
+    let mut read = queue.subscribe(&channel, Position::offset(FIRST)).await.unwrap();
     assert_eq!(take(&mut read, 3).await[2].payload, "c");
 
     // stopped, it can be read; started again, it is followed
     let Primary { db, next, folder } = milvus;
     drop(db);
-    let mut again = RocksmqQueue::open(&folder.path().join("rdb_data"))
-        .await
-        .unwrap()
-        .subscribe(&channel, Position(FIRST + 1))
-        .await
-        .unwrap();
+    let mut again = RocksmqQueue::open(&folder.path().join("rdb_data")).await.unwrap()
+        .subscribe(&channel, Position::offset(FIRST + 1)).await.unwrap();
     assert_eq!(positions(&take(&mut again, 2).await), [FIRST + 1, FIRST + 2]);
     let mut milvus = Primary { next, ..Primary::start_in(folder) };
     let d = milvus.produce("dml_0", ["d"]).start;
     milvus.flush();
     let e = milvus.produce("dml_0", ["e"]).start;
-    assert_eq!(positions(&take(&mut read, 2).await), [d.0, e.0]);
+    assert_eq!(positions(&take(&mut read, 2).await), [d.offset, e.offset]);
     // from a position at which nothing stands, and from the end
-    let mut between = queue.subscribe(&channel, Position(FIRST + 3)).await.unwrap();
+    let mut between = queue.subscribe(&channel, Position::offset(FIRST + 3)).await.unwrap();
     assert_eq!(take(&mut between, 1).await[0].position, d);
     let mut end = queue.subscribe(&channel, e.next()).await.unwrap();
     milvus.produce("dml_1", ["other"]);
@@ -173,16 +169,13 @@ async fn a_trimmed_start_is_refused_with_the_hole_named() {
     let channel = Channel::from("dml_0");
     milvus.produce("dml_0", ["a", "b", "c", "d"]);
     let queue = milvus.read().await;
-    milvus.expire("dml_0", Position(FIRST + 1));
+    milvus.expire("dml_0", Position::offset(FIRST + 1));
     let kept = queue.bounds(&channel).await.unwrap();
-    assert_eq!(kept, Position(FIRST + 2)..Position(FIRST + 4));
-    let Err(error) = queue.subscribe(&channel, Position(FIRST + 1)).await else { panic!("subscribed") };
+    assert_eq!(kept, Position::offset(FIRST + 2)..Position::offset(FIRST + 4));
+    let Err(error) = queue.subscribe(&channel, Position::offset(FIRST + 1)).await else { panic!("subscribed") };
     assert_eq!(error.verdict, Verdict::Refused);
-    assert!(
-        error.message.contains(&format!("hole [{}, {}) on channel dml_0", FIRST + 1, FIRST + 2)),
-        "{error}"
-    );
-    let Err(error) = queue.subscribe(&channel, Position(FIRST + 5)).await else { panic!("subscribed") };
+    assert!(error.message.contains(&format!("hole [{}, {}) on channel dml_0", FIRST + 1, FIRST + 2)), "{error}");
+    let Err(error) = queue.subscribe(&channel, Position::offset(FIRST + 5)).await else { panic!("subscribed") };
     assert_eq!(error.verdict, Verdict::Refused);
     assert!(error.message.contains("re-created"), "{error}");
 }
@@ -194,9 +187,9 @@ async fn retention_that_overtakes_a_reader_is_a_hole() {
     milvus.produce("dml_0", (0..200).map(|_| vec![1u8; 10_000]));
     milvus.produce("dml_1", ["other"]);
     let queue = milvus.read().await;
-    let mut read = queue.subscribe(&channel, Position(FIRST)).await.unwrap();
-    assert_eq!(take(&mut read, 1).await[0].position, Position(FIRST));
-    milvus.expire("dml_0", Position(FIRST + 198));
+    let mut read = queue.subscribe(&channel, Position::offset(FIRST)).await.unwrap();
+    assert_eq!(take(&mut read, 1).await[0].position, Position::offset(FIRST));
+    milvus.expire("dml_0", Position::offset(FIRST + 198));
     queue.identity().await.unwrap(); // catches up
     let error = failure(&mut read).await;
     assert_eq!(error.verdict, Verdict::Refused);
@@ -209,9 +202,9 @@ async fn retention_behind_a_reader_is_none_of_its_business() {
     let channel = Channel::from("dml_0");
     milvus.produce("dml_0", ["a", "b", "c"]);
     let queue = milvus.read().await;
-    let mut read = queue.subscribe(&channel, Position(FIRST)).await.unwrap();
+    let mut read = queue.subscribe(&channel, Position::offset(FIRST)).await.unwrap();
     take(&mut read, 3).await;
-    milvus.expire("dml_0", Position(FIRST + 1));
+    milvus.expire("dml_0", Position::offset(FIRST + 1));
     milvus.produce("dml_1", ["other"]);
     let d = milvus.produce("dml_0", ["d"]).start;
     assert_eq!(take(&mut read, 1).await[0].position, d);
@@ -225,7 +218,7 @@ async fn a_store_made_anew_in_its_place_is_refused() {
     let identity = queue.identity().await.unwrap();
     assert!(identity.starts_with("rocksmq:") && identity.len() > 30, "{identity}");
     assert_eq!(milvus.read().await.identity().await.unwrap(), identity);
-    let mut read = queue.subscribe(&"dml_0".into(), Position(FIRST)).await.unwrap();
+    let mut read = queue.subscribe(&"dml_0".into(), Position::offset(FIRST)).await.unwrap();
     take(&mut read, 1).await;
     let Primary { db, folder, .. } = milvus;
     drop(db);
@@ -254,9 +247,9 @@ async fn a_message_of_10_mb_comes_whole_and_idle_topics_hold_up_no_other() {
     milvus.produce("dml_0", [&big[..], b"small"]);
     milvus.produce("idle", ["once"]);
     let queue = milvus.read().await;
-    let mut idle = queue.subscribe(&"idle".into(), Position(FIRST + 2)).await.unwrap();
+    let mut idle = queue.subscribe(&"idle".into(), Position::offset(FIRST + 2)).await.unwrap();
     take(&mut idle, 1).await;
-    let mut read = queue.subscribe(&"dml_0".into(), Position(FIRST)).await.unwrap();
+    let mut read = queue.subscribe(&"dml_0".into(), Position::offset(FIRST)).await.unwrap();
     assert_eq!(take(&mut read, 2).await[0].payload, big);
     milvus.produce("dml_0", [&big[..]]);
     assert_eq!(take(&mut read, 1).await[0].payload, big);
@@ -283,7 +276,7 @@ async fn a_position_sought_by_time_is_that_of_the_first_message_since() {
         let before = written.iter().rfind(|(other, _)| other < millis);
         assert!(before.is_none_or(|(_, before)| found > *before), "{found}");
     }
-    assert_eq!(queue.position_at(&channel, 0).await.unwrap(), Position(FIRST));
+    assert_eq!(queue.position_at(&channel, 0).await.unwrap(), Position::offset(FIRST));
     let end = queue.bounds(&channel).await.unwrap().end;
     assert!(queue.position_at(&channel, u64::MAX >> 20).await.unwrap() <= end);
 }
@@ -322,7 +315,7 @@ async fn nothing_is_written_into_the_folder_of_milvus() {
     milvus.produce("dml_0", ["c"]);
     let before = contents(&milvus);
     let queue = milvus.read().await;
-    let mut read = queue.subscribe(&"dml_0".into(), Position(FIRST)).await.unwrap();
+    let mut read = queue.subscribe(&"dml_0".into(), Position::offset(FIRST)).await.unwrap();
     take(&mut read, 3).await;
     queue.position_at(&"dml_0".into(), 5).await.unwrap();
     drop((read, queue));

@@ -93,8 +93,16 @@ fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
         (
             full(),
             "/source/queue",
-            json!({"pulsar": {}}),
-            "source.queue: unknown variant `pulsar`, expected `kafka`",
+            json!({"nats": {}}),
+            "source.queue: unknown variant `nats`, expected one of `kafka`, `pulsar`, `rocksmq`",
+        ),
+        (full(), "/source/queue", json!({"pulsar": {"url": "127.0.0.1:9092"}}), "source.queue.pulsar.url: it is no address of a Pulsar"),
+        (full(), "/source/queue", json!({"pulsar": {"url": "pulsar://h"}}), "source.queue.pulsar.url: it is no list"),
+        (
+            full(),
+            "/source/queue",
+            json!({"pulsar": {"url": "pulsar://h:6650", "tenant": "a/b"}}),
+            "source.queue.pulsar.tenant: it is no name",
         ),
         (
             full(),

@@ -1,0 +1,69 @@
+//! Who acts on what a broker says, and on what it does not say.
+
+use pulsar::error::ConnectionError;
+use pulsar::proto::ServerError;
+
+use super::connection::Address;
+use crate::error::Error;
+
+/// What a broker refuses. Whatever is not known to pass waits for a person.
+pub(super) fn refused(Address(address): &Address, code: i32, message: &str) -> Error {
+    let code = ServerError::try_from(code).unwrap_or(ServerError::UnknownError);
+    let reason = message.lines().next().unwrap_or_default();
+    let what = format!("Pulsar at {address}: {}: {reason}", code.as_str_name());
+    match code {
+        ServerError::AuthenticationError | ServerError::AuthorizationError => Error::operator(what)
+            .advice("check the token, and allow it to look up and to consume Milvus' topics"),
+        ServerError::TopicNotFound | ServerError::InvalidTopicName => {
+            Error::operator(what).advice("check tenant and namespace, and that the topic was not deleted")
+        }
+        _ if nowhere(reason) => Error::operator(what).advice(
+            "check source.queue.pulsar.tenant and namespace: Milvus' pulsar.tenant and pulsar.namespace",
+        ),
+        ServerError::UnknownError
+        | ServerError::MetadataError
+        | ServerError::PersistenceError
+        | ServerError::ConsumerBusy
+        | ServerError::ServiceNotReady
+        | ServerError::TooManyRequests => Error::retry(what).advice("look at the broker's log"),
+        _ => Error::operator(what).advice("check the address and the version of the brokers"),
+    }
+}
+
+/// How brokers say that a tenant or a namespace is not there: they have no code for it.
+fn nowhere(reason: &str) -> bool {
+    let reason = reason.to_ascii_lowercase();
+    let names = ["namespace", "tenant", "policies"].iter().any(|name| reason.contains(name));
+    names && ["not found", "does not exist"].iter().any(|gone| reason.contains(gone))
+}
+
+/// Whether there is no such topic.
+pub(super) fn no_topic(code: i32) -> bool {
+    code == i32::from(ServerError::TopicNotFound)
+}
+
+/// A connection that broke, or could not be made.
+pub(super) fn broken(Address(address): &Address, error: ConnectionError) -> Error {
+    let reason = match error {
+        ConnectionError::Io(error) => error.to_string(),
+        ConnectionError::Disconnected => "the connection was closed".to_owned(),
+        ConnectionError::Decoding(what) => format!("it sent what is no frame of Pulsar's protocol: {what}"),
+        other => other.to_string(),
+    };
+    let error = Error::retry(format!("Pulsar at {address}: {reason}"));
+    error.advice("check that the brokers run and can be reached from here")
+}
+
+/// No answer.
+pub(super) fn silent(Address(address): &Address) -> Error {
+    Error::retry(format!("Pulsar at {address} does not answer"))
+        .advice("check that the brokers run and can be reached from here, and that this is a Pulsar broker")
+}
+
+/// What broke before the broker had said who it is.
+pub(super) fn stranger(Address(address): &Address, error: &Error) -> Error {
+    Error::retry(format!("{address} does not greet as a Pulsar broker does: {error}")).advice(
+        "check source.queue.pulsar.url: it is that of a broker or proxy, with port 6650 as a rule; neither its web \
+         address nor a Kafka",
+    )
+}

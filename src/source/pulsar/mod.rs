@@ -1,0 +1,242 @@
+//! A Pulsar queue: each channel is a topic of one namespace, without partitions or with one.
+//!
+//! Of the crate `pulsar` only the protocol is used (frames and commands). Its consumers begin anew at their first
+//! position after every reconnect, hold an unbounded number of bytes, and can end without a word. Here a channel that
+//! is read has a connection of its own, and a question has one as long as it takes.
+//!
+//! Nothing is written to the cluster: no topic is created, no subscription stays, nothing is acknowledged. Therefore
+//! nothing holds retention back either: the namespace must keep messages for as long as the recorder may be away.
+
+mod connection;
+mod entry;
+mod failure;
+mod order;
+mod reader;
+mod subscription;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pulsar::proto::base_command::Type;
+use pulsar::proto::command_get_topics_of_namespace::Mode;
+use pulsar::proto::command_lookup_topic_response::LookupType;
+use pulsar::proto::{
+    CommandGetTopicsOfNamespace, CommandLookupTopic, CommandPartitionedTopicMetadata,
+};
+use self::connection::{Address, Connection, command};
+use self::entry::EntryId;
+use self::failure::{no_topic, refused};
+use self::reader::{Last, Reader};
+use self::subscription::PulsarSubscription;
+use crate::error::{Error, Result};
+use crate::position::{Channel, Position};
+use crate::source::order::check_kept;
+use crate::source::{Queue, Subscription};
+
+/// Brokers that may send on to another one.
+const REDIRECTS: usize = 8;
+
+/// Where a Pulsar is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PulsarOptions {
+    /// `pulsar://host:port`, several hosts separated by commas.
+    pub url: String,
+    /// Milvus' `pulsar.tenant`.
+    pub tenant: String,
+    /// Milvus' `pulsar.namespace`.
+    pub namespace: String,
+}
+
+impl Default for PulsarOptions {
+    fn default() -> PulsarOptions {
+        PulsarOptions {
+            url: "pulsar://127.0.0.1:6650".into(),
+            tenant: "public".into(),
+            namespace: "default".into(),
+        }
+    }
+}
+
+/// A Pulsar queue.
+#[derive(Clone, Debug)]
+pub struct PulsarQueue {
+    hosts: Arc<[Address]>,
+    /// `tenant/namespace`
+    namespace: Arc<str>,
+}
+
+impl PulsarQueue {
+    /// Takes the address; whether brokers are there shows the first question.
+    pub fn connect(options: &PulsarOptions) -> Result<PulsarQueue> {
+        let hosts = Address::all(&options.url).ok_or_else(|| {
+            Error::usage(format!("Pulsar at {}: no address of Pulsar brokers", options.url))
+                .advice("write pulsar://host:port, with 6650 as the port as a rule")
+        })?;
+        let namespace = format!("{}/{}", options.tenant, options.namespace).into();
+        Ok(PulsarQueue { hosts: hosts.into(), namespace })
+    }
+
+    /// Connects to the first host that answers.
+    async fn any_host(&self) -> Result<Connection> {
+        let mut failed = Error::usage("Pulsar: no host is named");
+        for host in self.hosts.iter() {
+            match Connection::open(host, None).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// Connects to the broker that serves a topic. Looking it up does not create it; None where a broker already says
+    /// that there is no such topic.
+    async fn broker_of(&self, topic: &str) -> Result<Option<Connection>> {
+        let mut connection = self.any_host().await?;
+        let mut authoritative = false;
+        for _ in 0..REDIRECTS {
+            let lookup = CommandLookupTopic {
+                topic: topic.to_owned(),
+                authoritative: Some(authoritative),
+                ..CommandLookupTopic::default()
+            };
+            let lookup = command(Type::Lookup, |command| command.lookup_topic = Some(lookup));
+            let answer = connection.ask(lookup, |command| command.lookup_topic_response).await?;
+            let kind = answer.response.and_then(|kind| LookupType::try_from(kind).ok());
+            if kind.is_none() || kind == Some(LookupType::Failed) {
+                let error = answer.error.unwrap_or_default();
+                if no_topic(error) {
+                    return Ok(None);
+                }
+                let message = answer.message.as_deref().unwrap_or_default();
+                return Err(refused(connection.address(), error, message));
+            }
+            let url = answer.broker_service_url.unwrap_or_default();
+            let Some(broker) = Address::all(&url).and_then(|brokers| brokers.into_iter().next()) else {
+                return Err(Error::operator(format!("Pulsar names \"{url}\" as the broker of {topic}")));
+            };
+            if broker != *connection.address() {
+                let proxy = answer.proxy_through_service_url.unwrap_or_default();
+                connection = match proxy {
+                    true => Connection::open(&connection.address().clone(), Some(&broker)).await?,
+                    false => Connection::open(&broker, None).await?,
+                };
+            }
+            if kind == Some(LookupType::Connect) {
+                return Ok(Some(connection));
+            }
+            authoritative = answer.authoritative.unwrap_or_default();
+        }
+        Err(Error::retry(format!("Pulsar: one broker after the other names another one for {topic}")))
+    }
+
+    fn topic(&self, channel: &Channel) -> String {
+        format!("persistent://{}/{channel}", self.namespace)
+    }
+
+    /// Reads a channel from an entry on, or from the first that is kept. None where there is no such topic.
+    async fn find(&self, channel: &Channel, from: Option<EntryId>) -> Result<Option<Reader>> {
+        let plain = self.topic(channel);
+        if let Some(reader) = self.find_topic(plain.clone(), from).await? {
+            return Ok(Some(reader));
+        }
+        let Some(reader) = self.find_topic(format!("{plain}-partition-0"), from).await? else {
+            return Ok(None);
+        };
+        match self.partitions(&plain).await? {
+            ..=1 => Ok(Some(reader)),
+            partitions => Err(Error::operator(format!("{plain} has {partitions} partitions; Milvus' have one"))
+                .advice("check the topic's name, and that nothing but Milvus creates its topics")),
+        }
+    }
+
+    async fn find_topic(&self, topic: String, from: Option<EntryId>) -> Result<Option<Reader>> {
+        match self.broker_of(&topic).await? {
+            Some(broker) => Reader::open(broker, topic, from).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn reader(&self, channel: &Channel, from: Option<EntryId>) -> Result<Reader> {
+        self.find(channel, from).await?.ok_or_else(|| {
+            Error::operator(format!("there is no Pulsar topic {}", self.topic(channel)))
+                .advice("check the topic's name and that it was not deleted; nothing creates it here")
+        })
+    }
+
+    /// How many partitions a topic has that is known to have one.
+    async fn partitions(&self, topic: &str) -> Result<u32> {
+        let ask = CommandPartitionedTopicMetadata { topic: topic.to_owned(), ..Default::default() };
+        let ask = command(Type::PartitionedMetadata, |command| command.partition_metadata = Some(ask));
+        let answer = self.any_host().await?.ask(ask, |command| command.partition_metadata_response).await?;
+        Ok(answer.partitions.unwrap_or_default())
+    }
+
+    /// Reads on from `next`, which is still kept. Of a topic that was empty its beginning is.
+    async fn resume(&self, channel: &Channel, next: Position) -> Result<Reader> {
+        let next_entry = EntryId::of(next);
+        if next_entry.is_beginning() {
+            return self.reader(channel, None).await;
+        }
+        check_kept(channel, next, &self.bounds(channel).await?)?;
+        self.reader(channel, Some(next_entry)).await
+    }
+
+    /// Whether one entry follows another: what comes after `last` is read once more. An entry that is no longer kept
+    /// has no follower.
+    async fn follows(&self, channel: &Channel, last: EntryId, found: EntryId) -> Result<bool> {
+        let mut reader = self.reader(channel, Some(last)).await?;
+        Ok(reader.entry().await?.id == last && reader.entry().await?.id == found)
+    }
+}
+
+#[async_trait]
+impl Queue for PulsarQueue {
+    /// No more than its place: brokers do not tell their cluster over this protocol. That a namespace is another one
+    /// of the same name is found out by what it holds.
+    async fn identity(&self) -> Result<String> {
+        let ask = CommandGetTopicsOfNamespace {
+            namespace: self.namespace.to_string(),
+            mode: Some(Mode::Persistent.into()),
+            ..CommandGetTopicsOfNamespace::default()
+        };
+        let ask = command(Type::GetTopicsOfNamespace, |command| command.get_topics_of_namespace = Some(ask));
+        self.any_host().await?.ask(ask, |command| command.get_topics_of_namespace_response).await?;
+        Ok(format!("pulsar:{}", self.namespace))
+    }
+
+    async fn exists(&self, channel: &Channel) -> Result<bool> {
+        Ok(self.find(channel, None).await?.is_some())
+    }
+
+    async fn bounds(&self, channel: &Channel) -> Result<Range<Position>> {
+        let Last { message, next } = self.reader(channel, None).await?.last().await?;
+        eprintln!("LAST {message:?} {next:?}");
+        let first = next.unwrap_or(EntryId { ledger: 0, entry: 0 });
+        match message {
+            Some(last) => Ok(first.message(0)..last.next()),
+            None => {
+                let beginning = EntryId { entry: -1, ..first }.message(0);
+                Ok(beginning..beginning)
+            }
+        }
+    }
+
+    async fn position_at(&self, channel: &Channel, millis: u64) -> Result<Position> {
+        // asked for before the time is: what is written in between lies at or after it
+        let end = self.bounds(channel).await?.end;
+        let mut reader = self.reader(channel, None).await?;
+        reader.seek(millis).await?;
+        match reader.last().await?.next {
+            Some(next) if next <= EntryId::of(end) => Ok(reader.entry().await?.id.message(0).min(end)),
+            _ => Ok(end), // nothing was written since
+        }
+    }
+
+    async fn subscribe(&self, channel: &Channel, from: Position) -> Result<Box<dyn Subscription>> {
+        let reader = self.resume(channel, from).await?;
+        Ok(Box::new(PulsarSubscription::new(self.clone(), channel.clone(), from, reader)))
+    }
+}

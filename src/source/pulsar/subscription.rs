@@ -1,0 +1,198 @@
+//! One topic being read.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::time::{Instant, timeout_at};
+
+use super::PulsarQueue;
+use super::connection::ANSWER;
+use super::entry::{Entry, EntryId};
+use super::order::{Order, Place};
+use super::reader::{Event, Last, Reader};
+use crate::error::{Error, Result};
+use crate::position::{Channel, Position};
+use crate::source::order::{check_kept, hole};
+use crate::source::{QueueMessage, Subscription};
+
+/// After so long without an entry the broker is asked where the topic ends.
+const QUIET: Duration = Duration::from_secs(3);
+/// How often a topic is opened at the same position before that is an error.
+const LOOKS: u32 = 3;
+
+/// A topic being read.
+///
+/// Whatever happens to a reader, the next one begins at the next position, and only what follows on the last entry is
+/// taken. A reader that falls silent asks for the end of the topic: there its silence must be.
+pub(super) struct PulsarSubscription {
+    queue: PulsarQueue,
+    channel: Channel,
+    order: Order,
+    /// What is left of the last entry.
+    ready: VecDeque<QueueMessage>,
+    /// None while one is opened.
+    reader: Option<Reader>,
+    /// Like the other question it stays here: it goes on when `next` is cancelled and called again.
+    opening: Option<BoxFuture<'static, Result<Reader>>>,
+    /// An entry, and whether it follows the last one.
+    held: Option<(Entry, BoxFuture<'static, Result<bool>>)>,
+    /// When silence, or the missing answer, becomes odd.
+    until: Instant,
+    asked: bool,
+    /// The reader has seen all that there was when the broker last answered, and since then all that came.
+    at_end: bool,
+    /// Readers opened at the next position in vain.
+    looks: u32,
+}
+
+impl PulsarSubscription {
+    pub fn new(queue: PulsarQueue, channel: Channel, from: Position, reader: Reader) -> PulsarSubscription {
+        PulsarSubscription {
+            queue,
+            channel,
+            order: Order::start(from),
+            ready: VecDeque::new(),
+            reader: Some(reader),
+            opening: None,
+            held: None,
+            until: Instant::now() + QUIET,
+            asked: false,
+            at_end: false,
+            looks: 0,
+        }
+    }
+
+    /// Opens a reader at the next position.
+    async fn open(&mut self) -> Result<()> {
+        let opening = self.opening.get_or_insert_with(|| {
+            let (queue, channel, next) = (self.queue.clone(), self.channel.clone(), self.order.next());
+            async move { queue.resume(&channel, next).await }.boxed()
+        });
+        let opened = opening.await;
+        self.opening = None;
+        self.reader = Some(opened?);
+        self.listen();
+        Ok(())
+    }
+
+    fn listen(&mut self) {
+        (self.until, self.asked) = (Instant::now() + QUIET, false);
+    }
+
+    /// Begins anew at the next position; where that has been in vain too often, the caller decides when.
+    fn stumble(&mut self, why: Error) -> Result<()> {
+        (self.reader, self.held, self.at_end) = (None, None, false);
+        self.looks += 1;
+        if !why.is_retry() || self.looks > LOOKS {
+            self.looks = 0;
+            return Err(why);
+        }
+        tracing::debug!(channel = %self.channel, next = %self.order.next(), "Pulsar is read anew: {why}");
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Entry(entry) => {
+                self.listen();
+                self.judge(entry)
+            }
+            Event::Last(Last { message, .. }) => self.compare(message),
+            Event::Closed => {
+                self.stumble(Error::retry(format!("Pulsar closed channel {} for the moment", self.channel)))
+            }
+        }
+    }
+
+    fn judge(&mut self, entry: Entry) -> Result<()> {
+        match self.order.place(entry.id) {
+            Place::Next => self.take(entry),
+            Place::Repeated => {}
+            Place::After(last) => {
+                let (queue, channel, found) = (self.queue.clone(), self.channel.clone(), entry.id);
+                let question = async move { queue.follows(&channel, last, found).await }.boxed();
+                self.held = Some((entry, question));
+            }
+            Place::Gap if self.at_end => self.take(entry),
+            Place::Gap => return Err(self.missing(entry.id)),
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, entry: Entry) {
+        self.ready.extend(self.order.take(entry));
+        (self.at_end, self.looks) = (false, 0);
+    }
+
+    /// Settles whether the held entry follows the last one. Retention may have taken the last one from a reader that
+    /// was at the end: then nothing can have come between.
+    async fn settle(&mut self) -> Result<()> {
+        let Some((_, question)) = &mut self.held else { return Ok(()) };
+        let follows = question.await;
+        let Some((entry, _)) = self.held.take() else { return Ok(()) };
+        match follows {
+            Ok(follows) if follows || self.at_end => self.take(entry),
+            Ok(_) => return Err(self.missing(entry.id)),
+            Err(error) => self.stumble(error)?,
+        }
+        Ok(())
+    }
+
+    fn missing(&self, found: EntryId) -> Error {
+        hole(&self.channel, self.order.next()..found.message(0))
+    }
+
+    /// Compares the end of the topic with what was read.
+    fn compare(&mut self, last: Option<Position>) -> Result<()> {
+        let next = self.order.next();
+        if let Some(last) = last {
+            let end = last.next();
+            check_kept(&self.channel, next, &(next.min(end)..end))?;
+            if end > next {
+                let channel = &self.channel;
+                let why = format!("Pulsar holds messages up to {last} on channel {channel} and sends none from {next}");
+                return self.stumble(Error::retry(why).advice("look at the broker's log"));
+            }
+        }
+        self.at_end = true;
+        self.looks = 0;
+        self.listen();
+        Ok(())
+    }
+
+    async fn step(&mut self) -> Result<()> {
+        if self.held.is_some() {
+            return self.settle().await;
+        }
+        let Some(reader) = &mut self.reader else { return self.open().await };
+        match timeout_at(self.until, reader.event()).await {
+            Ok(Ok(event)) => self.event(event),
+            Ok(Err(error)) => self.stumble(error),
+            Err(_) if self.asked => {
+                self.stumble(Error::retry(format!("Pulsar does not answer on channel {}", self.channel)))
+            }
+            Err(_) => {
+                (self.until, self.asked) = (Instant::now() + ANSWER, true);
+                match reader.ask_last().await {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.stumble(error),
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Subscription for PulsarSubscription {
+    async fn next(&mut self) -> Result<QueueMessage> {
+        loop {
+            if let Some(message) = self.ready.pop_front() {
+                return Ok(message);
+            }
+            self.step().await?;
+        }
+    }
+}
