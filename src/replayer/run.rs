@@ -251,14 +251,7 @@ impl Run {
                     self.define(&definition, at..next, due, &in_target).await?;
                     at = next;
                 }
-                Step::Unknown(tso, name) => {
-                    tracing::warn!(
-                        tso = tso.0,
-                        name,
-                        "cannot be applied: the target is incomplete from here on"
-                    );
-                    self.journal.incomplete(tso, &name);
-                }
+                Step::Unknown(tso, name) => self.journal.incomplete(tso, &name),
             }
         }
         self.progress.send_modify(|progress| progress.bytes += bytes);
@@ -277,7 +270,13 @@ impl Run {
         in_target: &TaskTracker,
     ) -> Result<()> {
         let changes = self.naming.apply(definition)?;
-        if due == Due::Done || changes.is_empty() {
+        if due == Due::Done {
+            return Ok(());
+        }
+        if let Some(what) = self.naming.untold(definition)? {
+            self.journal.incomplete(Tso(definition.tso), what);
+        }
+        if changes.is_empty() {
             return Ok(());
         }
         if due == Due::First

@@ -20,3 +20,4 @@ mod ownership;
 mod outage;
 mod rivals;
 mod stop;
+mod untold;

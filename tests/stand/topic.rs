@@ -6,6 +6,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -37,8 +38,21 @@ pub async fn expire(stand: &Stand, topic: &str) -> Outcome<(i64, i64)> {
 
 /// Writes a message and returns its offset.
 pub async fn produce(stand: &Stand, topic: &str, payload: &[u8]) -> Outcome<i64> {
+    produce_with(stand, topic, payload, []).await
+}
+
+/// Writes a message with headers and returns its offset.
+pub async fn produce_with<'a>(
+    stand: &Stand,
+    topic: &str,
+    payload: &[u8],
+    headers: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Outcome<i64> {
     let producer: FutureProducer = config(stand).create()?;
-    let record = FutureRecord::<(), [u8]>::to(topic).payload(payload).partition(0);
+    let headers = headers.into_iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+        headers.insert(Header { key, value: Some(value) })
+    });
+    let record = FutureRecord::<(), [u8]>::to(topic).payload(payload).partition(0).headers(headers);
     let delivery = producer.send(record, WITHIN).await.map_err(|(error, _)| Failure(error.to_string()))?;
     Ok(delivery.offset)
 }
