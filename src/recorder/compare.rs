@@ -43,7 +43,11 @@ pub fn changes_of(
             }
         }
         Object::DatabaseGone { id } => {
-            only_if(catalog.databases.contains_key(id), || Change::DropDatabase(pb::DropDatabase { id: *id }))
+            // One from which etcd does not show how a collection left goes once it is empty.
+            let empty = catalog.collections.values().all(|collection| collection.database_id != *id);
+            only_if(empty && catalog.databases.contains_key(id), || {
+                Change::DropDatabase(pb::DropDatabase { id: *id })
+            })
         }
         Object::Collection(collection) => collection_changes(collection, since, catalog, selection),
         Object::CollectionGone { id } => only_if(catalog.collections.contains_key(id), || {

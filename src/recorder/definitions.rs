@@ -6,6 +6,8 @@
 //! longer than etcd keeps its dates, everything else; it leaves alone whatever a pending change will settle. What etcd
 //! has forgotten goes among the dated changes first, at the earliest time at which it may have been.
 
+mod gaps;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -231,57 +233,6 @@ impl Definitions {
         Ok(definitions)
     }
 
-    /// Puts what etcd shows and no longer dates among the dated changes, so that all are applied in the order of time.
-    fn fill_gaps(&mut self, window: Window) {
-        let mut gaps = self.late_creations(window);
-        for object in objects_between(&self.recorded, &self.live) {
-            let waits = matches!(object, Object::Alias { .. } | Object::DatabaseGone { .. })
-                || self.any_pending(|later| is_same(later, &object));
-            let date = self.date(&object, &self.recorded, window).filter(|_| !waits);
-            let object = match object {
-                Object::Collection(new) if !self.recorded.collections.contains_key(&new.id) => {
-                    Object::Collection(Box::new(as_created(&new)))
-                }
-                other => other,
-            };
-            gaps.extend(date.map(|tso| (tso, object)));
-        }
-        for (tso, object) in gaps {
-            self.pending.entry(tso).or_default().push(object);
-        }
-    }
-
-    /// Creations of which etcd only has a later change of the collection, with its database if that comes later still.
-    fn late_creations(&self, window: Window) -> Vec<(Tso, Object)> {
-        let pending = || self.pending.iter().flat_map(|(tso, all)| all.iter().map(move |one| (*tso, one)));
-        let database = |of: i64| {
-            let is_it = |object: &&Object| matches!(object, Object::Database { id, .. } if *id == of);
-            pending().map(|(_, object)| object).find(is_it)
-        };
-        let mut first = BTreeMap::new();
-        for (tso, object) in pending() {
-            if let Object::Collection(collection) = object
-                && !self.recorded.collections.contains_key(&collection.id)
-                && ([&self.recorded, &*self.live]
-                    .iter()
-                    .any(|known| known.databases.contains_key(&collection.database_id))
-                    || database(collection.database_id).is_some())
-            {
-                first.entry(collection.id).or_insert((tso, collection));
-            }
-        }
-        let late = first.into_values().filter_map(|(tso, collection)| {
-            let created = Tso(collection.create_tso);
-            (window.after < created && created <= window.to && created < tso).then_some((created, collection))
-        });
-        let objects = late.flat_map(|(created, collection)| {
-            let created_with_it = Object::Collection(Box::new(as_created(collection)));
-            let database = database(collection.database_id).cloned();
-            database.into_iter().chain([created_with_it]).map(move |object| (created, object))
-        });
-        objects.collect()
-    }
-
     /// Emits what etcd still shows otherwise: databases, collections, partitions, aliases.
     fn compare_existence(&self, cut: &mut Cut) -> Result<()> {
         for object in objects_between(&cut.catalog, &self.live) {
@@ -354,13 +305,6 @@ impl Definitions {
     fn any_pending(&self, matches: impl Fn(&Object) -> bool) -> bool {
         self.pending.values().flatten().any(matches)
     }
-}
-
-/// A collection without the partitions that came later: they may have the names of others that went before.
-fn as_created(collection: &Collection) -> Collection {
-    let mut created = collection.clone();
-    created.partitions.retain(|partition| partition.create_tso <= collection.create_tso);
-    created
 }
 
 /// Whether two objects are one, at two times.

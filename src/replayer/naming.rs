@@ -297,3 +297,6 @@ fn unknown(id: i64) -> Error {
     ))
     .advice("verify the log with `tapedeck log verify`")
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ mod oracle;
 mod stage;
 mod world;
 
+mod again;
 mod crash;
 mod instants;
 mod live;
