@@ -10,7 +10,7 @@ use rocksdb::{DB, DBRawIterator, ErrorKind, LogLevel, Options, ReadOptions};
 use tempfile::TempDir;
 
 use super::key::{key, position, range};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Verdict};
 use crate::message;
 use crate::position::{Channel, Position};
 use crate::source::QueueMessage;
@@ -65,13 +65,14 @@ impl Store {
 
     /// Takes over what the primary has written since, and returns a number that grows with it.
     pub fn catch_up(&self) -> Result<u64> {
+        self.check_same()?;
         self.db.try_catch_up_with_primary().map_err(|error| failed(&self.path, &error))?;
         Ok(self.db.latest_sequence_number())
     }
 
-    /// Refuses a RocksDB that has taken the place of the one that was opened.
-    pub fn check_same(&self) -> Result<()> {
-        let now = read_id(&self.path)?;
+    /// Refuses a RocksDB that has taken the place of the one that was opened; one that is away may come back.
+    fn check_same(&self) -> Result<()> {
+        let now = read_id(&self.path).map_err(|error| Error { verdict: Verdict::Retry, ..error })?;
         if now == self.id {
             return Ok(());
         }
