@@ -3,15 +3,16 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
+use tapedeck::position::Channel;
 
 use crate::stand::compare::compare;
-use crate::stand::{Milvus, Outcome, Service, Stand, Table, ensure, eventually, fail, rng, topic};
+use crate::stand::{Milvus, Outcome, Service, Table, broker, ensure, eventually, fail, rng};
 use crate::trial::{alone, own, task};
 
 /// The only channel of a collection of one shard.
-async fn channel(source: &Milvus, table: &Table) -> Outcome<String> {
+async fn channel(source: &Milvus, table: &Table) -> Outcome<Channel> {
     match source.describe(&table.name).await?.physical_channel_names.as_slice() {
-        [channel] => Ok(channel.clone()),
+        [channel] => Ok(channel.as_str().into()),
         channels => fail(format!("{} has the channels {channels:?}", table.name)),
     }
 }
@@ -22,10 +23,8 @@ fn last_error(status: &Value) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn retention_that_overtakes_the_recorder_is_a_hole_and_named() -> Outcome {
-    if Stand::lacks_kafka()? {
-        return Ok(());
-    }
     let Some((_alone, stand)) = alone().await? else { return Ok(()) };
+    let Some(broker) = broker::of(&stand)? else { return Ok(()) };
     let source = stand.source()?;
     let table = Table::plain(&own("hole", "t"));
     source.create_loaded(&table).await?;
@@ -39,13 +38,14 @@ async fn retention_that_overtakes_the_recorder_is_a_hole_and_named() -> Outcome 
     service.stop().await?;
 
     source.insert(&table.name, table.rows(&mut rng, 50..100)).await?;
-    let (first_kept, _) = topic::expire(&stand, &channel).await?;
+    broker.expire(&channel).await?;
     source.insert(&table.name, table.rows(&mut rng, 100..150)).await?;
+    let first_kept = broker.queue().bounds(&channel).await?.start;
     service.start_again().await?;
     service.api.reaches(&task, "failed").await?;
     let error = last_error(&service.api.status(&task).await?);
-    for part in [&channel, &first_kept.to_string()] {
-        ensure(error.contains(part.as_str()), || format!("\"{part}\" is not named: {error}"))?;
+    for part in [channel.as_str(), &first_kept.to_string()] {
+        ensure(error.contains(part), || format!("\"{part}\" is not named: {error}"))?;
     }
     // and it stays so: nothing skips ahead at the next start
     let recorded = service.api.status(&task).await?["recorded_to"].clone();
@@ -60,10 +60,8 @@ async fn retention_that_overtakes_the_recorder_is_a_hole_and_named() -> Outcome 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_malformed_message_stops_its_task_and_no_other() -> Outcome {
-    if Stand::lacks_kafka()? {
-        return Ok(());
-    }
     let Some((_alone, stand)) = alone().await? else { return Ok(()) };
+    let Some(broker) = broker::of(&stand)? else { return Ok(()) };
     let (source, target) = (stand.source()?, stand.target()?);
     let (poisoned, clean) = (Table::plain(&own("malformed", "t")), Table::plain(&own("malformed", "clean")));
     source.create_loaded(&poisoned).await?;
@@ -93,11 +91,12 @@ async fn a_malformed_message_stops_its_task_and_no_other() -> Outcome {
     equal(&poisoned, &bad).await?;
 
     // an Insert (base: msg_type 400) that ends in the middle of a field
-    let offset = topic::produce(&stand, &channel, &[0x0a, 0x03, 0x08, 0x90, 0x03, 0x12, 0x7f]).await?;
+    let cut = vec![0x0a, 0x03, 0x08, 0x90, 0x03, 0x12, 0x7f];
+    let [position] = broker.write(&channel, vec![cut]).await?[..] else { return fail("it is not written") };
     service.api.reaches(&bad, "failed").await?;
     let error = last_error(&service.api.status(&bad).await?);
-    for part in [&channel, &offset.to_string()] {
-        ensure(error.contains(part.as_str()), || format!("\"{part}\" is not named: {error}"))?;
+    for part in [channel.as_str(), &position.to_string()] {
+        ensure(error.contains(part), || format!("\"{part}\" is not named: {error}"))?;
     }
     source.insert(&clean.name, clean.rows(&mut rng, 0..50)).await?;
     equal(&clean, &good).await?;
@@ -111,6 +110,7 @@ async fn a_malformed_message_stops_its_task_and_no_other() -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_insert_of_the_streaming_service_of_2_6_is_refused_by_name() -> Outcome {
     let Some((_alone, stand)) = alone().await? else { return Ok(()) };
+    let Some(broker) = broker::of(&stand)? else { return Ok(()) };
     let source = stand.source()?;
     let table = Table::plain(&own("streaming", "t"));
     source.create_loaded(&table).await?;
@@ -124,11 +124,11 @@ async fn an_insert_of_the_streaming_service_of_2_6_is_refused_by_name() -> Outco
     let insert = &serde_json::from_str::<Value>(&fixture)?[0];
     let payload = BASE64_STANDARD.decode(insert["payload"].as_str().unwrap_or_default())?;
     let headers = insert["properties"].as_object().into_iter().flatten();
-    let headers = headers.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()));
-    let offset = topic::produce_with(&stand, &channel, &payload, headers).await?;
+    let headers = headers.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()));
+    let position = broker.write_with(&channel, payload, headers.collect()).await?;
     service.api.reaches(&task, "failed").await?;
     let error = last_error(&service.api.status(&task).await?);
-    for part in [&channel, &offset.to_string(), "streaming service", "Milvus 2.3-2.5"] {
+    for part in [channel.as_str(), &position.to_string(), "streaming service", "Milvus 2.3-2.5"] {
         ensure(error.contains(part), || format!("\"{part}\" is not named: {error}"))?;
     }
     source.drop(&table.name).await

@@ -2,8 +2,9 @@
 //!
 //! `TAPEDECK_STAND=DIR` names a directory in which `deploy/stand up` has brought them up. Without it the tests say
 //! that they were skipped; where they must not be (`CI`, `TAPEDECK_STAND_REQUIRED`) they fail.
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
 
+pub mod broker;
 pub mod compare;
 pub mod definition;
 pub mod milvus;
@@ -15,7 +16,6 @@ pub mod rows;
 pub mod service;
 pub mod spec;
 pub mod table;
-pub mod topic;
 pub mod workload;
 
 use std::fmt;
@@ -110,6 +110,8 @@ pub struct Stand {
     pub queue: serde_json::Value,
     /// Kafka for clients that go through a proxy, where the queue is Kafka.
     pub kafka_proxied: Option<Proxied>,
+    /// Pulsar, where the queue is that.
+    pub pulsar: Option<Pulsar>,
     /// The object store.
     pub minio: Minio,
     /// The Milvus that is recorded.
@@ -127,6 +129,13 @@ pub struct Proxied {
     pub listener: String,
     /// host:port where the proxy has to listen.
     pub advertised: String,
+}
+
+/// A Pulsar.
+#[derive(Clone, Deserialize)]
+pub struct Pulsar {
+    /// Of its operator interface.
+    pub web: String,
 }
 
 /// An S3 store.
@@ -170,18 +179,9 @@ impl Stand {
         Ok(Some(stand))
     }
 
-    /// Which queue the source is on: `kafka`, `rocksmq`.
+    /// Which queue the source is on: `kafka`, `pulsar`, `rocksmq`.
     pub fn queue_kind(&self) -> &str {
         self.queue.as_object().and_then(|queue| queue.keys().next()).map_or("", String::as_str)
-    }
-
-    /// Whether a test must be skipped, visibly, because the source of the stand has no Kafka to be disturbed.
-    pub fn lacks_kafka() -> Outcome<bool> {
-        let lacks = Stand::find()?.is_some_and(|stand| stand.queue_kind() != "kafka");
-        if lacks {
-            eprintln!("skipped: the source of this stand is not on Kafka");
-        }
-        Ok(lacks)
     }
 
     /// Where files of this run go.

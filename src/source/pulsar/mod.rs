@@ -213,7 +213,6 @@ impl Queue for PulsarQueue {
 
     async fn bounds(&self, channel: &Channel) -> Result<Range<Position>> {
         let Last { message, next } = self.reader(channel, None).await?.last().await?;
-        eprintln!("LAST {message:?} {next:?}");
         let first = next.unwrap_or(EntryId { ledger: 0, entry: 0 });
         match message {
             Some(last) => Ok(first.message(0)..last.next()),

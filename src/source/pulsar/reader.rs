@@ -17,8 +17,7 @@ use super::failure::{no_topic, refused, silent};
 use crate::error::{Error, Result};
 use crate::position::Position;
 
-/// A connection has one consumer, and asks one thing at a time.
-const CONSUMER: u64 = 0;
+/// A connection asks one thing at a time.
 const REQUEST: u64 = 0;
 /// Bytes that a broker may have under way.
 const UNDER_WAY: usize = 4 << 20;
@@ -32,6 +31,8 @@ pub(super) struct Reader {
     connection: Connection,
     topic: String,
     subscription: String,
+    /// The one consumer of the connection.
+    consumer: u64,
     /// Messages that the broker may still send.
     permits: usize,
     /// Of the largest of the last frames.
@@ -67,7 +68,7 @@ impl Reader {
         from: Option<EntryId>,
     ) -> Result<Option<Reader>> {
         let subscription = format!("tapedeck-{}", Uuid::new_v4());
-        let mut reader = Reader { connection, topic, subscription, permits: 0, size: 0 };
+        let mut reader = Reader { connection, topic, subscription, consumer: 0, permits: 0, size: 0 };
         Ok(reader.subscribe(from).await?.then_some(reader))
     }
 
@@ -78,7 +79,7 @@ impl Reader {
             topic: self.topic.clone(),
             subscription: self.subscription.clone(),
             sub_type: pulsar::SubType::Exclusive.into(),
-            consumer_id: CONSUMER,
+            consumer_id: self.consumer,
             request_id: REQUEST,
             durable: Some(false),
             start_message_id: Some(MessageIdData {
@@ -103,25 +104,31 @@ impl Reader {
     /// Moves to the first message that was published at a time (Unix milliseconds) or later.
     pub async fn seek(&mut self, millis: u64) -> Result<()> {
         let seek = CommandSeek {
-            consumer_id: CONSUMER,
+            consumer_id: self.consumer,
             request_id: REQUEST,
             message_publish_time: Some(millis),
             ..CommandSeek::default()
         };
         let seek = command(Type::Seek, |command| command.seek = Some(seek));
         self.connection.ask(seek, |command| command.success.map(drop)).await?;
-        // the broker has thrown the consumer out and kept the place of its subscription
+        // the broker throws the consumer out, soon, and keeps the place of its subscription
+        self.consumer += 1;
         self.subscribe(None).await.map(drop)
     }
 
     /// Where the topic ends now. Only before the first event.
     pub async fn last(&mut self) -> Result<Last> {
-        self.connection.ask(question(), last).await
+        self.connection.ask(self.question(), last).await
     }
 
     /// Asks where the topic ends; the answer comes as an event. Safe to cancel.
     pub async fn ask_last(&mut self) -> Result<()> {
-        self.connection.send(question()).await
+        self.connection.send(self.question()).await
+    }
+
+    fn question(&self) -> BaseCommand {
+        let ask = CommandGetLastMessageId { consumer_id: self.consumer, request_id: REQUEST };
+        command(Type::GetLastMessageId, |command| command.get_last_message_id = Some(ask))
     }
 
     /// What comes next. Safe to cancel.
@@ -137,7 +144,9 @@ impl Reader {
                     let entry = Entry::read(&message, payload);
                     return entry.map(Event::Entry).map_err(|error| error.context(&self.topic));
                 }
-                (BaseCommand { close_consumer: Some(_), .. }, _) => return Ok(Event::Closed),
+                (BaseCommand { close_consumer: Some(closed), .. }, _) if closed.consumer_id == self.consumer => {
+                    return Ok(Event::Closed);
+                }
                 (BaseCommand { reached_end_of_topic: Some(_), .. }, _) => {
                     return Err(Error::operator(format!("{}: the topic was terminated", self.topic))
                         .advice("Milvus terminates no topic: find out who did; nothing can follow in it"));
@@ -178,14 +187,9 @@ impl Reader {
         let more = most - self.permits;
         // counted before they are sent: when this is cancelled the frame waits in the connection
         self.permits = most;
-        let flow = CommandFlow { consumer_id: CONSUMER, message_permits: u32::try_from(more).unwrap_or(1) };
+        let flow = CommandFlow { consumer_id: self.consumer, message_permits: u32::try_from(more).unwrap_or(1) };
         self.connection.send(command(Type::Flow, |command| command.flow = Some(flow))).await
     }
-}
-
-fn question() -> BaseCommand {
-    let ask = CommandGetLastMessageId { consumer_id: CONSUMER, request_id: REQUEST };
-    command(Type::GetLastMessageId, |command| command.get_last_message_id = Some(ask))
 }
 
 /// Brokers say -1 for what there is not.
