@@ -58,7 +58,10 @@ impl Position {
     /// ids that RocksMQ makes from the time.
     pub fn of_queue(bytes: &[u8]) -> Option<Position> {
         let pulsar = MessageIdData::decode(bytes).ok().filter(|id| id.encode_to_vec() == bytes);
-        if let Some(MessageIdData { ledger_id, entry_id, partition: None | Some(-1 | 0), batch_index, .. }) = pulsar {
+        if let Some(MessageIdData {
+            ledger_id, entry_id, partition: None | Some(-1 | 0), batch_index, ..
+        }) = pulsar
+        {
             let batch = batch_index.and_then(|batch| u32::try_from(batch).ok()).unwrap_or_default();
             return Some(Position::entry(ledger_id, i64::try_from(entry_id).ok()?, batch));
         }

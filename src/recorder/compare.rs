@@ -139,7 +139,9 @@ pub fn objects_between(known: &Catalog, live: &Catalog) -> Vec<Object> {
     for id in known.collections.keys().filter(|id| !live.collections.contains_key(*id)) {
         objects.push(Object::CollectionGone { id: *id });
     }
-    for database in live.databases.values().filter(|database| known.databases.get(&database.id) != Some(*database)) {
+    for database in
+        live.databases.values().filter(|database| known.databases.get(&database.id) != Some(*database))
+    {
         let (name, properties) = (database.name.clone(), database.properties.clone());
         objects.push(Object::Database { id: database.id, name, properties });
     }
@@ -240,7 +242,8 @@ pub fn serving(live: &Collection, requests: &Requests, cut: &mut Cut) -> Result<
         let change = Change::CreateIndex(pb::CreateIndex { collection_id, index: Some(index.clone()) });
         cut.push_at((date > earliest).then_some(date), earliest, Place::CreateIndex, change)?;
     }
-    let altered = live.indexes.iter().filter(|index| known.indexes.iter().any(|other| is_altered(other, index)));
+    let altered =
+        live.indexes.iter().filter(|index| known.indexes.iter().any(|other| is_altered(other, index)));
     for index in altered {
         let change = Change::AlterIndex(pb::CreateIndex { collection_id, index: Some(index.clone()) });
         cut.push(window.to, Place::CreateIndex, change)?;

@@ -90,7 +90,8 @@ impl Naming {
     pub fn untold(&self, definition: &Definition) -> Result<Option<&'static str>> {
         let (id, what) = match &definition.change {
             Some(Change::CreateDatabase(database) | Change::AlterDatabase(database)) => {
-                let untold = !database.properties.is_empty() && self.selection.matches_database(&database.name);
+                let untold =
+                    !database.properties.is_empty() && self.selection.matches_database(&database.name);
                 return Ok(untold.then_some("properties of a database"));
             }
             Some(Change::AlterSchema(altered)) => (altered.id, "altered fields"),

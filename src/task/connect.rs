@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::secret::{Secret, resolve};
 use super::spec::{
-    EtcdSpec, KafkaSpec, Kind, MechanismSpec, MilvusSpec, PulsarSpec, QueueSpec, RocksmqSpec, SourceSpec, StoreSpec,
-    TaskSpec,
+    EtcdSpec, KafkaSpec, Kind, MechanismSpec, MilvusSpec, PulsarSpec, QueueSpec, RocksmqSpec, SourceSpec,
+    StoreSpec, TaskSpec,
 };
 use super::tls::TlsSpec;
 use crate::backoff::Backoff;

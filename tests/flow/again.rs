@@ -34,6 +34,14 @@ impl Target for Refusing {
         self.inner.define(change).await
     }
 
+    async fn exists(&self, collection: &CollectionName) -> Result<bool> {
+        self.inner.exists(collection).await
+    }
+
+    async fn has_rows(&self, collection: &CollectionName) -> Result<bool> {
+        self.inner.has_rows(collection).await
+    }
+
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
         match self.calls.fetch_add(1, Ordering::SeqCst) % 2 {
             0 => Err(Error::retry("the limit of the rate is reached").untouched()),

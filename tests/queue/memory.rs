@@ -9,8 +9,8 @@ use tapedeck::position::{Channel, Position};
 use tapedeck::source::Queue;
 use tapedeck::source::memory::MemoryQueue;
 
-use crate::stand::{Outcome, fail};
 use crate::stand::broker::Broker;
+use crate::stand::{Outcome, fail};
 
 /// A new one; it has no neighbours.
 pub async fn broker() -> Outcome<Option<((), Box<dyn Broker>)>> {

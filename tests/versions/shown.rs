@@ -17,7 +17,8 @@ pub fn rows(rows: &Rows) -> Vec<Value> {
     for (name, cells) in &columns {
         assert_eq!(cells.len(), rows.count, "{name}");
     }
-    let row = |number: usize| columns.iter().map(move |(name, cells)| ((*name).clone(), cells[number].clone()));
+    let row =
+        |number: usize| columns.iter().map(move |(name, cells)| ((*name).clone(), cells[number].clone()));
     (0..rows.count).map(|number| Value::Object(row(number).collect::<Map<_, _>>())).collect()
 }
 
@@ -72,7 +73,11 @@ fn cells(column: &FieldData) -> Vec<Value> {
         Field::Vectors(vectors) => vector_cells(column.r#type(), vectors),
     };
     let valid = |number: usize| column.valid_data.get(number).copied().unwrap_or(true);
-    cells.into_iter().enumerate().map(|(number, cell)| if valid(number) { cell } else { Value::Null }).collect()
+    cells
+        .into_iter()
+        .enumerate()
+        .map(|(number, cell)| if valid(number) { cell } else { Value::Null })
+        .collect()
 }
 
 fn scalar_cells(scalars: &ScalarField) -> Vec<Value> {

@@ -231,7 +231,12 @@ async fn a_look_beyond_the_tail_or_where_no_log_is_speaks_of_no_damage() {
             assert_eq!((error.message.as_str(), error.exit_code()), ("the log ends at commit 2", 2));
         }
     }
-    inspect::ls(reader, Seq(2)..Seq(200), |row| Ok(assert_eq!(row.seq, 2))).await.unwrap();
+    inspect::ls(reader, Seq(2)..Seq(200), |row| {
+        assert_eq!(row.seq, 2);
+        Ok(())
+    })
+    .await
+    .unwrap();
     let error = verify(Store::memory(), |_, _| {}).await.unwrap_err();
     assert_eq!(error.message, "there is no log at memory://");
 }

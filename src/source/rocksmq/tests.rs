@@ -176,13 +176,17 @@ async fn a_trimmed_start_is_refused_with_the_hole_named() {
     milvus.expire("dml_0", Position::offset(FIRST + 1));
     let kept = queue.bounds(&channel).await.unwrap();
     assert_eq!(kept, Position::offset(FIRST + 2)..Position::offset(FIRST + 4));
-    let Err(error) = queue.subscribe(&channel, Position::offset(FIRST + 1)).await else { panic!("subscribed") };
+    let Err(error) = queue.subscribe(&channel, Position::offset(FIRST + 1)).await else {
+        panic!("subscribed")
+    };
     assert_eq!(error.verdict, Verdict::Refused);
     assert!(
         error.message.contains(&format!("hole [{}, {}) on channel dml_0", FIRST + 1, FIRST + 2)),
         "{error}"
     );
-    let Err(error) = queue.subscribe(&channel, Position::offset(FIRST + 5)).await else { panic!("subscribed") };
+    let Err(error) = queue.subscribe(&channel, Position::offset(FIRST + 5)).await else {
+        panic!("subscribed")
+    };
     assert_eq!(error.verdict, Verdict::Refused);
     assert!(error.message.contains("re-created"), "{error}");
 }
@@ -307,7 +311,7 @@ async fn what_is_dropped_reads_no_more() {
     let mut milvus = Primary::start();
     milvus.produce("dml_0", ["a"]);
     let queue = milvus.read().await;
-    let mut read = queue.subscribe(&"dml_0".into(), Position(FIRST)).await.unwrap();
+    let mut read = queue.subscribe(&"dml_0".into(), Position::offset(FIRST)).await.unwrap();
     take(&mut read, 1).await;
     let store = Arc::downgrade(&queue.store);
     drop(queue);

@@ -30,7 +30,8 @@ pub struct Kafka {
 impl Kafka {
     pub fn new(stand: &Stand) -> Outcome<Kafka> {
         let brokers = stand.queue["kafka"]["brokers"].as_str().unwrap_or_default().to_owned();
-        let queue = KafkaQueue::connect(KafkaOptions { brokers: brokers.clone(), ..KafkaOptions::default() })?;
+        let queue =
+            KafkaQueue::connect(KafkaOptions { brokers: brokers.clone(), ..KafkaOptions::default() })?;
         Ok(Kafka { stand: stand.clone(), queue: Arc::new(queue), brokers })
     }
 

@@ -47,7 +47,8 @@ impl Pulsar {
     async fn entries(&self, topic: &Channel) -> Outcome<u64> {
         let stats: Value = serde_json::from_str(&self.admin(Method::GET, topic, "/internalStats").await?)?;
         let ledgers = stats["ledgers"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let closed = ledgers.iter().rev().skip(1).filter_map(|ledger| ledger["entries"].as_u64()).sum::<u64>();
+        let closed =
+            ledgers.iter().rev().skip(1).filter_map(|ledger| ledger["entries"].as_u64()).sum::<u64>();
         Ok(closed)
     }
 }
@@ -82,7 +83,8 @@ impl Broker for Pulsar {
         for receipt in receipts {
             let Some(id) = receipt.await?.message_id else { return fail("a receipt without an id") };
             let first = Position::entry(id.ledger_id, id.entry_id as i64, 0);
-            let last = positions.last().filter(|last| (last.ledger, last.offset) == (first.ledger, first.offset));
+            let last =
+                positions.last().filter(|last| (last.ledger, last.offset) == (first.ledger, first.offset));
             positions.push(last.map_or(first, |last| last.next()));
         }
         producer.close().await?;
