@@ -14,8 +14,8 @@ use crate::tls::{Tls, chain};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Milvus refuses pings that come more often than every 5 s.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The endpoint behind an address; `whose` (source, target) stands in the errors.
 pub fn endpoint(whose: &str, uri: &str, tls: Option<&Tls>) -> Result<Endpoint> {

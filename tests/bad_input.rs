@@ -84,6 +84,8 @@ fn mistaken() -> Vec<Case> {
             OPERATOR,
         ),
         case("wrong-source", "/source/milvus/uri", json!(nowhere), &["127.0.0.1:1"], OPERATOR),
+        case("wrong-token", "/target/token", wrong.clone(), &["target", "token", "auth"], OPERATOR),
+        case("no-token", "/target/token", Value::Null, &["target", "token", "auth"], OPERATOR),
         case("wrong-target", "/target/uri", json!(nowhere), &["127.0.0.1:1"], OPERATOR),
         case("wrong-store", "/log/options/endpoint", json!(nowhere), &["127.0.0.1:1"], OPERATOR),
         case("wrong-bucket", "/log/url", log("no-such-bucket"), &["no-such-bucket"], OPERATOR),

@@ -4,13 +4,11 @@ use std::fs;
 use std::time::Duration;
 
 use tapedeck::pb::milvus::proto::milvus::GetVersionRequest;
-use tapedeck::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceClient;
 use tokio::time::Instant;
-use tonic::transport::Endpoint;
 
 use crate::Options;
 use crate::report::Report;
-use crate::stand::{Failure, Outcome, SEED, Stand};
+use crate::stand::{Failure, Milvus, Outcome, SEED, Stand};
 
 /// Linux counts CPU time for user programs in this many ticks a second, on every architecture in use.
 const TICKS: u64 = 100;
@@ -74,8 +72,8 @@ pub async fn describe(stand: &Stand, options: &Options, report: &mut Report) -> 
     report.note(format!(
         "tapedeck {} ({build}); Milvus {} and {}, Kafka {}, MinIO {}",
         env!("CARGO_PKG_VERSION"),
-        milvus_version(&stand.source.uri).await?,
-        milvus_version(&stand.target.uri).await?,
+        milvus_version(stand.source()?).await?,
+        milvus_version(stand.target()?).await?,
         stand_version("KAFKA"),
         stand_version("MINIO"),
     ));
@@ -87,9 +85,8 @@ pub async fn describe(stand: &Stand, options: &Options, report: &mut Report) -> 
     Ok(())
 }
 
-async fn milvus_version(uri: &str) -> Outcome<String> {
-    let mut client = MilvusServiceClient::new(Endpoint::from_shared(uri.to_owned())?.connect_lazy());
-    Ok(client.get_version(GetVersionRequest {}).await?.into_inner().version)
+async fn milvus_version(mut milvus: Milvus) -> Outcome<String> {
+    Ok(milvus.client.get_version(GetVersionRequest {}).await?.into_inner().version)
 }
 
 /// What the stand installs.

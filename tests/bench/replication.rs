@@ -52,7 +52,7 @@ async fn main() -> Outcome {
 }
 
 async fn measure(stand: &Stand, options: &Options, report: &mut Report) -> Outcome {
-    let backlog = Load::create(&stand.source.uri, "backlog").await?;
+    let backlog = Load::create(&stand.source, "backlog").await?;
     eprintln!("writing {} rows to the source", options.rows);
     let written = backlog.insert(options.rows).await?;
     report.add("plain client, insert into the source", written, "rows/s", Goal::None);

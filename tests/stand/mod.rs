@@ -10,6 +10,7 @@ pub mod milvus;
 pub mod objects;
 pub mod patience;
 pub mod process;
+pub mod proxy;
 pub mod rows;
 pub mod service;
 pub mod spec;
@@ -107,6 +108,8 @@ pub struct Stand {
     pub etcd: String,
     /// host:port of Kafka.
     pub kafka: String,
+    /// Kafka for clients that go through a proxy.
+    pub kafka_proxied: Proxied,
     /// The object store.
     pub minio: Minio,
     /// The Milvus that is recorded.
@@ -115,6 +118,15 @@ pub struct Stand {
     pub target: Instance,
     #[serde(skip)]
     dir: PathBuf,
+}
+
+/// Kafka's clients go on to the address that it advertises.
+#[derive(Clone, Deserialize)]
+pub struct Proxied {
+    /// host:port of Kafka itself.
+    pub listener: String,
+    /// host:port where the proxy has to listen.
+    pub advertised: String,
 }
 
 /// An S3 store.
@@ -133,6 +145,8 @@ pub struct Instance {
     pub uri: String,
     /// Its `etcd.rootPath`.
     pub etcd_root: String,
+    /// `user:password`, where it asks for one.
+    pub token: Option<String>,
 }
 
 impl Stand {
@@ -184,11 +198,11 @@ impl Stand {
 
     /// A client of the source.
     pub fn source(&self) -> Outcome<Milvus> {
-        Milvus::at(&self.source.uri)
+        Milvus::at(&self.source)
     }
 
     /// A client of the target.
     pub fn target(&self) -> Outcome<Milvus> {
-        Milvus::at(&self.target.uri)
+        Milvus::at(&self.target)
     }
 }

@@ -183,14 +183,16 @@ fn azure(container: &str, options: &StoreOptions) -> WithCredentials {
     Ok(Some(Arc::new(builder.build()?)))
 }
 
-/// `read` bounds the wait for an answer, so that a half-open connection is given up; the whole has room for a
-/// 64 MiB segment at 1 MB/s.
+/// `read` bounds the time of a request until its answer begins, and each wait after that, so that a half-open connection
+/// is given up: a segment of 8 MiB has to pass within it. Idle connections go before it ends, lest each of them be
+/// tried for as long.
 fn client(options: &StoreOptions) -> object_store::Result<ClientOptions> {
     let is_http = options.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
     let mut client = ClientOptions::new()
         .with_allow_http(is_http)
         .with_connect_timeout(Duration::from_secs(5))
         .with_read_timeout(Duration::from_secs(30))
+        .with_pool_idle_timeout(Duration::from_secs(10))
         .with_timeout(Duration::from_secs(90));
     for certificate in options.ca.iter().map(|ca| Certificate::from_pem_bundle(ca.as_bytes())) {
         client = certificate?.into_iter().fold(client, ClientOptions::with_root_certificate);

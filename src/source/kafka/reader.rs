@@ -148,6 +148,7 @@ fn config(options: &KafkaOptions) -> ClientConfig {
         ("client.id", "tapedeck"),
         ("allow.auto.create.topics", "false"),
         ("socket.keepalive.enable", "true"),
+        ("socket.timeout.ms", "10000"), // a connection that answers nothing is given up
         ("reconnect.backoff.max.ms", "2000"),
     ] {
         config.set(key, value);
