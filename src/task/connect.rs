@@ -22,7 +22,7 @@ use crate::replayer::Replayer;
 use crate::source::etcd::{EtcdCatalog, EtcdOptions};
 use crate::source::kafka::{KafkaOptions, KafkaQueue, Login, Mechanism};
 use crate::source::milvus::SourceMilvus;
-use crate::source::{CatalogSource, Queue};
+use crate::source::{CatalogSource, Observation, Queue};
 use crate::target::Target;
 use crate::target::milvus::{MilvusOptions, MilvusTarget};
 use crate::tls::Tls;
@@ -178,7 +178,10 @@ async fn check_queue(spec: &SourceSpec) -> Result<String> {
     if let Some(channel) = &spec.replicate_channel {
         let channel = Channel::from(channel.as_str());
         if !queue.exists(&channel).await? {
-            let live = catalog(&spec.etcd).await?.read().await?.live;
+            let found = async { catalog(&spec.etcd).await?.read().await };
+            let Ok(Observation { live, .. }) = found.await else {
+                return Ok(identity); // etcd's own line says why
+            };
             check_replicate_channel(queue.as_ref(), &channel, &live).await?;
         }
     }

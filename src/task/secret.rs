@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use crate::error::{Error, Result};
 
 const FORM: &str = r#"write {"env": "NAME"} or {"file": "/path"}; the service reads it from there"#;
-const MOST_BYTES: u64 = 64 * 1024;
+/// The longest are bundles of certificates.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// Where a secret is: `{"env": "NAME"}` or `{"file": "/path"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]

@@ -11,6 +11,7 @@ use object_store::client::HttpError;
 
 use super::Store;
 use crate::error::Error;
+use crate::tls::advice;
 
 const UNREACHABLE: &str = "see that the store is running and that its endpoint can be reached from here";
 const CREDENTIALS: &str =
@@ -52,6 +53,9 @@ fn other(error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
     if says("incorrectly configured region") {
         return Error::operator(failed("it is in another region")).advice(BUCKET);
     }
+    if says("HTTP request to an HTTPS server") {
+        return Error::operator(failed("it wants TLS")).advice("write https:// in log.options.endpoint");
+    }
     if let Some(status) = status(error) {
         let why = format!("it answers {status}{}", answer(error));
         return match status {
@@ -67,7 +71,7 @@ fn other(error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
     if let Some(http) = causes(error).find_map(|cause| cause.downcast_ref::<HttpError>()) {
         let deepest = causes(http).last().map(ToString::to_string).unwrap_or_default();
         return Error::retry(failed(&format!("no answer ({:?}: {deepest})", http.kind())))
-            .advice(UNREACHABLE);
+            .advice(advice(&deepest, "log.options").unwrap_or_else(|| UNREACHABLE.to_owned()));
     }
     // Bodies that broke off, and credentials that the environment should have given.
     let text = causes(error).last().map(ToString::to_string).unwrap_or_default();
