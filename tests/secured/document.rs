@@ -1,5 +1,6 @@
 //! Task documents whose every connection is secured, and what `tapedeck check` says of them.
 
+use std::io::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -67,8 +68,12 @@ impl Place {
 
     /// A reference to a file with this secret.
     pub fn secret(&self, name: &str, content: &str) -> Outcome<Value> {
-        let path = self.stand.scratch()?.join(format!("secret-{name}"));
-        std::fs::write(&path, content)?;
+        let folder = self.stand.scratch()?;
+        let path = folder.join(format!("secret-{name}"));
+        // at once: other tests read the same
+        let mut draft = tempfile::NamedTempFile::new_in(&folder)?;
+        draft.write_all(content.as_bytes())?;
+        draft.persist(&path)?;
         Ok(json!({ "file": path }))
     }
 
@@ -147,6 +152,7 @@ pub fn line<'a>(output: &'a str, connection: &str) -> Option<&'a str> {
     let begin = [format!("ok      {connection} "), format!("FAILED  {connection} ")];
     let start = begin.iter().find_map(|begin| output.find(begin))?;
     let line = output.get(start..)?;
-    let next = ["\nok ", "\nFAILED ", "\nall ", "\ntapedeck:"].iter().filter_map(|next| line.find(next)).min();
+    let next =
+        ["\nok ", "\nFAILED ", "\nall ", "\ntapedeck:"].iter().filter_map(|next| line.find(next)).min();
     line.get(..next.unwrap_or(line.len()))
 }

@@ -39,13 +39,23 @@ fn secrets(place: &Place) -> Outcome<Vec<Case>> {
     let mut plain = place.kafka(&place.stand.kafka, "plain", Some(place.one_way()))?;
     plain["password"] = json!({ "env": "TAPEDECK_TEST_WRONG" });
     Ok(vec![
-        case("etcd-password", "/source/etcd/password", ETCD, &["invalid user ID or password", "check user, password"]),
+        case(
+            "etcd-password",
+            "/source/etcd/password",
+            ETCD,
+            &["invalid user ID or password", "check user, password"],
+        ),
         Case {
             name: "etcd-role",
             changes: vec![("/source/etcd/username", Some(nobody))],
             fails: vec![(ETCD, &["permission denied", "role"])],
         },
-        case("kafka-scram", "/source/queue/kafka/password", KAFKA, &["SCRAM-SHA-512", "invalid credentials", "check username, password"]),
+        case(
+            "kafka-scram",
+            "/source/queue/kafka/password",
+            KAFKA,
+            &["SCRAM-SHA-512", "invalid credentials", "check username, password"],
+        ),
         Case {
             name: "kafka-password",
             changes: vec![("/source/queue/kafka", Some(plain))],
@@ -56,9 +66,19 @@ fn secrets(place: &Place) -> Outcome<Vec<Case>> {
             changes: vec![("/source/queue/kafka", Some(login))],
             fails: vec![(KAFKA, &["SCRAM-SHA-256", "supported mechanisms: PLAIN", "mechanism"])],
         },
-        case("source-token", "/source/milvus/token", SOURCE, &["auth check failure", "check source.milvus.token"]),
+        case(
+            "source-token",
+            "/source/milvus/token",
+            SOURCE,
+            &["auth check failure", "check source.milvus.token"],
+        ),
         case("target-token", "/target/token", TARGET, &["auth check failure", "check the target's token"]),
-        case("log-secret", "/log/options/secret_access_key", LOG, &["access denied", "SignatureDoesNotMatch", "check access key and secret"]),
+        case(
+            "log-secret",
+            "/log/options/secret_access_key",
+            LOG,
+            &["access denied", "SignatureDoesNotMatch", "check access key and secret"],
+        ),
     ])
 }
 

@@ -48,10 +48,8 @@ async fn each_way_into_kafka_works() -> Outcome {
 async fn a_target_with_one_way_tls_works() -> Outcome {
     let Some(place) = Place::find().await? else { return Ok(()) };
     // the source is one
-    let changes = [
-        ("/target/uri", Some(json!(place.stand.source.uri))),
-        ("/target/tls", Some(place.one_way())),
-    ];
+    let changes =
+        [("/target/uri", Some(json!(place.stand.source.uri))), ("/target/tls", Some(place.one_way()))];
     place.all_good("target-one-way", &changes).await
 }
 

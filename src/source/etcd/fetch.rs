@@ -302,9 +302,7 @@ fn failed(endpoints: &str, error: &etcd_client::Error) -> Error {
         | Code::Unknown
         | Code::Internal
         | Code::Aborted
-        | Code::ResourceExhausted => {
-            Error::retry(said).advice(advice)
-        }
+        | Code::ResourceExhausted => Error::retry(said).advice(advice),
         _ => Error::operator(said)
             .advice("check that the addresses are those of an etcd of version 3.4 or later"),
     }
