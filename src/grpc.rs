@@ -41,6 +41,7 @@ pub fn endpoint(whose: &str, uri: &str, tls: Option<&Tls>) -> Result<Endpoint> {
     }
     endpoint.tls_config(tls.cloned().unwrap_or_default().grpc()).map_err(|error| {
         Error::operator(format!("the certificates for the {whose} are of no use: {}", chain(&error)))
+            .advice("check its tls: ca, and that certificate and key belong together")
     })
 }
 

@@ -1,7 +1,9 @@
 //! Certificates of a connection. All of it is PEM; what is left out is the system's, or not asked for.
 
+use std::error::Error;
 use std::fmt;
 
+use tonic::Status;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 /// What a client brings to a TLS connection.
@@ -33,17 +35,43 @@ impl Tls {
 }
 
 /// An error with all that lies behind it: why a certificate was refused stands last.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut behind = error.source();
+pub fn chain(error: &dyn Error) -> String {
+    with_reasons(error.to_string(), error.source())
+}
+
+/// What a status says, with all that lies behind it: why there is no connection.
+pub fn said(status: &Status) -> String {
+    with_reasons(status.message().to_owned(), status.source())
+}
+
+fn with_reasons(mut text: String, mut behind: Option<&(dyn Error + 'static)>) -> String {
     while let Some(error) = behind {
         let reason = error.to_string();
-        if !text.contains(&reason) {
+        if !text.contains(&reason) && reason != "transport error" {
             text = format!("{text}: {reason}");
         }
         behind = error.source();
     }
     text
+}
+
+/// What to look at when TLS, or the want of it, is why there is no connection; `section` is its place in the document.
+pub fn advice(said: &str, section: &str) -> Option<String> {
+    let says = |words: &[&str]| words.iter().any(|words| said.contains(words));
+    let look = if says(&["peer certificate"]) {
+        "its ca, and server_name where the certificate has another name than the address"
+    } else if says(&["received fatal alert"]) {
+        "its certificate and key: the server does not accept them, or wants some"
+    } else if says(&["KeyMismatch", "private key"]) {
+        "its certificate and key: they must belong together"
+    } else if says(&["corrupt message", "handshake eof"]) {
+        "whether the server speaks TLS at all; if not, write http://"
+    } else if says(&["connection closed", "broken pipe", "Connection reset", "unexpected EOF"]) {
+        "whether the server wants TLS (https://), or a client certificate that it trusts"
+    } else {
+        return None;
+    };
+    Some(format!("check {section}.tls: {look}"))
 }
 
 impl fmt::Debug for Tls {

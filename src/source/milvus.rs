@@ -12,7 +12,7 @@ use crate::grpc::{Credential, endpoint};
 use crate::pb::milvus::proto::common::KeyValuePair;
 use crate::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceClient;
 use crate::pb::milvus::proto::milvus::{DescribeCollectionRequest, GetVersionRequest};
-use crate::tls::Tls;
+use crate::tls::{Tls, advice, said};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Milvus' code for a collection that does not exist.
@@ -60,12 +60,16 @@ impl SourceMilvus {
     }
 
     fn failed(&self, status: &tonic::Status) -> Error {
-        let message = format!("the source at {}: {} ({:?})", self.uri, status.message(), status.code());
+        let said = said(status);
+        let message = format!("the source at {}: {said} ({:?})", self.uri, status.code());
         match status.code() {
             tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => {
                 Error::operator(message).advice("check source.milvus.token")
             }
-            _ => Error::retry(message).advice("check source.milvus.uri and whether the source is up"),
+            _ => {
+                let otherwise = || "check source.milvus.uri and whether the source is up".to_owned();
+                Error::retry(message).advice(advice(&said, "source.milvus").unwrap_or_else(otherwise))
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::source::milvus::SourceMilvus;
 use crate::source::pulsar::{PulsarOptions, PulsarQueue};
 #[cfg(feature = "rocksmq")]
 use crate::source::rocksmq::RocksmqQueue;
-use crate::source::{CatalogSource, Queue};
+use crate::source::{CatalogSource, Observation, Queue};
 use crate::target::Target;
 use crate::target::milvus::{MilvusOptions, MilvusTarget};
 use crate::tls::Tls;
@@ -187,7 +187,10 @@ async fn check_queue(spec: &SourceSpec) -> Result<String> {
     if let Some(channel) = &spec.replicate_channel {
         let channel = Channel::from(channel.as_str());
         if !queue.exists(&channel).await? {
-            let live = catalog(&spec.etcd).await?.read().await?.live;
+            let found = async { catalog(&spec.etcd).await?.read().await };
+            let Ok(Observation { live, .. }) = found.await else {
+                return Ok(identity); // etcd's own line says why
+            };
             check_replicate_channel(queue.as_ref(), &channel, &live).await?;
         }
     }

@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use crate::error::{Error, Result};
 
 const FORM: &str = r#"write {"env": "NAME"} or {"file": "/path"}; the service reads it from there"#;
-const MOST_BYTES: u64 = 64 * 1024;
+/// The longest are bundles of certificates.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// Where a secret is: `{"env": "NAME"}` or `{"file": "/path"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -47,7 +48,10 @@ fn read(path: &PathBuf) -> Result<String> {
         return Err(failed(format!("it has {length} bytes, more than a secret can have")));
     }
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.kind().to_string()))?;
-    Ok(text.trim_end().to_owned())
+    match text.trim_end() {
+        "" => Err(failed("it is empty".to_owned())),
+        text => Ok(text.to_owned()),
+    }
 }
 
 /// Reads an optional secret.
@@ -141,6 +145,9 @@ mod tests {
         let path = folder.path().join("token");
         std::fs::write(&path, "root:Milvus\n").unwrap();
         assert_eq!(Secret::File(path).resolve().unwrap(), "root:Milvus");
+        let empty = folder.path().join("empty");
+        std::fs::write(&empty, "\n").unwrap();
+        assert!(Secret::File(empty).resolve().unwrap_err().message.contains("is empty"));
         let missing = Secret::File(folder.path().join("nothing")).resolve().unwrap_err();
         assert!(missing.message.contains("nothing") && missing.advice.is_some());
         assert!(

@@ -28,18 +28,19 @@ pub struct TlsSpec {
 impl TlsSpec {
     /// Reads the certificates.
     pub fn resolve(&self) -> Result<Tls> {
-        let ca = certificates(self.ca.as_ref())?;
-        let identity = certificates(self.certificate.as_ref())?.zip(resolve(self.key.as_ref())?);
+        let ca = pem(self.ca.as_ref(), "CERTIFICATE")?;
+        let certificate = pem(self.certificate.as_ref(), "CERTIFICATE")?;
+        let identity = certificate.zip(pem(self.key.as_ref(), "PRIVATE KEY")?);
         Ok(Tls { ca, identity, server_name: self.server_name.clone() })
     }
 }
 
-fn certificates(from: Option<&Secret>) -> Result<Option<String>> {
+fn pem(from: Option<&Secret>, what: &str) -> Result<Option<String>> {
     let text = resolve(from)?;
     match text.as_ref().zip(from) {
-        Some((text, place)) if !text.contains("-----BEGIN CERTIFICATE-----") => {
-            let message = format!("{place} holds no certificate");
-            Err(Error::operator(message).advice("write it as PEM: -----BEGIN CERTIFICATE----- ..."))
+        Some((text, place)) if !text.contains(&format!("{what}-----")) => {
+            let message = format!("{place} holds no {}", what.to_lowercase());
+            Err(Error::operator(message).advice(format!("write it as PEM: -----BEGIN {what}----- ...")))
         }
         _ => Ok(text),
     }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tapedeck::change::{CollectionName, Keys, Rows as Columns};
-use tapedeck::grpc::Credential;
+use tapedeck::grpc::{Credential, endpoint};
 use tapedeck::pb::milvus::proto::common::{KeyValuePair, Status};
 use tapedeck::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceClient;
 use tapedeck::pb::milvus::proto::milvus::*;
 use tapedeck::pb::milvus::proto::schema::scalar_field::Data;
 use tapedeck::pb::milvus::proto::schema::{FieldData, ScalarField, field_data::Field};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use super::rows::{Key, Rows, rows};
 use super::table::{Table, pair};
@@ -76,7 +76,8 @@ ShowPartitionsResponse }
 impl Milvus {
     /// A Milvus of the stand; connects with the first call.
     pub fn at(instance: &Instance) -> Outcome<Milvus> {
-        let endpoint = Endpoint::from_shared(instance.uri.clone())?.timeout(Duration::from_secs(60));
+        let endpoint = endpoint(&instance.uri, &instance.uri, instance.tls.as_ref())?;
+        let endpoint = endpoint.timeout(Duration::from_secs(60));
         let credential = Credential::new(&instance.uri, instance.token.as_deref())?;
         let client = MilvusServiceClient::with_interceptor(endpoint.connect_lazy(), credential)
             .max_decoding_message_size(MESSAGE_LIMIT);

@@ -26,6 +26,7 @@ use std::sync::LazyLock;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
+use tapedeck::tls::Tls;
 
 pub use milvus::Milvus;
 pub use patience::eventually;
@@ -118,6 +119,8 @@ pub struct Stand {
     pub source: Instance,
     /// The Milvus that is replayed into.
     pub target: Instance,
+    /// Of a stand that was brought up with `--secured`.
+    pub secured: Option<Secured>,
     #[serde(skip)]
     dir: PathBuf,
 }
@@ -138,6 +141,31 @@ pub struct Pulsar {
     pub web: String,
 }
 
+/// Where everything speaks TLS and asks for logins, as `deploy/secured.py` says.
+#[derive(Clone, Deserialize)]
+pub struct Secured {
+    /// The folder of the certificates.
+    pub certificates: PathBuf,
+    /// Of Kafka and etcd.
+    pub user: String,
+    pub password: String,
+    /// host:port of the etcd that asks for no client certificate.
+    pub etcd_one_way: String,
+    /// host:port of Kafka's listener with a login and without TLS.
+    pub kafka_login: String,
+    /// host:port of Kafka's listener with client certificates and without a login.
+    pub kafka_mutual: String,
+}
+
+impl Secured {
+    /// What a client of all its services brings.
+    fn tls(&self) -> Outcome<Tls> {
+        let read = |name: &str| std::fs::read_to_string(self.certificates.join(name));
+        let identity = Some((read("client.pem")?, read("client.key")?));
+        Ok(Tls { ca: Some(read("ca.pem")?), identity, server_name: None })
+    }
+}
+
 /// An S3 store.
 #[derive(Clone, Deserialize)]
 pub struct Minio {
@@ -156,6 +184,9 @@ pub struct Instance {
     pub etcd_root: String,
     /// `user:password`, where it asks for one.
     pub token: Option<String>,
+    /// Where it speaks TLS.
+    #[serde(skip)]
+    pub tls: Option<Tls>,
 }
 
 impl Stand {
@@ -176,6 +207,8 @@ impl Stand {
             .map_err(|error| Failure(format!("{}: {error}", path.display())))?;
         let mut stand: Stand = serde_json::from_str(&text)?;
         stand.dir = dir;
+        let tls = stand.secured.as_ref().map(Secured::tls).transpose()?;
+        (stand.source.tls, stand.target.tls) = (tls.clone(), tls);
         Ok(Some(stand))
     }
 

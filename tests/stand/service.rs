@@ -163,6 +163,23 @@ impl Service {
         (self.listen.clone(), self.log.clone())
     }
 
+    /// All that it has written for people and for itself: its log, and the objects of its state.
+    pub fn said(&self) -> Outcome<String> {
+        let mut texts = vec![std::fs::read(&self.log)?];
+        let mut folders = vec![PathBuf::from(self.state.trim_start_matches("file://"))];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    texts.push(std::fs::read(path)?);
+                }
+            }
+        }
+        Ok(texts.iter().map(|text| String::from_utf8_lossy(text)).collect())
+    }
+
     /// Starts it again after its end, with the same state.
     pub async fn start_again(&mut self) -> Outcome {
         let arguments = ["serve", "--listen", &self.listen, "--state", &self.state];

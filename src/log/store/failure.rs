@@ -11,6 +11,7 @@ use object_store::client::HttpError;
 
 use super::Store;
 use crate::error::Error;
+use crate::tls::advice;
 
 const STATUS: &str = "Server returned non-2xx status code: ";
 const UNREACHABLE: &str = "see that the store is running and that its endpoint can be reached from here";
@@ -31,6 +32,9 @@ pub(super) fn failure(store: &Store, doing: &str, key: &str, error: &StoreError)
     let failed = |why: &str| format!("cannot {doing} {key} in {store}: {why}");
     match error {
         _ if no_bucket(error) => Error::operator(failed("there is no such bucket")).advice(BUCKET),
+        _ if says(error, "HTTP request to an HTTPS server") => {
+            Error::operator(failed("it wants TLS")).advice("write https:// in log.options.endpoint")
+        }
         _ if is_foreign(error) => {
             let status = status(error).unwrap_or_default();
             Error::operator(failed(&format!("what answers {status} there is no object store")))
@@ -51,14 +55,17 @@ pub(super) fn failure(store: &Store, doing: &str, key: &str, error: &StoreError)
     }
 }
 
+fn says(error: &StoreError, words: &str) -> bool {
+    causes(error).any(|cause| cause.to_string().contains(words))
+}
+
 fn other(error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
     if let Some(io) =
         causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).filter(|_| is_local(error))
     {
         return local(io, failed);
     }
-    let says = |words: &str| causes(error).any(|cause| cause.to_string().contains(words));
-    if says("incorrectly configured region") {
+    if says(error, "incorrectly configured region") {
         return Error::operator(failed("it is in another region")).advice(REGION);
     }
     if let Some(status) = status(error) {
@@ -76,11 +83,11 @@ fn other(error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
     if let Some(http) = causes(error).find_map(|cause| cause.downcast_ref::<HttpError>()) {
         let deepest = causes(http).last().map(ToString::to_string).unwrap_or_default();
         return Error::retry(failed(&format!("no answer ({:?}: {deepest})", http.kind())))
-            .advice(UNREACHABLE);
+            .advice(advice(&deepest, "log.options").unwrap_or_else(|| UNREACHABLE.to_owned()));
     }
     // Bodies that broke off, and credentials that the environment should have given.
     let text = causes(error).last().map(ToString::to_string).unwrap_or_default();
-    if says("credential") || says("token") {
+    if says(error, "credential") || says(error, "token") {
         return Error::operator(failed("there are no usable credentials")).advice(CREDENTIALS);
     }
     Error::retry(failed(&text.chars().take(200).collect::<String>())).advice(UNREACHABLE)

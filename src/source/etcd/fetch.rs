@@ -16,6 +16,7 @@ use super::keys::{DATABASES, Key, SPANS};
 use super::mirror::{Mirror, Put};
 use crate::error::{Error, Result};
 use crate::tick::Tso;
+use crate::tls::{advice, chain, said};
 
 const CONNECT: Duration = Duration::from_secs(3);
 const CALL: Duration = Duration::from_secs(10);
@@ -61,8 +62,9 @@ impl Store {
         if let Some((user, password)) = &options.user {
             connect = connect.with_user(user, password).with_auto_token_refresh(true);
         }
-        if let Some(tls) = &options.tls {
-            connect = connect.with_tls(tls.grpc());
+        // without any, the client would trust nobody
+        if options.endpoints.iter().all(|endpoint| endpoint.starts_with("https://")) {
+            connect = connect.with_tls(options.tls.clone().unwrap_or_default().grpc());
         }
         let endpoints = options.endpoints.join(", ");
         let client = within(&endpoints, Client::connect(&options.endpoints, Some(connect))).await?;
@@ -268,17 +270,27 @@ fn silent(endpoints: &str) -> Error {
 }
 
 /// Who acts on an error of etcd. Whatever is not known to pass waits for a person.
+fn advised(said: &str) -> String {
+    let otherwise = || "check that etcd runs, has a quorum, and can be reached from here".to_owned();
+    advice(said, "source.etcd").unwrap_or_else(otherwise)
+}
+
 fn failed(endpoints: &str, error: &etcd_client::Error) -> Error {
     let at = |what: &dyn fmt::Display| format!("etcd at {endpoints}: {what}");
     let etcd_client::Error::GRpcStatus(status) = error else {
         return match error {
-            etcd_client::Error::TransportError(_) | etcd_client::Error::IoError(_) => {
+            etcd_client::Error::TransportError(error) => {
+                let said = chain(error);
+                Error::operator(at(&said)).advice(advised(&said))
+            }
+            etcd_client::Error::IoError(_) => {
                 Error::retry(at(error)).advice("check that etcd runs and can be reached from here")
             }
             _ => Error::operator(at(error)).advice("check the addresses, each like http://host:2379"),
         };
     };
-    let said = at(&status.message());
+    let advice = advised(&said(status));
+    let said = at(&said(status));
     match status.code() {
         Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument | Code::FailedPrecondition => {
             Error::operator(said)
@@ -290,9 +302,7 @@ fn failed(endpoints: &str, error: &etcd_client::Error) -> Error {
         | Code::Unknown
         | Code::Internal
         | Code::Aborted
-        | Code::ResourceExhausted => {
-            Error::retry(said).advice("check that etcd runs, has a quorum, and can be reached from here")
-        }
+        | Code::ResourceExhausted => Error::retry(said).advice(advice),
         _ => Error::operator(said)
             .advice("check that the addresses are those of an etcd of version 3.4 or later"),
     }

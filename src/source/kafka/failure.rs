@@ -33,26 +33,38 @@ pub(super) fn failed(brokers: &str, channel: Option<&Channel>, error: &KafkaErro
     }
 }
 
-/// Whether the brokers, or a certificate, keep the client out.
-pub(super) fn refused(error: &KafkaError) -> bool {
+/// Whether it tells why there is no connection to a broker.
+pub(super) fn of_connection(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(
-            Code::Authentication
-                | Code::SaslAuthenticationFailed
+            Code::BrokerTransportFailure
+                | Code::Resolve
                 | Code::SSL
+                | Code::Authentication
+                | Code::SaslAuthenticationFailed
                 | Code::UnsupportedSASLMechanism
         )
     )
 }
 
-/// The refusal as a person understands it: `said` is librdkafka's sentence.
-pub(super) fn refusal(brokers: &str, error: &KafkaError, said: &str) -> Error {
-    let advice = match error.rdkafka_error_code() {
-        Some(Code::SSL) => "check that the listener speaks TLS, tls.ca, and the names in its certificate",
-        _ => "check username, password and mechanism",
-    };
-    Error::operator(format!("Kafka at {brokers}: {said}")).advice(advice)
+/// Whether a question had no answer for want of a connection, perhaps.
+pub(super) fn unanswered(error: &KafkaError) -> bool {
+    of_connection(error)
+        || matches!(error.rdkafka_error_code(), Some(Code::AllBrokersDown | Code::OperationTimedOut))
+}
+
+/// Why there is no connection: `said` is librdkafka's sentence. A login that is refused does not pass by itself; a
+/// certificate may, when the brokers get another one.
+pub(super) fn no_connection(brokers: &str, error: &KafkaError, said: &str) -> Error {
+    let what = format!("Kafka at {brokers}: {said}");
+    match error.rdkafka_error_code() {
+        Some(Code::BrokerTransportFailure | Code::Resolve) => Error::retry(what)
+            .advice("check that the brokers run, can be reached from here, and whether they want TLS, a certificate or a login"),
+        Some(Code::SSL) => Error::retry(what)
+            .advice("check that the listener speaks TLS, and source.queue.kafka.tls: ca, certificate and key"),
+        _ => Error::operator(what).advice("check username, password and mechanism of source.queue.kafka"),
+    }
 }
 
 /// Whether a position may be gone: the topic's bounds tell.

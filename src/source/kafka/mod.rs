@@ -21,7 +21,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::task::spawn_blocking;
 
-use self::failure::{failed, refusal};
+use self::failure::{failed, no_connection, unanswered};
 use self::reader::{Context, Feed, Reader, asker};
 use self::subscription::KafkaSubscription;
 use crate::error::{Error, Result};
@@ -33,6 +33,10 @@ use crate::tls::Tls;
 /// The one partition of every topic.
 const PARTITION: i32 = 0;
 const CALL: Duration = Duration::from_secs(5);
+/// How long events are taken before a question. librdkafka's logs are among them, and each ends a poll without time.
+const EVENTS: Duration = Duration::from_millis(1);
+/// How long events are taken that may say why there is no answer.
+const REASONS: Duration = Duration::from_millis(100);
 
 /// Where a Kafka is.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -126,9 +130,13 @@ impl KafkaQueue {
     ) -> Result<T, KafkaError> {
         let asker = self.asker.clone();
         let asked = spawn_blocking(move || {
-            while asker.poll(Duration::ZERO).is_some() {} // its errors would gather otherwise
+            let serve = |time| while asker.poll(time).is_some() {};
+            serve(EVENTS); // they would gather otherwise
             let answer = question(&asker);
-            while asker.poll(Duration::ZERO).is_some() {} // and may say why there is no answer
+            match answer {
+                Ok(_) => asker.context().connected(),
+                Err(_) => serve(REASONS),
+            }
             answer
         });
         asked.await.unwrap_or(Err(KafkaError::Canceled))
@@ -166,8 +174,9 @@ impl KafkaQueue {
     }
 
     fn failed(&self, channel: Option<&Channel>, error: &KafkaError) -> Error {
-        match self.asker.context().take_refusal() {
-            Some((refused, said)) => refusal(&self.options.brokers, &refused, &said),
+        let reason = self.asker.context().no_connection().filter(|_| unanswered(error));
+        match reason {
+            Some((error, said)) => no_connection(&self.options.brokers, &error, &said),
             None => failed(&self.options.brokers, channel, error),
         }
     }
@@ -176,11 +185,9 @@ impl KafkaQueue {
 #[async_trait]
 impl Queue for KafkaQueue {
     async fn identity(&self) -> Result<String> {
-        let id = self.ask(|consumer| Ok(consumer.client().fetch_cluster_id(CALL))).await;
-        let id = id.map_err(|error| self.failed(None, &error))?;
         let timed_out = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
-        let id = id.ok_or_else(|| self.failed(None, &timed_out))?;
-        Ok(format!("kafka:{id}"))
+        let id = self.ask(|consumer| consumer.client().fetch_cluster_id(CALL).ok_or(timed_out)).await;
+        id.map(|id| format!("kafka:{id}")).map_err(|error| self.failed(None, &error))
     }
 
     async fn exists(&self, channel: &Channel) -> Result<bool> {

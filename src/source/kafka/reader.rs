@@ -16,7 +16,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::task::AbortHandle;
 
-use super::failure::refused;
+use super::failure::of_connection;
 use super::{KafkaOptions, Login, PARTITION};
 use crate::error::{Error, Result};
 use crate::position::{Channel, Position};
@@ -143,6 +143,7 @@ pub(super) fn asker(options: &KafkaOptions) -> Result<BaseConsumer<Context>> {
 /// What all clients have in common.
 fn config(options: &KafkaOptions) -> ClientConfig {
     let mut config = ClientConfig::new();
+    config.set_log_level(RDKafkaLogLevel::Info);
     for (key, value) in [
         ("bootstrap.servers", options.brokers.as_str()),
         ("client.id", "tapedeck"),
@@ -176,26 +177,51 @@ fn config(options: &KafkaOptions) -> ClientConfig {
 }
 
 fn unusable(options: &KafkaOptions, error: &KafkaError) -> Error {
-    Error::usage(format!("Kafka at {}: {error}", options.brokers))
+    let why = match error {
+        KafkaError::ClientConfig(_, why, key, _secret) => format!("{key}: {why}"),
+        _ => error.to_string(),
+    };
+    let message = format!("Kafka at {}: {why}", options.brokers);
+    if why.contains("ssl.") {
+        return Error::operator(message)
+            .advice("check source.queue.kafka.tls: ca, and that certificate and key belong together");
+    }
+    Error::usage(message)
 }
 
 /// Takes librdkafka's logs and errors. Which errors are told, and when, is not said anywhere: that brokers are away is
-/// found out by asking them. But only here is told why they do not let a client in; its questions just time out.
+/// found out by asking them. But only here is told why no connection comes about, and the same reason not twice in 30 s:
+/// questions just time out.
 #[derive(Default)]
 pub(super) struct Context {
-    refusal: Mutex<Option<(KafkaError, String)>>,
+    no_connection: Mutex<Option<(KafkaError, String)>>,
 }
 
 impl Context {
-    /// Why the brokers do not let this client in, if they have said so since the last question.
-    pub fn take_refusal(&self) -> Option<(KafkaError, String)> {
-        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Why there was no connection when one was last tried.
+    pub fn no_connection(&self) -> Option<(KafkaError, String)> {
+        self.no_connection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn fails(&self, error: KafkaError, said: &str) {
+        let mut last = self.no_connection.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some((error, said.to_owned()));
+    }
+
+    /// A broker has answered.
+    pub fn connected(&self) {
+        *self.no_connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        use RDKafkaLogLevel::{Debug, Info, Notice};
+        use RDKafkaLogLevel::{Debug, Info, Notice, Warning};
+        if facility == "FAIL" && matches!(level, Info | Notice | Warning) {
+            // a connection that brokers have closed is told here and nowhere else
+            let closed = KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
+            self.fails(closed, message.split_once("]: ").map_or(message, |(_thread, said)| said));
+        }
         match level {
             Debug => tracing::trace!(target: "tapedeck::kafka", facility, "{message}"),
             Info | Notice => tracing::debug!(target: "tapedeck::kafka", facility, "{message}"),
@@ -205,9 +231,8 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "tapedeck::kafka", %error, "{reason}");
-        if refused(&error) {
-            let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-            *refusal = Some((error, reason.to_owned()));
+        if of_connection(&error) {
+            self.fails(error, reason);
         }
     }
 }

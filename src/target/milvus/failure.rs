@@ -7,6 +7,7 @@ use tonic::{Code, Response};
 use crate::error::Error;
 use crate::pb::milvus::proto::common::Status;
 use crate::pb::milvus::proto::milvus as pb;
+use crate::tls::{advice, said};
 
 pub(super) const COLLECTION_NOT_FOUND: i32 = 100;
 pub(super) const PARTITION_NOT_FOUND: i32 = 200;
@@ -68,7 +69,7 @@ pub(super) fn answer<A: Answer>(
     method: &'static str,
 ) -> Result<A, Failure> {
     let answer = outcome.map(Response::into_inner).map_err(|status| {
-        let (code, message) = (status.code(), status.message().to_owned());
+        let (code, message) = (status.code(), said(&status));
         Failure::Call { method, code, message }
     })?;
     match answer.status() {
@@ -134,14 +135,15 @@ fn call_error(method: &str, code: Code, message: &str) -> Error {
             Error::retry(text).untouched().advice("check that the target runs and that its address is right")
         }
         Code::Unavailable => {
-            Error::retry(text).advice("check that the target runs and that its address is right")
+            let otherwise = || "check that the target runs and that its address is right".to_owned();
+            Error::retry(text).advice(advice(message, "target").unwrap_or_else(otherwise))
         }
         Code::Unknown
         | Code::Internal
         | Code::Cancelled
         | Code::Aborted
         | Code::DeadlineExceeded
-        | Code::ResourceExhausted => Error::retry(text),
+        | Code::ResourceExhausted => Error { advice: advice(message, "target"), ..Error::retry(text) },
         Code::Unimplemented => {
             Error::operator(text).advice("the target's version does not offer this operation")
         }
