@@ -96,7 +96,7 @@ fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
             json!({"nats": {}}),
             "source.queue: unknown variant `nats`, expected one of `kafka`, `pulsar`, `rocksmq`",
         ),
-        (full(), "/source/queue", json!({"pulsar": {"url": "127.0.0.1:9092"}}), "source.queue.pulsar.url: it is no address of a Pulsar"),
+        (full(), "/source/queue", json!({"pulsar": {"url": "127.0.0.1:9092"}}), "source.queue.pulsar.url: \"127.0.0.1:9092\" is no address of a Pulsar"),
         (full(), "/source/queue", json!({"pulsar": {"url": "pulsar://h"}}), "source.queue.pulsar.url: it is no list"),
         (
             full(),
