@@ -5,12 +5,15 @@
 
 Waits until both are equal or the time is up. Exit code 0 only if all is equal, else 1.
 Rows are compared in what is loaded. Names that start with _tapedeck are ignored.
+Tokens (user:password) are those in SOURCE_TOKEN and TARGET_TOKEN of the environment.
 Needs pymilvus 2.3 (for its generated messages).
 """
 
 import argparse
+import base64
 import hashlib
 import json
+import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -39,7 +42,8 @@ class Refused(Exception):
 class Milvus:
     """What the comparison asks of one Milvus."""
 
-    def __init__(self, uri):
+    def __init__(self, uri, token):
+        self.metadata = [("authorization", base64.b64encode(token.encode()).decode())] if token else []
         address = urlparse(uri if "//" in uri else f"http://{uri}")
         size = [("grpc.max_receive_message_length", -1)]
         target = f"{address.hostname}:{address.port or 19530}"
@@ -50,7 +54,7 @@ class Milvus:
         self.stub = milvus_pb2_grpc.MilvusServiceStub(channel)
 
     def call(self, method, request, accept=()):
-        answer = getattr(self.stub, method)(request, timeout=60)
+        answer = getattr(self.stub, method)(request, timeout=60, metadata=self.metadata)
         status = answer.status
         if (status.code or status.error_code) and status.code not in accept:
             raise Refused(f"{method}: {status.reason} (code {status.code})")
@@ -372,7 +376,9 @@ def main():
     parser.add_argument("--json", metavar="FILE", help="write the result to this file too")
     arguments = parser.parse_args()
     began = time.monotonic()
-    results = wait_until_equal(Milvus(arguments.source), Milvus(arguments.target), arguments.timeout)
+    source = Milvus(arguments.source, os.environ.get("SOURCE_TOKEN"))
+    target = Milvus(arguments.target, os.environ.get("TARGET_TOKEN"))
+    results = wait_until_equal(source, target, arguments.timeout)
     seconds = round(time.monotonic() - began, 1)
     different = sum(bool(result.differences) for result in results)
     print_table(results)

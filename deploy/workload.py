@@ -4,10 +4,12 @@
   workload.py --uri http://127.0.0.1:19530 --seed 7 [--rows 2000] [--seconds 0] [--out summary.json]
 
 Needs pymilvus 2.3. The same seed makes the same rows. What an earlier run left is dropped first.
+The token (user:password) is that in SOURCE_TOKEN of the environment.
 """
 
 import argparse
 import json
+import os
 import sys
 import time
 
@@ -120,7 +122,7 @@ class Workload:
     def use(self, database):
         """One connection for each database."""
         if database not in self.connected:
-            connections.connect(database, uri=self.uri, db_name=database)
+            connections.connect(database, uri=self.uri, db_name=database, token=os.environ.get("SOURCE_TOKEN", ""))
             self.connected.add(database)
         return database
 

@@ -3,7 +3,11 @@
 fn main() -> std::io::Result<()> {
     let files =
         ["common", "schema", "msg", "meta", "milvus"].map(|name| format!("proto/milvus/{name}.proto"));
-    let files = files.iter().map(String::as_str).chain(["proto/pulsar/pulsar.proto", "proto/log/log.proto"]).collect::<Vec<_>>();
+    let files = files
+        .iter()
+        .map(String::as_str)
+        .chain(["proto/pulsar/pulsar.proto", "proto/log/log.proto"])
+        .collect::<Vec<_>>();
     println!("cargo:rerun-if-changed=proto");
     tonic_prost_build::configure()
         .build_server(false)

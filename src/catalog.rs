@@ -55,6 +55,9 @@ impl Catalog {
             Change::AlterCollection(altered) => {
                 self.collection_mut(altered.id, tso)?.properties = altered.properties.clone();
             }
+            Change::AlterSchema(altered) => {
+                self.collection_mut(altered.id, tso)?.schema = altered.schema.clone();
+            }
             Change::CreatePartition(created) => {
                 let collection = self.collection_mut(created.collection_id, tso)?;
                 let partition = created.partition.clone().unwrap_or_default();
@@ -68,7 +71,7 @@ impl Catalog {
                     load.partition_ids.retain(|partition| *partition != dropped.partition_id);
                 }
             }
-            Change::CreateIndex(created) => {
+            Change::CreateIndex(created) | Change::AlterIndex(created) => {
                 let collection = self.collection_mut(created.collection_id, tso)?;
                 let index = created.index.clone().unwrap_or_default();
                 collection.indexes.retain(|known| known.id != index.id);

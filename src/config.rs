@@ -122,6 +122,8 @@ pub fn url(text: &str) -> Result<String> {
         return Ok(text.to_owned());
     }
     let folder = std::path::absolute(text).ok().and_then(|path| url::Url::from_directory_path(path).ok());
+    // Read again, the URL is without dots.
+    let folder = folder.and_then(|url| url::Url::parse(url.as_str()).ok());
     folder.map(String::from).ok_or_else(|| Error::usage(format!("\"{text}\" is neither a folder nor a URL")))
 }
 
@@ -184,6 +186,7 @@ mod tests {
     fn a_folder_is_the_url_of_the_folder() {
         assert_eq!(url("/var/lib/tape deck").unwrap(), "file:///var/lib/tape%20deck/");
         assert_eq!(url("s3://bucket/state").unwrap(), "s3://bucket/state");
+        assert_eq!(url("/var/./lib/../state").unwrap(), "file:///var/state/");
         assert!(url("state").unwrap().starts_with("file:///"));
     }
 }

@@ -6,18 +6,19 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
-use tonic::transport::{ClientTlsConfig, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Request, Status};
 
 use crate::error::{Error, Result};
+use crate::tls::{Tls, chain};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Milvus refuses pings that come more often than every 5 s.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The endpoint behind an address; `whose` (source, target) stands in the errors.
-pub fn endpoint(whose: &str, uri: &str) -> Result<Endpoint> {
+pub fn endpoint(whose: &str, uri: &str, tls: Option<&Tls>) -> Result<Endpoint> {
     let advice = "write http://host:19530, or https://host:443";
     let wrong = |why: &str| Error::usage(format!("the {whose}'s address is wrong: {why}")).advice(advice);
     let parsed = url::Url::parse(uri).map_err(|error| wrong(&error.to_string()))?;
@@ -38,9 +39,9 @@ pub fn endpoint(whose: &str, uri: &str) -> Result<Endpoint> {
     if parsed.scheme() == "http" {
         return Ok(endpoint);
     }
-    endpoint
-        .tls_config(ClientTlsConfig::new().with_native_roots())
-        .map_err(|error| Error::operator(format!("TLS cannot be set up: {error}")))
+    endpoint.tls_config(tls.cloned().unwrap_or_default().grpc()).map_err(|error| {
+        Error::operator(format!("the certificates for the {whose} are of no use: {}", chain(&error)))
+    })
 }
 
 /// Puts the token into each request.
@@ -76,12 +77,12 @@ mod tests {
     fn an_address_that_is_none_is_an_error_of_usage_without_its_secrets() {
         for uri in ["", "localhost:19530", "ftp://host", "http://", "http://root:Secret@host:1", "http://a b"]
         {
-            let error = endpoint("target", uri).err().unwrap();
+            let error = endpoint("target", uri, None).err().unwrap();
             assert_eq!(error.verdict, Verdict::Usage, "{uri}");
             assert!(!format!("{error:?}").contains("Secret"));
         }
         for uri in ["http://127.0.0.1:19530", "http://[::1]:19530", "https://example.com"] {
-            assert!(endpoint("target", uri).is_ok(), "{uri}");
+            assert!(endpoint("target", uri, None).is_ok(), "{uri}");
         }
     }
 

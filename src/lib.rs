@@ -23,6 +23,7 @@ pub mod progress;
 pub mod rows;
 pub mod selection;
 pub mod tick;
+pub mod tls;
 pub mod trouble;
 
 // the way of a change

@@ -57,7 +57,8 @@ impl Position {
     /// A message id can have 8 bytes too. Read as a number it is near 2^53: beyond any offset, and long before the
     /// ids that RocksMQ makes from the time.
     pub fn of_queue(bytes: &[u8]) -> Option<Position> {
-        let id = MessageIdData::decode(bytes).ok().filter(|id| id.encode_to_vec() == bytes).unwrap_or_default();
+        let id =
+            MessageIdData::decode(bytes).ok().filter(|id| id.encode_to_vec() == bytes).unwrap_or_default();
         match (id.ledger_id, id.entry_id, id.partition) {
             (Some(ledger), Some(entry), None | Some(-1 | 0)) => {
                 let batch = id.batch_index.and_then(|batch| u32::try_from(batch).ok()).unwrap_or_default();

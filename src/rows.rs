@@ -126,6 +126,12 @@ impl Rows {
     }
 }
 
+/// A column with an entry for every row, also where its null rows came without one.
+pub fn with_nulls(mut column: FieldData) -> Result<FieldData> {
+    columns::spread(&mut column)?;
+    Ok(column)
+}
+
 /// A column as clients send it: without entries for null rows, which `valid_data` tells.
 pub fn without_nulls(mut column: FieldData) -> Result<FieldData> {
     if column.valid_data.iter().all(|valid| *valid) {

@@ -17,6 +17,7 @@ const WORDS: &[&str] = &[
     "rows",
     "selection",
     "tick",
+    "tls",
     "trouble",
 ];
 

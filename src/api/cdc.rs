@@ -188,7 +188,7 @@ fn spec(create: Create, defaults: &Defaults, name: &str) -> Result<TaskSpec> {
     });
     let document = json!({
         "name": name, "kind": "replicate", "source": source, "log": log,
-        "target": MilvusSpec { uri, token }, "select": {"include": include.collect::<Vec<_>>()},
+        "target": MilvusSpec { uri, token, tls: None }, "select": {"include": include.collect::<Vec<_>>()},
     });
     TaskSpec::parse(document.to_string().as_bytes())
 }

@@ -86,6 +86,11 @@ impl Problem {
         Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "Timeout", detail)
     }
 
+    /// The body cannot be read.
+    pub fn malformed(error: Error) -> Problem {
+        Problem::of(StatusCode::BAD_REQUEST, "request", "Bad request", error)
+    }
+
     /// The request itself is wrong.
     pub fn bad_request(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, "request", "Bad request", detail)

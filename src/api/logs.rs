@@ -7,6 +7,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{Api, Problem};
+use crate::log::reader::no_log;
 use crate::task::log::{self, LogView};
 use crate::task::spec::LogSpec;
 
@@ -22,7 +23,10 @@ pub struct Which {
 /// Identity, window of restores, holes and size of a log.
 #[utoipa::path(get, path = "/v1/logs", tag = "logs", params(Which), responses(
     (status = 200, description = "The log.", body = LogView),
-    (status = 502, description = "There is no log, or it cannot be reached.", body = Problem),
+    (status = 404, description = "There is no log.", body = Problem),
+    (status = 422, description = "The URL is wrong.", body = Problem),
+    (status = 502, description = "The store cannot be used.", body = Problem),
+    (status = 503, description = "The store does not answer.", body = Problem),
 ))]
 pub async fn log(
     State(api): State<Api>,
@@ -32,5 +36,6 @@ pub async fn log(
     let tasks = api.service.list(None, usize::MAX);
     let known = tasks.iter().map(|task| &task.spec().log).find(|log| log.url == url);
     let spec = known.cloned().unwrap_or_else(|| LogSpec { url, options: Default::default() });
-    Ok(Json(log::view(&spec).await?))
+    let found = log::view(&spec).await?;
+    found.map(Json).ok_or_else(|| Problem::not_found(no_log(&spec.url).message))
 }

@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{Api, Problem};
 use crate::task::runner::Task;
 use crate::task::service::Creation;
-use crate::task::spec::TaskSpec;
+use crate::task::spec::{self, TaskSpec};
 use crate::task::status::Status;
 
 const USUAL_PAGE: usize = 100;
@@ -68,8 +68,11 @@ pub struct Page {
 #[utoipa::path(post, path = "/v1/tasks", tag = "tasks", params(HowToCreate), request_body = TaskSpec, responses(
     (status = 201, description = "Created.", body = TaskView),
     (status = 200, description = "It was there, with the same document.", body = TaskView),
+    (status = 400, description = "The body is no JSON, or the query is wrong.", body = Problem),
     (status = 409, description = "It was there, with another document.", body = Problem),
-    (status = 422, description = "The document is wrong, or a connection does not work. Nothing was created.", body = Problem),
+    (status = 413, description = "The body is larger than 1 MB.", body = Problem),
+    (status = 415, description = "The body is not said to be JSON.", body = Problem),
+    (status = 422, description = "The document has an unknown field or a wrong value, or a connection does not work. Nothing was created.", body = Problem),
 ))]
 pub async fn create(
     State(api): State<Api>,
@@ -155,11 +158,14 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The body of a request that says it is JSON: what a foreign page sends without asking first does not say so.
+/// The body of a request that says that it is JSON, and is: what a foreign page sends without asking first does not
+/// say so.
 pub fn json(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
-        Ok(body?)
+        let body = body?;
+        spec::check_json(&body).map_err(Problem::malformed)?;
+        Ok(body)
     } else {
         Err(Problem::media_type())
     }

@@ -66,13 +66,28 @@ async fn a_task_is_created_shown_paused_resumed_and_deleted() {
 
 #[tokio::test]
 async fn what_is_wrong_is_told_in_a_problem_body_with_its_status() {
-    let rig = rig().await;
+    let script = Shared::default();
+    let state = Store::new(
+        Arc::new(object_store::memory::InMemory::new()),
+        object_store::path::Path::ROOT,
+        "file:///state".into(),
+    );
+    let service = service(&state, &script).await;
+    let rig = Rig { api: Api { service, token: None, cdc: Arc::default(), process: None }, script };
     let unknown = json!({"name": "a", "kind": "replay", "colour": 1});
     let literal = {
         let mut literal = task("a", "replay");
         literal["target"]["token"] = json!("hunter2");
         literal
     };
+    let wrong_type = json!({"name": 1});
+    let over_state = {
+        let mut over_state = task("a", "replay");
+        over_state["log"]["url"] = json!("file:///state/log");
+        over_state
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let no_log = format!("/v1/logs?url=file://{}", folder.path().display());
     let big = json!({"name": "x".repeat(2 << 20)});
     for (method, path, body, status, detail) in [
         ("GET", "/nothing", None, 404, "nothing at this path"),
@@ -87,6 +102,9 @@ async fn what_is_wrong_is_told_in_a_problem_body_with_its_status() {
         ("GET", "/v1/tasks?limit=x", None, 400, "limit"),
         ("GET", "/v1/logs?url=ftp://h/x", None, 422, "no store is called \"ftp\""),
         ("GET", "/v1/logs", None, 400, "missing field `url`"),
+        ("GET", &no_log, None, 404, "there is no log at file://"),
+        ("POST", "/v1/tasks", Some(&over_state), 422, "log.url: file:///state/log and the service's state"),
+        ("POST", "/v1/tasks", Some(&wrong_type), 422, "name: invalid type"),
     ] {
         let (got, problem) = rig.ask(method, path, body).await;
         assert_eq!((got.as_u16(), &problem["status"]), (status, &json!(status)), "{path}: {problem}");
@@ -95,6 +113,17 @@ async fn what_is_wrong_is_told_in_a_problem_body_with_its_status() {
             problem["type"].as_str().unwrap().starts_with("urn:tapedeck:") && problem["title"].is_string()
         );
         assert!(!problem.to_string().contains("hunter2"));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_json_is_a_bad_request_with_its_line_and_column() {
+    let rig = rig().await;
+    for path in ["/v1/tasks", "/cdc"] {
+        let request = Request::builder().method("POST").uri(path).header("content-type", "application/json");
+        let (status, body) = rig.send(request, Body::from("{\n\"name\": tru")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+        assert!(body.contains("this is no JSON: ") && body.contains("line 2 column 11"), "{body}");
     }
 }
 

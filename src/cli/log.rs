@@ -6,7 +6,7 @@ use super::progress::ProgressLine;
 use super::{print, print_json};
 use crate::config;
 use crate::error::{Error, Result};
-use crate::log::reader::LogReader;
+use crate::log::reader::{LogReader, no_log};
 use crate::log::store::Store;
 use crate::log::{inspect, verify};
 use crate::position::Seq;
@@ -92,7 +92,10 @@ impl Commits {
 pub async fn run(command: Command) -> Result<()> {
     telemetry::logs(LogFormat::Text, "warn");
     match command {
-        Command::Info(place) => print_json(&view(&place.spec()?).await?),
+        Command::Info(place) => {
+            let spec = place.spec()?;
+            print_json(&view(&spec).await?.ok_or_else(|| no_log(&spec.url))?)
+        }
         Command::Ls { place, range, json } => {
             inspect::ls(place.reader().await?, range.range(), |row| {
                 if json { print(compact(&row)?) } else { print(line(&row)) }

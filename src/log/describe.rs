@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::pb::log::{LoadChange, definition::Change};
+use crate::pb::log::{CreateIndex, LoadChange, definition::Change};
 use crate::pb::milvus::proto::common::KeyValuePair;
+use crate::pb::milvus::proto::schema::CollectionSchema;
 
 /// The name of a change and what it concerns.
 pub fn change(change: Option<&Change>) -> (&'static str, Value) {
@@ -24,9 +25,7 @@ pub fn change(change: Option<&Change>) -> (&'static str, Value) {
                 "collection_id": it.id,
                 "database_id": it.database_id,
                 "name": it.name,
-                "fields": it.schema.iter().flat_map(|schema| &schema.fields).map(|field| {
-                    json!({ "name": field.name, "type": field.data_type().as_str_name() })
-                }).collect::<Vec<_>>(),
+                "fields": fields(it.schema.as_ref()),
                 "shards": it.shards,
                 "partitions": it.partitions.iter().map(|partition| &partition.name).collect::<Vec<_>>(),
                 "properties": pairs(&it.properties),
@@ -40,6 +39,9 @@ pub fn change(change: Option<&Change>) -> (&'static str, Value) {
         Change::AlterCollection(it) => {
             ("alter_collection", json!({ "collection_id": it.id, "properties": pairs(&it.properties) }))
         }
+        Change::AlterSchema(it) => {
+            ("alter_schema", json!({ "collection_id": it.id, "fields": fields(it.schema.as_ref()) }))
+        }
         Change::CreatePartition(it) => (
             "create_partition",
             json!({
@@ -51,16 +53,8 @@ pub fn change(change: Option<&Change>) -> (&'static str, Value) {
         Change::DropPartition(it) => {
             ("drop_partition", json!({ "collection_id": it.collection_id, "partition_id": it.partition_id }))
         }
-        Change::CreateIndex(it) => (
-            "create_index",
-            json!({
-                "collection_id": it.collection_id,
-                "index_id": it.index.as_ref().map(|index| index.id),
-                "name": it.index.as_ref().map(|index| &index.name),
-                "field": it.index.as_ref().map(|index| &index.field_name),
-                "params": it.index.as_ref().map(|index| pairs(&index.params)),
-            }),
-        ),
+        Change::CreateIndex(it) => ("create_index", index(it)),
+        Change::AlterIndex(it) => ("alter_index", index(it)),
         Change::DropIndex(it) => {
             ("drop_index", json!({ "collection_id": it.collection_id, "index_id": it.index_id }))
         }
@@ -77,6 +71,21 @@ pub fn change(change: Option<&Change>) -> (&'static str, Value) {
         ),
         Change::DropAlias(it) => ("drop_alias", json!({ "database_id": it.database_id, "name": it.name })),
     }
+}
+
+fn fields(schema: Option<&CollectionSchema>) -> Value {
+    let fields = schema.into_iter().flat_map(|schema| &schema.fields);
+    fields.map(|field| json!({ "name": field.name, "type": field.data_type().as_str_name() })).collect()
+}
+
+fn index(change: &CreateIndex) -> Value {
+    json!({
+        "collection_id": change.collection_id,
+        "index_id": change.index.as_ref().map(|index| index.id),
+        "name": change.index.as_ref().map(|index| &index.name),
+        "field": change.index.as_ref().map(|index| &index.field_name),
+        "params": change.index.as_ref().map(|index| pairs(&index.params)),
+    })
 }
 
 fn load(change: &LoadChange) -> Value {

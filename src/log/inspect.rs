@@ -62,7 +62,7 @@ impl From<&pb::Commit> for Row {
 
 /// Shows the commits of a range (what lies beyond the tail is not waited for).
 pub async fn ls(reader: LogReader, range: Range<Seq>, mut show: impl FnMut(Row) -> Result<()>) -> Result<()> {
-    let mut follower = Follower::after(reader, Seq(range.start.0.saturating_sub(1))).await?;
+    let mut follower = Follower::from(reader, range.start).await?;
     while follower.last().map_or(Seq(1), |last| last.seq().next()) < range.end
         && let Some(sealed) = follower.next().await?
     {
@@ -77,7 +77,7 @@ pub async fn cat(
     range: Range<Seq>,
     mut show: impl FnMut(Value) -> Result<()>,
 ) -> Result<()> {
-    let mut follower = Follower::after(reader, Seq(range.start.0.saturating_sub(1))).await?;
+    let mut follower = Follower::from(reader, range.start).await?;
     while follower.last().map_or(Seq(1), |last| last.seq().next()) < range.end
         && let Some(sealed) = follower.next().await?
     {

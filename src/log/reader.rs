@@ -30,11 +30,13 @@ pub struct LogReader {
 impl LogReader {
     /// Opens the log in `store`.
     pub async fn open(store: Store) -> Result<LogReader> {
-        let Some(identity) = Identity::load(&store).await? else {
-            return Err(Error::operator(format!("there is no log at {store}"))
-                .advice("correct the URL, or start the recorder that writes this log"));
-        };
-        Ok(LogReader { store, identity, known: Arc::default() })
+        LogReader::find(store.clone()).await?.ok_or_else(|| no_log(&store))
+    }
+
+    /// Opens the log in `store`, if there is one.
+    pub async fn find(store: Store) -> Result<Option<LogReader>> {
+        let identity = Identity::load(&store).await?;
+        Ok(identity.map(|identity| LogReader { store, identity, known: Arc::default() }))
     }
 
     /// The log's uuid.
@@ -86,6 +88,12 @@ impl LogReader {
             || Damage::new(key, None, format!("is missing; it was written for commit {}", named.seq));
         Ok(self.store.get(key).await?.ok_or_else(missing)?)
     }
+}
+
+/// The error where no log is.
+pub fn no_log(place: impl std::fmt::Display) -> Error {
+    Error::operator(format!("there is no log at {place}"))
+        .advice("correct the URL, or start the recorder that writes this log")
 }
 
 /// The segment in an object's bytes. It must be one of this log, written for the commit in its name.
@@ -140,6 +148,17 @@ impl Follower {
             })?),
         };
         Ok(Follower { reader, last, reached_tail: false })
+    }
+
+    /// Begins with commit `first`, which must be there; 1 may still come.
+    pub async fn from(reader: LogReader, first: Seq) -> Result<Follower> {
+        if first > Seq(1) && reader.commit(first).await?.is_none() {
+            let last = reader.tail().await?.unwrap_or_default();
+            tail::nothing_beyond(&reader.store, last).await?;
+            return Err(Error::usage(format!("the log ends at commit {last}"))
+                .advice("begin at that commit or earlier"));
+        }
+        Follower::after(reader, Seq(first.0.saturating_sub(1))).await
     }
 
     /// The next commit; none while it is not there. A commit that is missing while later ones are there is an error.

@@ -290,8 +290,11 @@ mod tests {
     }
 
     fn position() -> impl Strategy<Value = pb::Position> {
-        (any::<i64>(), any::<Option<u64>>(), any::<u32>())
-            .prop_map(|(offset, ledger, batch)| pb::Position { offset, ledger, batch })
+        (any::<i64>(), any::<Option<u64>>(), any::<u32>()).prop_map(|(offset, ledger, batch)| pb::Position {
+            offset,
+            ledger,
+            batch,
+        })
     }
 
     fn record() -> impl Strategy<Value = pb::Record> {

@@ -34,6 +34,8 @@ pub struct StoreOptions {
     pub session_token: Option<String>,
     /// `bucket.host` instead of `host/bucket`.
     pub virtual_hosted_style: bool,
+    /// Whom to trust, PEM, besides whom the system trusts.
+    pub ca: Option<String>,
 }
 
 impl fmt::Debug for StoreOptions {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::commit::{self, Sealed};
 use super::damage::Damage;
 use super::identity::Identity;
-use super::reader::{open_catalog, open_segment};
+use super::reader::{no_log, open_catalog, open_segment};
 use super::store::Store;
 use super::{checkpoint, layout};
 use crate::error::{Error, Result, Verdict};
@@ -27,11 +27,12 @@ pub struct Report {
     pub orphans: Vec<String>,
 }
 
-/// Reads everything. Goes on after each damage; an error means that the store itself failed.
+/// Reads everything. Goes on after each damage; an error means that the store itself failed, or that no log is there.
 pub async fn verify(store: Store, mut on_progress: impl FnMut(Seq, u64)) -> Result<Report> {
     let mut report = Report::default();
     let identity = match store.get(layout::IDENTITY).await? {
         Some(bytes) => report.note(Identity::from_bytes(&bytes)),
+        None if store.list(layout::COMMITS, None).await?.is_empty() => return Err(no_log(&store)),
         None => report.note(Err(Damage::new(layout::IDENTITY, None, "is missing"))),
     };
     // Listed before the commits are read: what is uploaded meanwhile is no orphan.

@@ -18,7 +18,7 @@ use prost::Message;
 
 use crate::catalog::{CollectionId, PartitionId};
 use crate::error::{Error, Result};
-use crate::pb::milvus::proto::common::{MsgBase, MsgHeader};
+use crate::pb::milvus::proto::common::{MsgBase, MsgHeader, RmqMessageLayout};
 use crate::pb::milvus::proto::msg::{DeleteRequest, InsertRequest, RowHeader};
 use crate::pb::milvus::proto::schema::{IDs, LongArray, i_ds::IdField};
 use crate::tick::Tso;
@@ -135,17 +135,31 @@ pub fn delete(payload: Bytes) -> Result<DeleteRequest> {
 
 /// The base of any message.
 fn base(payload: &Bytes) -> Result<MsgBase> {
-    let base = MsgHeader::decode(payload.clone()).map_err(|error| undecodable("message", &error))?.base;
-    let base = base.filter(|base| base.msg_type > 0).ok_or_else(|| {
-        malformed("a message without a type").advice(
-            "make sure that the channel belongs to Milvus 2.3-2.5; other versions, and 2.6 with its streaming \
-             service, write another format",
-        )
-    })?;
+    let header = MsgHeader::decode(payload.clone()).map_err(|error| undecodable("message", &error));
+    let typed = |base: &MsgBase| base.msg_type > 0;
+    let base = header.and_then(|header| header.base.filter(typed).ok_or_else(without_type));
+    // a value of another layout may begin like a base
+    let known = base.as_ref().is_ok_and(|base| kind(base.msg_type) != Kind::Other);
+    if !known && is_streaming_layout(payload) {
+        return Err(streaming("as RocksMQ holds it"));
+    }
+    let base = base?;
     if kind(base.msg_type) == Kind::Streaming || base.properties.contains_key(STREAMING_PROPERTY) {
         return Err(streaming(&type_name(base.msg_type)));
     }
     Ok(base)
+}
+
+fn without_type() -> Error {
+    malformed("a message without a type").advice(
+        "make sure that the channel belongs to Milvus 2.3-2.5; other versions, and 2.6 with its streaming \
+         service, write another format",
+    )
+}
+
+fn is_streaming_layout(payload: &Bytes) -> bool {
+    RmqMessageLayout::decode(payload.clone())
+        .is_ok_and(|layout| layout.properties.contains_key(STREAMING_PROPERTY))
 }
 
 /// The refusal of a message of the streaming service, under which ticks do not promise what a cut relies on.

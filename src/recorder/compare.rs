@@ -18,6 +18,14 @@ pub fn moved(before: &Collection, after: &Collection) -> bool {
     before.name != after.name || before.database_id != after.database_id
 }
 
+/// Whether fields or functions of a collection are others; a rename changes no more than the schema's name.
+fn redefined(before: &Collection, after: &Collection) -> bool {
+    let parts = |collection: &Collection| {
+        collection.schema.clone().map(|schema| (schema.fields, schema.functions, schema.enable_dynamic_field))
+    };
+    parts(before) != parts(after)
+}
+
 /// What an object, seen at a TSO, changes in a catalog; nothing where the catalog has it already or where it is not
 /// selected. A collection that was recorded once is followed, whatever its name becomes.
 pub fn changes_of(
@@ -35,7 +43,11 @@ pub fn changes_of(
             }
         }
         Object::DatabaseGone { id } => {
-            only_if(catalog.databases.contains_key(id), || Change::DropDatabase(pb::DropDatabase { id: *id }))
+            // One from which etcd does not show how a collection left goes once it is empty.
+            let empty = catalog.collections.values().all(|collection| collection.database_id != *id);
+            only_if(empty && catalog.databases.contains_key(id), || {
+                Change::DropDatabase(pb::DropDatabase { id: *id })
+            })
         }
         Object::Collection(collection) => collection_changes(collection, since, catalog, selection),
         Object::CollectionGone { id } => only_if(catalog.collections.contains_key(id), || {
@@ -112,6 +124,9 @@ fn collection_changes(
     let altered = pb::AlterCollection { id: collection.id, properties: collection.properties.clone() };
     let mut changes = only_if(moved(known, collection), || Change::RenameCollection(renamed));
     changes.extend(only_if(known.properties != collection.properties, || Change::AlterCollection(altered)));
+    changes.extend(only_if(redefined(known, collection), || {
+        Change::AlterSchema(pb::AlterSchema { id: collection.id, schema: collection.schema.clone() })
+    }));
     changes
 }
 
@@ -124,7 +139,9 @@ pub fn objects_between(known: &Catalog, live: &Catalog) -> Vec<Object> {
     for id in known.collections.keys().filter(|id| !live.collections.contains_key(*id)) {
         objects.push(Object::CollectionGone { id: *id });
     }
-    for database in live.databases.values().filter(|database| !known.databases.contains_key(&database.id)) {
+    for database in
+        live.databases.values().filter(|database| known.databases.get(&database.id) != Some(*database))
+    {
         let (name, properties) = (database.name.clone(), database.properties.clone());
         objects.push(Object::Database { id: database.id, name, properties });
     }
@@ -133,7 +150,7 @@ pub fn objects_between(known: &Catalog, live: &Catalog) -> Vec<Object> {
         match known.collections.get(&collection.id) {
             None => objects.push(Object::Collection(Box::new(collection.clone()))),
             Some(before) => {
-                if before.properties != collection.properties {
+                if before.properties != collection.properties || redefined(before, collection) {
                     objects.push(Object::Collection(Box::new(collection.clone())));
                 }
                 objects.extend(partitions_between(before, collection));
@@ -225,6 +242,12 @@ pub fn serving(live: &Collection, requests: &Requests, cut: &mut Cut) -> Result<
         let change = Change::CreateIndex(pb::CreateIndex { collection_id, index: Some(index.clone()) });
         cut.push_at((date > earliest).then_some(date), earliest, Place::CreateIndex, change)?;
     }
+    let altered =
+        live.indexes.iter().filter(|index| known.indexes.iter().any(|other| is_altered(other, index)));
+    for index in altered {
+        let change = Change::AlterIndex(pb::CreateIndex { collection_id, index: Some(index.clone()) });
+        cut.push(window.to, Place::CreateIndex, change)?;
+    }
     let waits_for_index = live.indexes.iter().any(|index| index.create_tso > window.to.0);
     let now = cut.catalog.collections.get(&collection_id).cloned().unwrap_or_default();
     if let Some(change) = load(&now, live).filter(|_| !waits_for_index) {
@@ -233,6 +256,10 @@ pub fn serving(live: &Collection, requests: &Requests, cut: &mut Cut) -> Result<
         cut.push_at(date, window.to, Place::Load, Change::Load(change))?;
     }
     Ok(())
+}
+
+fn is_altered(before: &pb::Index, after: &pb::Index) -> bool {
+    before.id == after.id && before != after
 }
 
 /// The release that leads towards the live load state. An index can only be dropped while nothing is loaded, and a

@@ -1,8 +1,8 @@
 //! The definitions of one cut, while they are put together. Pure.
 
-use crate::catalog::{Catalog, CollectionId};
+use crate::catalog::{Catalog, CollectionId, DatabaseId};
 use crate::error::Result;
-use crate::pb::log::{Definition, definition::Change};
+use crate::pb::log::{self as pb, Collection, Definition, definition::Change};
 use crate::tick::Tso;
 
 /// The changes with `after < TSO <= to`.
@@ -63,10 +63,59 @@ impl Cut {
             Change::CreateCollection(collection) => tso.min(self.window.date(collection.create_tso)),
             _ => tso,
         };
-        let definition = Definition { tso: tso.0, exact: place == Place::Dated, change: Some(change) };
+        for before in self.make_way(&change) {
+            self.add(tso, place, false, before)?;
+        }
+        self.add(tso, place, place == Place::Dated, change)
+    }
+
+    fn add(&mut self, tso: Tso, place: Place, exact: bool, change: Change) -> Result<()> {
+        let definition = Definition { tso: tso.0, exact, change: Some(change) };
         self.catalog.apply(&definition)?;
         self.changes.push((tso, place, definition));
         Ok(())
+    }
+
+    /// What must have happened before a change, where etcd has forgotten it: a collection that had the name has got
+    /// another, one that moves to another database has lost its aliases, and one that gets an alias in another database
+    /// has moved there.
+    fn make_way(&self, change: &Change) -> Vec<Change> {
+        match change {
+            Change::CreateCollection(created) => {
+                self.free_name(created.id, created.database_id, &created.name).into_iter().collect()
+            }
+            Change::RenameCollection(renamed) => {
+                let of_it = |(database_id, _): &(DatabaseId, String), id: &CollectionId| {
+                    *id == renamed.id && *database_id != renamed.database_id
+                };
+                let left = self.catalog.aliases.iter().filter(|(alias, id)| of_it(alias, id));
+                let left = left.map(|((database_id, name), _)| {
+                    Change::DropAlias(pb::DropAlias { database_id: *database_id, name: name.clone() })
+                });
+                left.chain(self.free_name(renamed.id, renamed.database_id, &renamed.name)).collect()
+            }
+            Change::CreateAlias(pb::Alias { database_id, collection_id: id, .. })
+            | Change::AlterAlias(pb::Alias { database_id, collection_id: id, .. }) => {
+                let elsewhere = |collection: &&Collection| collection.database_id != *database_id;
+                let Some(collection) = self.catalog.collections.get(id).filter(elsewhere) else {
+                    return Vec::new();
+                };
+                let (id, database_id, name) = (*id, *database_id, collection.name.clone());
+                let moved = Change::RenameCollection(pb::RenameCollection { id, database_id, name });
+                self.make_way(&moved).into_iter().chain([moved]).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Renames the collection that has a name which another is about to get.
+    fn free_name(&self, for_id: CollectionId, database_id: DatabaseId, name: &str) -> Option<Change> {
+        let mut collections = self.catalog.collections.values();
+        let holder = collections.find(|collection| {
+            collection.id != for_id && collection.database_id == database_id && collection.name == name
+        })?;
+        let name = format!("{name}_{}", holder.id);
+        Some(Change::RenameCollection(pb::RenameCollection { id: holder.id, database_id, name }))
     }
 
     /// Adds a change that only the replicate channel may have dated.

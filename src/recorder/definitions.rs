@@ -3,7 +3,10 @@
 //! `recorded` is the catalog that the log holds; `pending` are dated changes that etcd has shown but that lie above the
 //! watermark. [`Definitions::cut`] moves both to a new watermark: first the dated changes, then a comparison with
 //! what etcd shows now. The comparison gives what etcd never dates (index drops, loads, releases) and, after an outage
-//! longer than etcd keeps its dates, everything else; it leaves alone whatever a pending change will settle.
+//! longer than etcd keeps its dates, everything else; it leaves alone whatever a pending change will settle. What etcd
+//! has forgotten goes among the dated changes first, at the earliest time at which it may have been.
+
+mod gaps;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -203,6 +206,9 @@ impl Definitions {
 
     /// Moves to a new watermark: the definitions of the window, in order.
     pub fn cut(&mut self, window: Window, requests: &Requests) -> Result<Vec<Definition>> {
+        if window.to >= self.opens_at {
+            self.fill_gaps(window);
+        }
         let later = self.pending.split_off(&window.to.next());
         let due = std::mem::replace(&mut self.pending, later);
         let mut cut = Cut::new(window, std::mem::take(&mut self.recorded));
@@ -210,9 +216,10 @@ impl Definitions {
         for (tso, objects) in due {
             flush(requests.flushes(flushed, tso), &mut cut)?;
             flushed = tso;
+            let place = if tso > window.after { Place::Dated } else { Place::Undated };
             for object in objects {
-                for change in changes_of(&object, (cut.window.after, tso), &cut.catalog, &self.selection) {
-                    cut.push(tso, Place::Dated, change)?;
+                for change in changes_of(&object, (window.after, tso), &cut.catalog, &self.selection) {
+                    cut.push(tso, place, change)?;
                 }
             }
         }
@@ -226,10 +233,11 @@ impl Definitions {
         Ok(definitions)
     }
 
-    /// Emits what etcd shows and no dated change brings: databases, collections, partitions, aliases.
+    /// Emits what etcd still shows otherwise: databases, collections, partitions, aliases.
     fn compare_existence(&self, cut: &mut Cut) -> Result<()> {
         for object in objects_between(&cut.catalog, &self.live) {
-            if let Some(tso) = self.date(&object, cut) {
+            if let Some(date) = self.date(&object, &cut.catalog, cut.window) {
+                let tso = if date > cut.window.after { date } else { cut.window.to };
                 for change in changes_of(&object, (cut.window.after, tso), &cut.catalog, &self.selection) {
                     cut.push(tso, Place::Undated, change)?;
                 }
@@ -240,12 +248,12 @@ impl Definitions {
 
     /// Where in a cut an undated change of an object stands; nowhere if a dated one above the cut brings it, or if the
     /// object was created above the cut. Creations have their date in them: their rows may be in this cut.
-    fn date(&self, object: &Object, cut: &Cut) -> Option<Tso> {
-        let Window { after, to } = cut.window;
+    fn date(&self, object: &Object, catalog: &Catalog, window: Window) -> Option<Tso> {
+        let Window { after, to } = window;
         let opening = to < self.opens_at;
-        let created = |tso: u64| (opening || tso <= to.0).then(|| cut.window.date(tso));
+        let created = |tso: u64| (opening || tso <= to.0).then(|| window.date(tso));
         match object {
-            Object::Collection(new) if !cut.catalog.collections.contains_key(&new.id) => {
+            Object::Collection(new) if !catalog.collections.contains_key(&new.id) => {
                 return created(new.create_tso);
             }
             Object::Partition { collection_id, id, .. } => {
@@ -253,7 +261,7 @@ impl Definitions {
                 return created(partitions.iter().find(|partition| partition.id == *id)?.create_tso);
             }
             Object::Collection(same) if self.asks_for_properties => {
-                let known = cut.catalog.collections.get(&same.id);
+                let known = catalog.collections.get(&same.id);
                 if known.is_none_or(|known| !moved(known, same)) {
                     return None;
                 }
@@ -261,7 +269,7 @@ impl Definitions {
             _ => {}
         }
         let dies_with_its_collection = |database_id: &i64, name: &String| {
-            let collection = cut.catalog.aliases.get(&(*database_id, name.clone()));
+            let collection = catalog.aliases.get(&(*database_id, name.clone()));
             collection.is_some_and(|id| {
                 self.any_pending(|later| is_same(later, &Object::CollectionGone { id: *id }))
             })

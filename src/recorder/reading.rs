@@ -123,13 +123,24 @@ impl Reading {
             check_anchor(&expected, &message)?;
         }
         if message.position < self.next {
-            self.last = Some(message);
+            self.remember(message);
             return Ok(None);
         }
         match message::header(&message.payload) {
             Ok(header) => Ok(Some((header, message))),
             Err(error) => Err(self.unreadable(message, error)),
         }
+    }
+
+    /// Takes in the last message before the place of the last commit: what it says of time holds from there on, and it may
+    /// be the last one that the channel ever gets.
+    fn remember(&mut self, message: QueueMessage) {
+        match message::header(&message.payload) {
+            Ok(Header { kind: Kind::Tick, tso, .. }) => self.tick = self.tick.max(tso),
+            Ok(Header { kind: Kind::Announcement, tso, .. }) => self.announced = self.announced.max(tso),
+            _ => {}
+        }
+        self.last = Some(message);
     }
 
     fn unreadable(&mut self, message: QueueMessage, error: Error) -> Error {

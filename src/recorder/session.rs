@@ -26,10 +26,14 @@ use super::{RESERVED_MS, Recorder};
 
 /// Bytes of waiting messages at which a cut is tried at once.
 const CUT_BYTES: usize = 8 << 20;
+/// How often a cut is tried when every channel has ticked since the last try. Milvus ticks every 200 ms.
+const CUT_AGE: Duration = Duration::from_millis(150);
 /// How often a cut is tried otherwise.
-const CUT_AGE: Duration = Duration::from_millis(300);
+const CUT_ANYWAY: Duration = Duration::from_millis(300);
 /// The least time between two tries: each looks at etcd.
 const CUT_GAP: Duration = Duration::from_millis(20);
+/// So many times longer than a look at etcd took is the time to the next: it is slow where etcd holds a lot.
+const LOOK_SHARE: u32 = 4;
 /// How often a cut without changes is committed, to move the watermark.
 const IDLE_COMMIT: Duration = Duration::from_secs(5);
 /// How long a graceful stop may take.
@@ -51,6 +55,7 @@ pub struct Session {
     committer: AbortOnDropHandle<Result<()>>,
     progress: watch::Sender<RecordProgress>,
     last_draft: Instant,
+    look_took: Duration,
     cancel: CancellationToken,
     /// A cut was begun that was not handed on: none may follow it.
     broken: bool,
@@ -89,6 +94,7 @@ impl Session {
             committer: AbortOnDropHandle::new(tokio::spawn(committer)),
             progress: progress.clone(),
             last_draft: Instant::now(),
+            look_took: Duration::ZERO,
             cancel,
             broken: false,
         }
@@ -122,17 +128,23 @@ impl Session {
         let mut pulling = Trouble::new(&self.progress, "reading the queue");
         let mut cutting = Trouble::new(&self.progress, "cutting");
         let cancel = self.cancel.clone();
-        let mut last_try = Instant::now();
+        let (mut last_try, mut tried_at) = (Instant::now(), None);
         loop {
             // What could be cut is cut before more is taken in: memory stays bounded while etcd is away.
             let full =
                 self.channels.held_bytes() >= CUT_BYTES && self.channels.frontier() > Some(self.watermark);
-            let due = last_try + if full { CUT_GAP } else { CUT_AGE };
+            let pause = match full {
+                true => CUT_GAP,
+                false if self.channels.frontier() > tried_at => CUT_AGE.max(self.look_took * LOOK_SHARE),
+                false => CUT_ANYWAY.max(self.look_took * LOOK_SHARE),
+            };
+            let due = last_try + pause;
             let (step, trouble) = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
                 () = self.drafts.closed() => return Err(Error::operator("the committer has stopped")),
                 () = tokio::time::sleep_until(due) => {
+                    tried_at = self.channels.frontier();
                     let tried = self.cut(recorder, false).await;
                     last_try = Instant::now();
                     (tried, &mut cutting)
@@ -153,7 +165,9 @@ impl Session {
     /// Looks at etcd and makes the cut that is possible, if there is one. An error leaves everything as it was.
     async fn cut(&mut self, recorder: &mut Recorder, last: bool) -> Result<()> {
         let ticked = self.channels.frontier();
+        let began = Instant::now();
         let look = recorder.catalog.read().await?;
+        self.look_took = began.elapsed();
         self.revision = look.revision;
         let given_out = Tso::from_millis(look.bound.millis().saturating_sub(RESERVED_MS));
         self.definitions.observe(look, self.watermark);

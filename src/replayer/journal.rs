@@ -158,6 +158,7 @@ impl Journal {
 
     /// Notes a change that could not be applied.
     pub fn incomplete(&mut self, tso: Tso, what: &str) {
+        tracing::warn!(tso = tso.0, what, "cannot be applied: the target is incomplete from here on");
         if self.state.incomplete_since == 0 {
             self.state.incomplete_since = tso.0;
         }

@@ -86,6 +86,21 @@ impl Naming {
         Ok(before.into_iter().chain(after).collect())
     }
 
+    /// What of a definition no target is told, though it concerns what is selected; the catalog has moved over it.
+    pub fn untold(&self, definition: &Definition) -> Result<Option<&'static str>> {
+        let (id, what) = match &definition.change {
+            Some(Change::CreateDatabase(database) | Change::AlterDatabase(database)) => {
+                let untold =
+                    !database.properties.is_empty() && self.selection.matches_database(&database.name);
+                return Ok(untold.then_some("properties of a database"));
+            }
+            Some(Change::AlterSchema(altered)) => (altered.id, "altered fields"),
+            Some(Change::AlterIndex(altered)) => (altered.collection_id, "an altered index"),
+            _ => return Ok(None),
+        };
+        Ok(self.selection.matches(&self.name(id)?).then_some(what))
+    }
+
     /// Refuses what no target could show rightly: two collections under one name, or a collection whose rename crosses
     /// the selection, so that a part of its rows is selected and a part is not.
     fn check_names(&self, definition: &Definition) -> Result<()> {
@@ -283,3 +298,6 @@ fn unknown(id: i64) -> Error {
     ))
     .advice("verify the log with `tapedeck log verify`")
 }
+
+#[cfg(test)]
+mod tests;

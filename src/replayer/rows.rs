@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::change::{Keys, RowChange, Rows};
 use crate::error::{Error, Result};
 use crate::message::{self, ALL_PARTITIONS};
-use crate::rows::Key;
+use crate::rows::{Key, with_nulls};
 
 use super::naming::Destination;
 use super::steps::RowMessage;
@@ -67,8 +67,8 @@ fn pair(deleted: Vec<Of<Keys>>, inserted: Vec<Of<Rows>>, to: &Destination) -> Re
 
 fn insert(message: &RowMessage, to: &Destination) -> Result<Of<Rows>> {
     let request = message::insert(message.payload.clone())?;
-    let mut columns = request.fields_data;
-    columns.retain(|column| !to.computed.contains(&column.field_name));
+    let sent = request.fields_data.into_iter().filter(|column| !to.computed.contains(&column.field_name));
+    let columns = sent.map(with_nulls).collect::<Result<_>>()?;
     let count =
         usize::try_from(request.num_rows).map_err(|_| Error::refused("an insert of too many rows"))?;
     Ok((to.partition(request.partition_id)?, Rows { columns, count }))

@@ -98,7 +98,8 @@ impl Run {
         let tail = reader.tail().await?;
         let last = (replayer.until == Until::Latest).then(|| tail.unwrap_or_default());
         check_opened(&reader, tail, until).await?;
-        check_not_beyond(Tso(state.applied_tso), until)?;
+        check_not_beyond(&reader, &state, tail, until).await?;
+        state.intent_tso = until.0;
 
         let stop = CancellationToken::new();
         let shared = Shared::new(replayer.target.clone(), progress, stop.clone());
@@ -250,14 +251,7 @@ impl Run {
                     self.define(&definition, at..next, due, &in_target).await?;
                     at = next;
                 }
-                Step::Unknown(tso, name) => {
-                    tracing::warn!(
-                        tso = tso.0,
-                        name,
-                        "cannot be applied: the target is incomplete from here on"
-                    );
-                    self.journal.incomplete(tso, &name);
-                }
+                Step::Unknown(tso, name) => self.journal.incomplete(tso, &name),
             }
         }
         self.progress.send_modify(|progress| progress.bytes += bytes);
@@ -276,7 +270,13 @@ impl Run {
         in_target: &TaskTracker,
     ) -> Result<()> {
         let changes = self.naming.apply(definition)?;
-        if due == Due::Done || changes.is_empty() {
+        if due == Due::Done {
+            return Ok(());
+        }
+        if let Some(what) = self.naming.untold(definition)? {
+            self.journal.incomplete(Tso(definition.tso), what);
+        }
+        if changes.is_empty() {
             return Ok(());
         }
         if due == Due::First
@@ -326,13 +326,37 @@ async fn catalog_at(reader: &LogReader, seq: Seq, tail: Option<Seq>) -> Result<(
     Ok((catalog, log_to.unwrap_or_default()))
 }
 
-/// A target cannot go back.
-fn check_not_beyond(applied: Tso, until: Tso) -> Result<()> {
-    if applied <= until {
+/// A target cannot go back: neither behind what is applied nor behind what may have been sent.
+async fn check_not_beyond(
+    reader: &LogReader,
+    state: &pb::Checkpoint,
+    tail: Option<Seq>,
+    until: Tso,
+) -> Result<()> {
+    let (applied, sent) = (Tso(state.applied_tso), newest_sent(reader, state, tail).await?);
+    let beyond = if applied > until {
+        format!("the target is at {} already", applied.time())
+    } else if sent > until {
+        format!("an earlier run may have brought changes up to {} into the target", sent.time())
+    } else {
         return Ok(());
+    };
+    Err(Error::usage(format!("{beyond}, beyond {}", until.time()))
+        .advice("choose a later instant, or replay into an empty target by a task of another name"))
+}
+
+/// The newest change that may have been sent without an ack: of the commits between ack and intent, as far as the log
+/// goes, and of the run that wrote the intent.
+async fn newest_sent(reader: &LogReader, state: &pb::Checkpoint, tail: Option<Seq>) -> Result<Tso> {
+    let seq = |position: Option<pb::LogPosition>| position.map(LogPosition::from).unwrap_or_default().seq;
+    let last = seq(state.intent).min(tail.unwrap_or_default());
+    let (mut newest, mut next) = (Tso::ZERO, seq(state.ack).next());
+    while next <= last {
+        let segments = reader.commit(next).await?.map(|sealed| sealed.commit.segments).unwrap_or_default();
+        newest = segments.iter().map(|segment| Tso(segment.last_tso)).fold(newest, Tso::max);
+        next = next.next();
     }
-    Err(Error::usage(format!("the target is at {} already, beyond {}", applied.time(), until.time()))
-        .advice("replay into an empty target, by a task of another name"))
+    Ok(if state.intent_tso == 0 { newest } else { newest.min(Tso(state.intent_tso)) })
 }
 
 /// A log that begins in the middle of a source's life can be replayed to an instant only once it holds all of it.

@@ -22,9 +22,11 @@ enum Entries<'a> {
 trait List {
     fn take(&mut self, numbers: &[usize]);
     fn slice(&mut self, range: Range<usize>);
+    /// Makes room for rows that are not valid.
+    fn spread(&mut self, valid: &[bool]);
 }
 
-impl<T: Clone> List for Vec<T> {
+impl<T: Clone + Default> List for Vec<T> {
     fn take(&mut self, numbers: &[usize]) {
         *self = numbers.iter().filter_map(|number| self.get(*number)).cloned().collect();
     }
@@ -32,11 +34,27 @@ impl<T: Clone> List for Vec<T> {
         self.truncate(range.end);
         self.drain(..range.start.min(self.len()));
     }
+    fn spread(&mut self, valid: &[bool]) {
+        let mut given = take_out(self).into_iter();
+        *self = valid.iter().map(|valid| valid.then(|| given.next()).flatten().unwrap_or_default()).collect();
+    }
 }
 
 /// How many rows a column has entries for; an error where its bytes are no whole number of rows.
 pub(super) fn count(column: &FieldData) -> Result<usize> {
-    let entries = match &column.field {
+    let entries = given(column)?;
+    if !column.valid_data.is_empty() && column.valid_data.len() != entries {
+        let (name, valid) = (&column.field_name, column.valid_data.len());
+        return Err(Error::refused(format!(
+            "column \"{name}\" has {entries} entries, of which {valid} say if null"
+        )));
+    }
+    Ok(entries)
+}
+
+/// How many entries a column has; fewer than rows where null rows have none.
+fn given(column: &FieldData) -> Result<usize> {
+    Ok(match &column.field {
         Some(Field::Scalars(ScalarField { data: Some(data) })) => match data {
             Scalar::BoolData(list) => list.data.len(),
             Scalar::IntData(list) => list.data.len(),
@@ -56,14 +74,7 @@ pub(super) fn count(column: &FieldData) -> Result<usize> {
             }
         },
         _ => 0,
-    };
-    if !column.valid_data.is_empty() && column.valid_data.len() != entries {
-        let (name, valid) = (&column.field_name, column.valid_data.len());
-        return Err(Error::refused(format!(
-            "column \"{name}\" has {entries} entries, of which {valid} say if null"
-        )));
-    }
-    Ok(entries)
+    })
 }
 
 fn whole(column: &FieldData, bytes: usize, width: Option<usize>) -> Result<usize> {
@@ -114,6 +125,30 @@ fn entries(column: &mut FieldData) -> Option<Entries<'_>> {
             }
         }
     })
+}
+
+/// Gives every row an entry where only the valid ones have one.
+pub(super) fn spread(column: &mut FieldData) -> Result<()> {
+    let valid = take_out(&mut column.valid_data);
+    if !valid.is_empty() && given(column)? != valid.len() {
+        match entries(column) {
+            Some(Entries::List(list)) => list.spread(&valid),
+            Some(Entries::Packed(bytes, width)) => {
+                let mut cells = bytes.chunks(width.max(1));
+                let mut spread = BytesMut::with_capacity(valid.len().saturating_mul(width));
+                for valid in &valid {
+                    match valid.then(|| cells.next()).flatten() {
+                        Some(cell) => spread.extend_from_slice(cell),
+                        None => spread.extend(std::iter::repeat_n(0, width)),
+                    }
+                }
+                *bytes = spread.freeze();
+            }
+            None => {}
+        }
+    }
+    column.valid_data = valid;
+    Ok(())
 }
 
 /// The entries with these numbers. The column has been counted and the numbers lie within it.

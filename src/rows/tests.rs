@@ -144,6 +144,21 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn nulls_that_came_without_entries_get_one_and_lose_it_again(rows in vec(row(), 1..6)) {
+        for mut column in columns(&rows).columns {
+            column.valid_data = rows.iter().map(|row| row.valid).collect();
+            let short = without_nulls(column.clone()).unwrap();
+            let whole = with_nulls(short.clone()).unwrap();
+            let spread = Rows { columns: vec![whole.clone()], count: rows.len() };
+            prop_assert!(spread.check().is_ok());
+            prop_assert_eq!(without_nulls(whole).unwrap(), short);
+            prop_assert_eq!(with_nulls(column.clone()).unwrap(), column);
+        }
+    }
+}
+
 fn sample() -> Rows {
     columns(&[Row {
         flag: true,

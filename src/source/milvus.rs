@@ -12,6 +12,7 @@ use crate::grpc::{Credential, endpoint};
 use crate::pb::milvus::proto::common::KeyValuePair;
 use crate::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceClient;
 use crate::pb::milvus::proto::milvus::{DescribeCollectionRequest, GetVersionRequest};
+use crate::tls::Tls;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Milvus' code for a collection that does not exist.
@@ -25,8 +26,8 @@ pub struct SourceMilvus {
 
 impl SourceMilvus {
     /// Connects with the first question. `token` is `user:password` or an API key.
-    pub fn new(uri: &str, token: Option<&str>) -> Result<SourceMilvus> {
-        let channel = endpoint("source", uri)?.timeout(TIMEOUT).connect_lazy();
+    pub fn new(uri: &str, token: Option<&str>, tls: Option<&Tls>) -> Result<SourceMilvus> {
+        let channel = endpoint("source", uri, tls)?.timeout(TIMEOUT).connect_lazy();
         let service = MilvusServiceClient::with_interceptor(channel, Credential::new("source", token)?);
         Ok(SourceMilvus { uri: uri.to_owned(), service })
     }

@@ -7,12 +7,10 @@ mod connection;
 mod definitions;
 mod failure;
 mod indexes;
+mod layout;
 mod options;
 mod rows;
 mod serving;
-
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
@@ -23,14 +21,13 @@ use crate::error::Result;
 use crate::target::{Mode, Target};
 use collections::Behind;
 use connection::Connection;
-use rows::Layout;
+use layout::Layouts;
 
 /// A Milvus as target.
 pub struct MilvusTarget {
     connection: Connection,
     options: MilvusOptions,
-    /// What has been asked about collections that are written to; forgotten with each definition.
-    layouts: Mutex<HashMap<CollectionName, Arc<Layout>>>,
+    layouts: Layouts,
 }
 
 impl MilvusTarget {
@@ -38,11 +35,7 @@ impl MilvusTarget {
     /// An address that is none is an error of usage.
     pub fn new(options: MilvusOptions) -> Result<MilvusTarget> {
         let connection = Connection::new(&options)?;
-        Ok(MilvusTarget { connection, options, layouts: Mutex::default() })
-    }
-
-    fn layouts(&self) -> MutexGuard<'_, HashMap<CollectionName, Arc<Layout>>> {
-        self.layouts.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(MilvusTarget { connection, options, layouts: Layouts::default() })
     }
 }
 
@@ -54,7 +47,7 @@ impl Target for MilvusTarget {
 
     async fn define(&self, change: &DefinitionChange) -> Result<()> {
         let result = self.apply(change).await;
-        self.layouts().clear();
+        self.layouts.forget(change);
         result.map_err(|error| error.context(definitions::describe(change)))
     }
 
@@ -69,10 +62,13 @@ impl Target for MilvusTarget {
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
-        let result = self.write_rows(collection, change, mode).await;
-        if result.is_err() {
-            self.layouts().remove(collection);
-        }
-        result.map_err(|error| error.context(format!("write to {collection}")))
+        let Err(error) = self.write_rows(collection, change, mode).await else { return Ok(()) };
+        self.layouts.doubt(collection);
+        let error = match self.layout(collection).await {
+            // what has become of the collection says more than what Milvus says of the rows
+            Err(changed) if !error.is_retry() && !changed.is_retry() => changed,
+            _ => error,
+        };
+        Err(error.context(format!("write to {collection}")))
     }
 }

@@ -8,7 +8,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::secret::{Secret, resolve};
-use super::spec::{EtcdSpec, Kind, MilvusSpec, PulsarSpec, QueueSpec, RocksmqSpec, SourceSpec, StoreSpec, TaskSpec};
+use super::spec::{
+    EtcdSpec, KafkaSpec, Kind, MechanismSpec, MilvusSpec, PulsarSpec, QueueSpec, RocksmqSpec, SourceSpec,
+    StoreSpec, TaskSpec,
+};
+use super::tls::TlsSpec;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::log::layout;
@@ -19,7 +23,7 @@ use crate::progress::{RecordProgress, ReplayProgress};
 use crate::recorder::{Recorder, check_replicate_channel};
 use crate::replayer::Replayer;
 use crate::source::etcd::{EtcdCatalog, EtcdOptions};
-use crate::source::kafka::{KafkaOptions, KafkaQueue};
+use crate::source::kafka::{KafkaOptions, KafkaQueue, Login, Mechanism};
 use crate::source::milvus::SourceMilvus;
 use crate::source::pulsar::{PulsarOptions, PulsarQueue};
 #[cfg(feature = "rocksmq")]
@@ -27,6 +31,7 @@ use crate::source::rocksmq::RocksmqQueue;
 use crate::source::{CatalogSource, Queue};
 use crate::target::Target;
 use crate::target::milvus::{MilvusOptions, MilvusTarget};
+use crate::tls::Tls;
 
 const CHECK_TIME: Duration = Duration::from_secs(10);
 
@@ -87,6 +92,7 @@ pub async fn store(url: &str, spec: &StoreSpec) -> Result<Store> {
         secret_access_key: resolve(spec.secret_access_key.as_ref())?,
         session_token: resolve(spec.session_token.as_ref())?,
         virtual_hosted_style: spec.virtual_hosted_style,
+        ca: tls(spec.tls.as_ref())?.and_then(|tls| tls.ca),
     };
     Store::open(url, &options).await
 }
@@ -190,16 +196,25 @@ async fn check_queue(spec: &SourceSpec) -> Result<String> {
 
 async fn queue(spec: &QueueSpec) -> Result<Arc<dyn Queue>> {
     match spec {
-        QueueSpec::Kafka(kafka) => {
-            let user = user(kafka.username.as_ref(), kafka.password.as_ref())?;
-            Ok(Arc::new(KafkaQueue::connect(KafkaOptions { brokers: kafka.brokers.clone(), user })?))
-        }
+        QueueSpec::Kafka(kafka) => self::kafka(kafka),
         QueueSpec::Pulsar(PulsarSpec { url, tenant, namespace }) => {
             let (url, tenant, namespace) = (url.clone(), tenant.clone(), namespace.clone());
             Ok(Arc::new(PulsarQueue::connect(&PulsarOptions { url, tenant, namespace })?))
         }
         QueueSpec::Rocksmq(rocksmq) => self::rocksmq(rocksmq).await,
     }
+}
+
+fn kafka(spec: &KafkaSpec) -> Result<Arc<dyn Queue>> {
+    let user = user(spec.username.as_ref(), spec.password.as_ref())?;
+    let mechanism = match spec.mechanism {
+        MechanismSpec::Plain => Mechanism::Plain,
+        MechanismSpec::ScramSha256 => Mechanism::ScramSha256,
+        MechanismSpec::ScramSha512 => Mechanism::ScramSha512,
+    };
+    let login = user.map(|(user, password)| Login { mechanism, user, password });
+    let (brokers, tls) = (spec.brokers.clone(), tls(spec.tls.as_ref())?);
+    Ok(Arc::new(KafkaQueue::connect(KafkaOptions { brokers, login, tls })?))
 }
 
 #[cfg(feature = "rocksmq")]
@@ -219,17 +234,23 @@ async fn catalog(spec: &EtcdSpec) -> Result<EtcdCatalog> {
         root_path: spec.root_path.clone(),
         meta_sub_path: spec.meta_sub_path.clone(),
         user: user(spec.username.as_ref(), spec.password.as_ref())?,
+        tls: tls(spec.tls.as_ref())?,
     })
     .await
 }
 
 fn asked(spec: &MilvusSpec) -> Result<SourceMilvus> {
-    SourceMilvus::new(&spec.uri, resolve(spec.token.as_ref())?.as_deref())
+    let (token, tls) = (resolve(spec.token.as_ref())?, tls(spec.tls.as_ref())?);
+    SourceMilvus::new(&spec.uri, token.as_deref(), tls.as_ref())
 }
 
 fn target(spec: &MilvusSpec) -> Result<Arc<dyn Target>> {
-    let token = resolve(spec.token.as_ref())?;
-    Ok(Arc::new(MilvusTarget::new(MilvusOptions { token, ..MilvusOptions::new(&spec.uri) })?))
+    let (token, tls) = (resolve(spec.token.as_ref())?, tls(spec.tls.as_ref())?);
+    Ok(Arc::new(MilvusTarget::new(MilvusOptions { token, tls, ..MilvusOptions::new(&spec.uri) })?))
+}
+
+fn tls(spec: Option<&TlsSpec>) -> Result<Option<Tls>> {
+    spec.map(TlsSpec::resolve).transpose()
 }
 
 fn user(name: Option<&Secret>, password: Option<&Secret>) -> Result<Option<(String, String)>> {

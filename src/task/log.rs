@@ -58,11 +58,12 @@ pub struct HoleView {
     pub reason: String,
 }
 
-/// Reads a log's identity, its last commit and the sizes of its objects. Holes are those of the last commit.
-pub async fn view(spec: &LogSpec) -> Result<LogView> {
+/// Reads a log's identity, its last commit and the sizes of its objects; nothing where no log is. Holes are those of the
+/// last commit.
+pub async fn view(spec: &LogSpec) -> Result<Option<LogView>> {
     validate::log(spec)?;
     let store = connect::store(&spec.url, &spec.options).await?;
-    let reader = LogReader::open(store.clone()).await?;
+    let Some(reader) = LogReader::find(store.clone()).await? else { return Ok(None) };
     let last = match reader.tail().await? {
         Some(seq) => reader.commit(seq).await?.map(|sealed| sealed.commit),
         None => None,
@@ -77,7 +78,7 @@ pub async fn view(spec: &LogSpec) -> Result<LogView> {
     let identity = reader.identity();
     let last = last.unwrap_or_default();
     let window = moment(Tso(last.opens_at)).zip(moment(Tso(last.watermark)));
-    Ok(LogView {
+    Ok(Some(LogView {
         url: spec.url.clone(),
         log_id: identity.log_id.clone(),
         created: identity.created.clone(),
@@ -87,7 +88,7 @@ pub async fn view(spec: &LogSpec) -> Result<LogView> {
         commits: last.seq,
         objects,
         bytes,
-    })
+    }))
 }
 
 impl From<crate::pb::log::Hole> for HoleView {

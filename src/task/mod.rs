@@ -16,6 +16,7 @@ pub mod runner;
 pub mod secret;
 pub mod service;
 pub mod spec;
+pub mod tls;
 pub mod state;
 pub mod status;
 pub mod store;

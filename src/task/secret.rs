@@ -55,6 +55,15 @@ pub fn resolve(secret: Option<&Secret>) -> Result<Option<String>> {
     secret.map(Secret::resolve).transpose()
 }
 
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Secret::Env(name) => write!(f, "the environment variable {name}"),
+            Secret::File(path) => write!(f, "the file {}", path.display()),
+        }
+    }
+}
+
 /// By hand: a derived one would repeat a literal secret in its error.
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {

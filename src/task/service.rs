@@ -13,6 +13,7 @@ use super::runner::Task;
 use super::spec::TaskSpec;
 use super::status::rfc3339;
 use super::store::{Document, TaskStore};
+use super::validate;
 use crate::error::Error;
 
 /// More would mean that something creates tasks by mistake.
@@ -153,6 +154,7 @@ impl Service {
 
     /// The task of this very document, if it is there; an error where a new one may not be.
     fn admit(&self, spec: &TaskSpec) -> Result<Option<Arc<Task>>, Refusal> {
+        validate::apart(&spec.log.url, self.store.url())?;
         let tasks = self.read();
         if let Some(task) = tasks.get(&spec.name) {
             if **task.spec() == *spec {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::de::{self, Deserializer, Visitor};
+use serde::de::{self, Deserializer, IgnoredAny, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::json;
 use utoipa::openapi::RefOr;
@@ -11,6 +11,7 @@ use utoipa::openapi::schema::{Object, OneOf, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::secret::Secret;
+use super::tls::TlsSpec;
 use crate::error::{Error, Result};
 use crate::recorder;
 use crate::replayer;
@@ -112,6 +113,9 @@ pub struct EtcdSpec {
     /// Where etcd wants a login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
+    /// Certificates, where the system's are not enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
 }
 
 fn by_dev() -> String {
@@ -140,12 +144,39 @@ pub enum QueueSpec {
 pub struct KafkaSpec {
     /// `host:port`, several with commas between them.
     pub brokers: String,
-    /// Where the brokers want a login (SASL PLAIN).
+    /// Where the brokers want a login (SASL).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<Secret>,
     /// Where the brokers want a login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
+    /// How the login is made.
+    #[serde(default, skip_serializing_if = "MechanismSpec::is_default")]
+    pub mechanism: MechanismSpec,
+    /// Where the brokers speak TLS; `{}` trusts whom the system trusts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
+}
+
+/// A SASL mechanism.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum MechanismSpec {
+    /// The password goes over the wire: use TLS.
+    #[default]
+    #[serde(rename = "plain")]
+    Plain,
+    /// SCRAM with SHA-256.
+    #[serde(rename = "scram-sha-256")]
+    ScramSha256,
+    /// SCRAM with SHA-512.
+    #[serde(rename = "scram-sha-512")]
+    ScramSha512,
+}
+
+impl MechanismSpec {
+    fn is_default(&self) -> bool {
+        *self == MechanismSpec::default()
+    }
 }
 
 /// Pulsar. Its namespace must keep messages for as long as the recorder may be away: nothing here holds them back.
@@ -209,6 +240,9 @@ pub struct StoreSpec {
     /// Token of a temporary login.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_token: Option<Secret>,
+    /// Certificates, where the system's are not enough: only `ca` can be given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
     /// The bucket stands in the host name.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub virtual_hosted_style: bool,
@@ -229,6 +263,9 @@ pub struct MilvusSpec {
     /// `user:password` or an API key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
+    /// Certificates, where the system's are not enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
 }
 
 /// Where a new log begins: `"earliest"`, `"now"` or `{"tso": 470656465160896520}`.
@@ -268,16 +305,26 @@ fn everything() -> Vec<String> {
     vec!["*.*".to_owned()]
 }
 
+/// Refuses what is no JSON, by line and column.
+pub fn check_json(document: &[u8]) -> Result<()> {
+    serde_json::from_slice::<IgnoredAny>(document).map(drop).map_err(|error| {
+        Error::usage(format!("this is no JSON: {error}")).advice("correct it at this line and column")
+    })
+}
+
 impl TaskSpec {
     /// Reads and validates a document. Every error names the place in it (a JSON path) and what to write there.
     pub fn parse(document: &[u8]) -> Result<TaskSpec> {
+        check_json(document)?;
         let mut json = serde_json::Deserializer::from_slice(document);
         let spec: TaskSpec = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let place = error.path().to_string();
+            let place = match error.path().to_string() {
+                root if root == "." => "the document".to_owned(),
+                place => place,
+            };
             Error::usage(format!("{place}: {}", error.inner()))
                 .advice("see the task document at /v1/openapi.json")
         })?;
-        json.end().map_err(|error| Error::usage(format!("after the document: {error}")))?;
         super::validate::validate(&spec)?;
         Ok(spec)
     }

@@ -65,6 +65,11 @@ impl TaskStore {
         TaskStore { store }
     }
 
+    /// Where that is.
+    pub fn url(&self) -> &str {
+        self.store.url()
+    }
+
     /// Writes a new one; false when the name is taken.
     pub async fn create(&self, document: &Document) -> Result<bool> {
         let created = self.store.create(&key(&document.spec.name), encode(document)?).await;

@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use url::{Host, Url};
 
 use super::secret::Secret;
-use super::spec::{EtcdSpec, KafkaSpec, Kind, LogSpec, MilvusSpec, PulsarSpec, QueueSpec, SourceSpec, TaskSpec};
+use super::spec::{
+    EtcdSpec, KafkaSpec, Kind, LogSpec, MilvusSpec, PulsarSpec, QueueSpec, SourceSpec, TaskSpec,
+};
+use super::tls::TlsSpec;
 use crate::error::{Error, Result};
 
 const STORES: [&str; 4] = ["s3", "gs", "az", "file"];
@@ -118,7 +121,13 @@ fn queue(spec: &QueueSpec) -> Result<()> {
 
 fn kafka(kafka: &KafkaSpec) -> Result<()> {
     addresses("source.queue.kafka.brokers", &kafka.brokers, "write host:port")?;
-    pair("source.queue.kafka", kafka.username.as_ref(), kafka.password.as_ref())
+    pair("source.queue.kafka", kafka.username.as_ref(), kafka.password.as_ref())?;
+    let Some(spec) = &kafka.tls else { return Ok(()) };
+    if spec.server_name.is_some() {
+        let why = "Kafka's brokers are checked against their addresses";
+        return Err(wrong("source.queue.kafka.tls.server_name", why, "take it out"));
+    }
+    tls("source.queue.kafka.tls", spec)
 }
 
 fn pulsar(pulsar: &PulsarSpec) -> Result<()> {
@@ -172,7 +181,27 @@ fn etcd(spec: &EtcdSpec) -> Result<()> {
             ));
         }
     }
-    pair("source.etcd", spec.username.as_ref(), spec.password.as_ref())
+    pair("source.etcd", spec.username.as_ref(), spec.password.as_ref())?;
+    let addresses = spec.endpoints.iter().map(String::as_str);
+    spec.tls.as_ref().map_or(Ok(()), |spec| tls_to("source.etcd.tls", spec, addresses))
+}
+
+fn tls(at: &str, spec: &TlsSpec) -> Result<()> {
+    if spec.certificate.is_some() == spec.key.is_some() {
+        return Ok(());
+    }
+    Err(wrong(at, "certificate and key come together", "give both or none"))
+}
+
+/// TLS to addresses that say so themselves.
+fn tls_to<'a>(at: &str, spec: &TlsSpec, mut addresses: impl Iterator<Item = &'a str>) -> Result<()> {
+    tls(at, spec)?;
+    match addresses.find(|address| !address.starts_with("https://")) {
+        None => Ok(()),
+        Some(address) => {
+            Err(wrong(at, &format!("{address} does not use TLS"), "write https:// there, or take tls out"))
+        }
+    }
 }
 
 fn pair(at: &str, username: Option<&Secret>, password: Option<&Secret>) -> Result<()> {
@@ -183,7 +212,9 @@ fn pair(at: &str, username: Option<&Secret>, password: Option<&Secret>) -> Resul
 }
 
 fn milvus(at: &str, spec: &MilvusSpec) -> Result<()> {
-    address(&format!("{at}.uri"), &spec.uri)
+    address(&format!("{at}.uri"), &spec.uri)?;
+    let uris = std::iter::once(spec.uri.as_str());
+    spec.tls.as_ref().map_or(Ok(()), |spec| tls_to(&format!("{at}.tls"), spec, uris))
 }
 
 /// A log's address.
@@ -192,6 +223,10 @@ pub fn log(spec: &LogSpec) -> Result<()> {
     let url = Url::parse(&spec.url)
         .map_err(|error| wrong(at, &format!("it is no URL: {error}"), "write e.g. s3://bucket/prefix"))?;
     no_secret(at, &url)?;
+    let is_dots = |part: &str| matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    if spec.url.split(['/', '\\']).any(is_dots) {
+        return Err(wrong(at, "it goes up or round with dots", "write the folder itself"));
+    }
     if !STORES.contains(&url.scheme()) {
         return Err(wrong(
             at,
@@ -210,7 +245,34 @@ pub fn log(spec: &LogSpec) -> Result<()> {
     if url.query().is_some() || url.fragment().is_some() {
         return Err(wrong(at, "it has a query or a fragment", "put settings into log.options"));
     }
-    spec.options.endpoint.as_ref().map_or(Ok(()), |endpoint| address("log.options.endpoint", endpoint))
+    if let Some(endpoint) = &spec.options.endpoint {
+        address("log.options.endpoint", endpoint)?;
+    }
+    let Some(spec) = &spec.options.tls else { return Ok(()) };
+    if spec.certificate.is_some() || spec.key.is_some() || spec.server_name.is_some() {
+        let why = "object stores are given a ca and nothing else";
+        return Err(wrong("log.options.tls", why, "take certificate, key and server_name out"));
+    }
+    Ok(())
+}
+
+/// A log and the service's own documents must not lie within each other.
+pub fn apart(log: &str, state: &str) -> Result<()> {
+    let (Ok(one), Ok(other)) = (Url::parse(log), Url::parse(state)) else { return Ok(()) };
+    let parts = |url: &Url| {
+        let path = url.path_segments().into_iter().flatten().filter(|part| !part.is_empty());
+        path.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (here, there) = (parts(&one), parts(&other));
+    let within = here.starts_with(&there) || there.starts_with(&here);
+    if (one.scheme(), one.host_str(), within) != (other.scheme(), other.host_str(), true) {
+        return Ok(());
+    }
+    Err(wrong(
+        "log.url",
+        &format!("{log} and the service's state at {state} lie within each other"),
+        "choose another folder for the log",
+    ))
 }
 
 /// `http(s)://host:port` and nothing more.

@@ -26,7 +26,7 @@ pub async fn measure(stand: &Stand, backlog: &Load, recorded: &Recorded, report:
         quiet().await?;
         match who {
             Who::Direct => {
-                let load = Load::create(&stand.target.uri, &format!("direct{round}")).await?;
+                let load = Load::create(&stand.target, &format!("direct{round}")).await?;
                 let rate = load.insert(rows).await?;
                 eprintln!("direct client: {rate:.0} rows/s");
                 direct.push(rate);

@@ -37,7 +37,7 @@ struct Sample {
 
 /// Starts it and waits until the target has both collections.
 pub async fn start(stand: &Stand) -> Outcome<Live> {
-    let load = Load::create(&stand.source.uri, LOG).await?;
+    let load = Load::create(&stand.source, LOG).await?;
     let probe = Probe::create(stand).await?;
     let include = [&load.table, &probe.table].map(|table| table.name.to_string());
     let include = include.each_ref().map(String::as_str);

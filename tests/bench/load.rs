@@ -11,7 +11,7 @@ use tapedeck::pb::milvus::proto::schema::scalar_field::Data;
 use tapedeck::pb::milvus::proto::schema::{DataType, LongArray, ScalarField};
 use tokio::time::{MissedTickBehavior, interval_at};
 
-use crate::stand::{Milvus, Outcome, RUN, Table, rng};
+use crate::stand::{Instance, Milvus, Outcome, RUN, Table, rng};
 
 /// Rows in one request.
 pub const BATCH: u64 = 1000;
@@ -42,10 +42,10 @@ pub struct Acked {
 
 impl Load {
     /// Creates the collection.
-    pub async fn create(uri: &str, name: &str) -> Outcome<Load> {
+    pub async fn create(instance: &Instance, name: &str) -> Outcome<Load> {
         let table = Table::empty(&CollectionName::new("default", format!("{name}_{}", *RUN)));
         let table = table.key(DataType::Int64).vector(DIM).shards(SHARDS);
-        let connections = (0..AT_ONCE).map(|_| Milvus::at(uri)).collect::<Outcome<Vec<_>>>()?;
+        let connections = (0..AT_ONCE).map(|_| Milvus::at(instance)).collect::<Outcome<Vec<_>>>()?;
         let load =
             Load { connections, batches: Vec::new(), batch_rows: 0, next_key: AtomicU64::new(0), table };
         load.connections[0].create(&load.table).await?;

@@ -4,13 +4,11 @@ use std::fs;
 use std::time::Duration;
 
 use tapedeck::pb::milvus::proto::milvus::GetVersionRequest;
-use tapedeck::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceClient;
 use tokio::time::Instant;
-use tonic::transport::Endpoint;
 
 use crate::Options;
 use crate::report::Report;
-use crate::stand::{Failure, Outcome, SEED, Stand};
+use crate::stand::{Failure, Milvus, Outcome, SEED, Stand};
 
 /// Linux counts CPU time for user programs in this many ticks a second, on every architecture in use.
 const TICKS: u64 = 100;
@@ -30,8 +28,10 @@ pub fn cpu_time(pid: u32) -> Outcome<Duration> {
     Ok(Duration::from_millis((user + system) * 1000 / TICKS))
 }
 
-/// Waits until what was done before has settled: flushes and compactions go on after the last answer.
+/// Waits until what was done before has settled: flushes and compactions go on after the last answer, and what they
+/// wrote waits for the disk.
 pub async fn quiet() -> Outcome {
+    std::process::Command::new("sync").status()?;
     let deadline = Instant::now() + QUIET_WITHIN;
     let mut before = jiffies()?;
     loop {
@@ -72,8 +72,8 @@ pub async fn describe(stand: &Stand, options: &Options, report: &mut Report) -> 
     report.note(format!(
         "tapedeck {} ({build}); Milvus {} and {}, queue {}, MinIO {}",
         env!("CARGO_PKG_VERSION"),
-        milvus_version(&stand.source.uri).await?,
-        milvus_version(&stand.target.uri).await?,
+        milvus_version(stand.source()?).await?,
+        milvus_version(stand.target()?).await?,
         queue_version(stand.queue_kind()),
         stand_version("MINIO"),
     ));
@@ -85,9 +85,8 @@ pub async fn describe(stand: &Stand, options: &Options, report: &mut Report) -> 
     Ok(())
 }
 
-async fn milvus_version(uri: &str) -> Outcome<String> {
-    let mut client = MilvusServiceClient::new(Endpoint::from_shared(uri.to_owned())?.connect_lazy());
-    Ok(client.get_version(GetVersionRequest {}).await?.into_inner().version)
+async fn milvus_version(mut milvus: Milvus) -> Outcome<String> {
+    Ok(milvus.client.get_version(GetVersionRequest {}).await?.into_inner().version)
 }
 
 /// RocksMQ has none of its own.

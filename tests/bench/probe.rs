@@ -4,11 +4,9 @@ use std::time::{Duration, Instant};
 
 use tapedeck::change::CollectionName;
 use tapedeck::pb::milvus::proto::milvus::QueryRequest;
-use tapedeck::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceClient;
 use tapedeck::pb::milvus::proto::schema::DataType;
 use tapedeck::pb::milvus::proto::schema::field_data::Field;
 use tapedeck::pb::milvus::proto::schema::scalar_field::Data;
-use tonic::transport::{Channel, Endpoint};
 
 use crate::stand::{Milvus, Outcome, RUN, Stand, Table, ensure, eventually, rng};
 
@@ -24,7 +22,7 @@ pub struct Probe {
     pub table: Table,
     source: Milvus,
     target: Milvus,
-    reader: MilvusServiceClient<Channel>,
+    reader: Milvus,
 }
 
 impl Probe {
@@ -32,10 +30,9 @@ impl Probe {
     pub async fn create(stand: &Stand) -> Outcome<Probe> {
         let table = Table::empty(&CollectionName::new("default", format!("probe_{}", *RUN)));
         let table = table.key(DataType::Int64).vector(8);
-        let (source, target) = (stand.source()?, stand.target()?);
+        // a connection of its own: nothing of the other waits in it
+        let (source, target, reader) = (stand.source()?, stand.target()?, stand.target()?);
         source.create_loaded(&table).await?;
-        let reader =
-            MilvusServiceClient::new(Endpoint::from_shared(stand.target.uri.clone())?.connect_lazy());
         Ok(Probe { table, source, target, reader })
     }
 
@@ -75,7 +72,7 @@ impl Probe {
             consistency_level: EVENTUALLY,
             ..QueryRequest::default()
         };
-        let answer = self.reader.clone().query(request).await?.into_inner();
+        let answer = self.reader.client.clone().query(request).await?.into_inner();
         let status = answer.status.unwrap_or_default();
         ensure(status.code == 0 && status.error_code == 0, || {
             format!("query of the probe: {}", status.reason)

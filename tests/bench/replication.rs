@@ -52,7 +52,7 @@ async fn main() -> Outcome {
 }
 
 async fn measure(stand: &Stand, options: &Options, report: &mut Report) -> Outcome {
-    let backlog = Load::create(&stand.source.uri, "backlog").await?;
+    let backlog = Load::create(&stand.source, "backlog").await?;
     eprintln!("writing {} rows to the source", options.rows);
     let written = backlog.insert(options.rows).await?;
     report.add("plain client, insert into the source", written, "rows/s", Goal::None);
@@ -67,8 +67,8 @@ async fn measure(stand: &Stand, options: &Options, report: &mut Report) -> Outco
 
 /// The most rows a second that source and target take on this machine when each row goes into both.
 async fn full_load(stand: &Stand, rows: u64, report: &mut Report) -> Outcome<f64> {
-    let source = Load::create(&stand.source.uri, "full").await?;
-    let target = Load::create(&stand.target.uri, "full").await?;
+    let source = Load::create(&stand.source, "full").await?;
+    let target = Load::create(&stand.target, "full").await?;
     machine::quiet().await?;
     let rate = source.insert_twice(&target, rows).await?;
     report.add("plain clients, each row into source and target", rate, "rows/s", Goal::None);

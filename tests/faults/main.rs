@@ -1,6 +1,6 @@
 //! What breaks in production, with real processes: the copy is equal afterwards, or the task says what is lost.
 //!
-//! Faults disturb everything on the stand, so these tests run one at a time, and after the others: cargo runs test
+//! Most faults disturb everything on the stand, so these tests run one at a time, and after the others: cargo runs test
 //! binaries one after another, by name. `TAPEDECK_KILLS` sets how often the service is killed, `TAPEDECK_SEED` pins
 //! the moments.
 
@@ -10,5 +10,7 @@ mod stand;
 mod crash;
 mod fence;
 mod log;
+mod network;
 mod queue;
+mod target;
 mod trial;

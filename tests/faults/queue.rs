@@ -1,5 +1,7 @@
 //! What the queue has lost or should never have held.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use tapedeck::position::Channel;
 
@@ -102,6 +104,34 @@ async fn a_malformed_message_stops_its_task_and_no_other() -> Outcome {
         source.drop(&table.name).await?;
     }
     target.drop(&poisoned.name).await
+}
+
+/// Its Insert has the bytes of one of 2.5; only the headers tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_insert_of_the_streaming_service_of_2_6_is_refused_by_name() -> Outcome {
+    let Some((_alone, stand)) = alone().await? else { return Ok(()) };
+    let Some(broker) = broker::of(&stand)? else { return Ok(()) };
+    let source = stand.source()?;
+    let table = Table::plain(&own("streaming", "t"));
+    source.create_loaded(&table).await?;
+    let channel = channel(&source, &table).await?;
+    let service = Service::start(&stand, "streaming").await?;
+    let task = task("streaming");
+    service.api.create(&stand.record(&task, &task, &[&table.name.to_string()])).await?;
+    service.api.records(&task).await?;
+
+    let fixture = std::fs::read_to_string("tests/fixtures/milvus/streaming-2.6.json")?;
+    let insert = &serde_json::from_str::<Value>(&fixture)?[0];
+    let payload = BASE64_STANDARD.decode(insert["payload"].as_str().unwrap_or_default())?;
+    let headers = insert["properties"].as_object().into_iter().flatten();
+    let headers = headers.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()));
+    let position = broker.write_with(&channel, payload, headers.collect()).await?;
+    service.api.reaches(&task, "failed").await?;
+    let error = last_error(&service.api.status(&task).await?);
+    for part in [channel.as_str(), &position.to_string(), "streaming service", "Milvus 2.3-2.5"] {
+        ensure(error.contains(part), || format!("\"{part}\" is not named: {error}"))?;
+    }
+    source.drop(&table.name).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,19 +4,27 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
+use serde_json::Value;
 use tapedeck::change::CollectionName;
 use tapedeck::pb::milvus::proto::schema::DataType;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::stand::compare::compare;
+use crate::stand::proxy::Proxy;
 use crate::stand::workload::Workload;
 use crate::stand::{Milvus, Outcome, RUN, Service, Stand, Table, ensure, eventually, rng};
 
-static ALONE: Mutex<()> = Mutex::const_new(());
+static STAND: RwLock<()> = RwLock::const_new(());
 
 /// The stand for one test alone; none: no stand, the test is skipped.
-pub async fn alone() -> Outcome<Option<(MutexGuard<'static, ()>, Stand)>> {
-    let guard = ALONE.lock().await;
+pub async fn alone() -> Outcome<Option<(RwLockWriteGuard<'static, ()>, Stand)>> {
+    let guard = STAND.write().await;
+    Ok(Stand::find()?.map(|stand| (guard, stand)))
+}
+
+/// The stand for a test that disturbs nothing but its own task.
+pub async fn shared() -> Outcome<Option<(RwLockReadGuard<'static, ()>, Stand)>> {
+    let guard = STAND.read().await;
     Ok(Stand::find()?.map(|stand| (guard, stand)))
 }
 
@@ -30,6 +38,12 @@ pub fn task(test: &str) -> String {
     format!("{}-{test}", *RUN)
 }
 
+/// Whether a status says that what fails like this is being tried again.
+pub fn tells(status: &Value, says: &str) -> bool {
+    let said = |retrying: &Value| retrying["message"].as_str().is_some_and(|text| text.contains(says));
+    status["state"] == "degraded" && status["retrying"].as_array().is_some_and(|all| all.iter().any(said))
+}
+
 /// A running service with one `replicate` task, and workloads on two collections that it carries.
 pub struct Trial {
     pub stand: Stand,
@@ -41,13 +55,27 @@ pub struct Trial {
     test: String,
     tables: Vec<Table>,
     workloads: Vec<Workload>,
-    _alone: MutexGuard<'static, ()>,
+    _guard: Box<dyn Send>,
 }
 
 impl Trial {
     /// Begins one; none: no stand.
     pub async fn begin(test: &str) -> Outcome<Option<Trial>> {
         let Some((alone, stand)) = alone().await? else { return Ok(None) };
+        let seen = stand.clone();
+        Ok(Some(Trial::of(test, Box::new(alone), stand, &seen).await?))
+    }
+
+    /// Begins one whose task reaches a service through a proxy alone.
+    pub async fn behind_proxy(service: &str) -> Outcome<Option<(Trial, Proxy)>> {
+        let Some((shared, stand)) = shared().await? else { return Ok(None) };
+        let (proxy, seen) = stand.behind_proxy(service).await?;
+        let trial = Trial::of(&format!("proxied_{service}"), Box::new(shared), stand, &seen).await?;
+        Ok(Some((trial, proxy)))
+    }
+
+    /// `seen`: the services as the task is told where they are.
+    async fn of(test: &str, guard: Box<dyn Send>, stand: Stand, seen: &Stand) -> Outcome<Trial> {
         let (source, target) = (stand.source()?, stand.target()?);
         let tables = vec![
             Table::plain(&own(test, "int")).shards(2),
@@ -62,16 +90,22 @@ impl Trial {
         let service = Service::start(&stand, test).await?;
         let task = task(test);
         let include = format!("default.own_{}_{test}_*", *RUN);
-        service.api.create(&stand.replicate(&task, &[&include])).await?;
+        service.api.create(&seen.replicate(&task, &[&include])).await?;
         service.api.records(&task).await?;
         let workload =
             |(table, number): (&Table, u32)| Workload::start(source.clone(), table.clone(), number);
         let workloads = tables.iter().zip(0..).map(workload).collect();
         let (test, rng) = (test.to_owned(), rng(test));
         let trial =
-            Trial { stand, source, target, service, task, rng, test, tables, workloads, _alone: alone };
+            Trial { stand, source, target, service, task, rng, test, tables, workloads, _guard: guard };
         trial.flows().await?;
-        Ok(Some(trial))
+        Ok(trial)
+    }
+
+    /// Waits until the status says that what fails like this is being tried again.
+    pub async fn is_degraded(&self, says: &str) -> Outcome {
+        let degraded = |status: &Value| tells(status, says);
+        self.service.api.waits_for(&self.task, &format!("degraded by \"{says}\""), degraded).await
     }
 
     /// Waits until new rows arrive at the target.

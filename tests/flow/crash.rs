@@ -16,7 +16,7 @@ use tapedeck::target::memory::{Fault as TargetFault, MemoryTarget};
 
 use super::doomed::Doomed;
 use super::faulty_store::{Fault, FaultyStore};
-use super::oracle::assert_same;
+use super::oracle::{assert_newest, assert_same};
 use super::stage::{
     Running, assert_clean, finish, open, process, record, recorder, replay, replayed, replayer, seed, settle,
 };
@@ -103,8 +103,8 @@ fn a_recorder_whose_store_fails_or_loses_an_answer_at_any_call_records_everythin
 }
 
 /// A log of several commits, and the world that it is of.
-fn recorded(seed: u64) -> (Arc<InMemory>, World) {
-    let (inner, mut world) = (Arc::new(InMemory::new()), World::new(2, seed, Duplicates::Avoided));
+fn recorded(seed: u64, duplicates: Duplicates) -> (Arc<InMemory>, World) {
+    let (inner, mut world) = (Arc::new(InMemory::new()), World::new(2, seed, duplicates));
     process(async {
         let store = whole(&inner);
         world.work(10);
@@ -114,6 +114,15 @@ fn recorded(seed: u64) -> (Arc<InMemory>, World) {
         finish(&mut world, recording).await;
     });
     (inner, world)
+}
+
+/// Fails unless a target that has seen crashes holds what its source does.
+fn assert_held(target: &MemoryTarget, world: &World, what: &str) {
+    let (found, expected) = (target.contents(), world.oracle.contents());
+    match world.duplicates {
+        Duplicates::Avoided => assert_same(&found, &expected, what),
+        Duplicates::Kept => assert_newest(&found, &expected, what),
+    }
 }
 
 /// A replayer that dies, and then one that does not. True if the first came to its end.
@@ -144,7 +153,7 @@ fn replays_through(
         let store = whole(inner);
         replay(replayer(&store, target.clone(), reader, Until::Latest)).end().await.unwrap();
         let what = format!("{fault:?}, target {of_target:?} at {k}");
-        assert_same(&target.contents(), &world.oracle.contents(), &what);
+        assert_held(&target, world, &what);
         super::stage::forget(&store, reader).await;
     });
     survived
@@ -152,36 +161,42 @@ fn replays_through(
 
 #[test]
 fn a_replayer_that_dies_at_any_call_of_the_store_gives_the_same_target() {
-    let log = recorded(seed());
-    for fault in [Fault::StopBefore, Fault::StopAfter] {
-        let calls = sweep(|k| replays_through(&log, fault(k), k, None));
-        assert!(calls > 10, "only {calls} calls");
+    let seed = seed();
+    for log in Duplicates::BOTH.map(|duplicates| recorded(seed, duplicates)) {
+        for fault in [Fault::StopBefore, Fault::StopAfter] {
+            let calls = sweep(|k| replays_through(&log, fault(k), k, None));
+            assert!(calls > 10, "only {calls} calls");
+        }
     }
 }
 
 #[test]
 fn a_replayer_that_dies_at_any_call_of_the_target_gives_the_same_target() {
-    let log = recorded(seed());
-    for fault in TARGET_FAULTS {
-        let calls = sweep(|k| replays_through(&log, Fault::None, k, Some(fault)));
-        assert!(calls > 20, "only {calls} calls");
+    let seed = seed();
+    for log in Duplicates::BOTH.map(|duplicates| recorded(seed, duplicates)) {
+        for fault in TARGET_FAULTS {
+            let calls = sweep(|k| replays_through(&log, Fault::None, k, Some(fault)));
+            assert!(calls > 20, "only {calls} calls");
+        }
     }
 }
 
 #[test]
 fn a_target_that_fails_at_any_call_gets_everything_once() {
-    let (inner, world) = recorded(seed());
-    for fault in TARGET_FAULTS {
-        sweep(|k| {
-            process(async {
-                let (store, target) = (whole(&inner), Arc::new(MemoryTarget::new()));
-                target.fail_at(k, fault);
-                replay(replayer(&store, target.clone(), "r", Until::Latest)).end().await.unwrap();
-                assert_same(&target.contents(), &world.oracle.contents(), &format!("{fault:?} at {k}"));
-                super::stage::forget(&store, "r").await;
-                target.calls() < k
-            })
-        });
+    let seed = seed();
+    for (inner, world) in Duplicates::BOTH.map(|duplicates| recorded(seed, duplicates)) {
+        for fault in TARGET_FAULTS {
+            sweep(|k| {
+                process(async {
+                    let (store, target) = (whole(&inner), Arc::new(MemoryTarget::new()));
+                    target.fail_at(k, fault);
+                    replay(replayer(&store, target.clone(), "r", Until::Latest)).end().await.unwrap();
+                    assert_held(&target, &world, &format!("{fault:?} at {k}"));
+                    super::stage::forget(&store, "r").await;
+                    target.calls() < k
+                })
+            });
+        }
     }
 }
 
@@ -192,7 +207,7 @@ fn processes_that_die_again_and_again_come_to_the_same_end() {
         println!("world {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
         let (inner, target) = (Arc::new(InMemory::new()), Arc::new(MemoryTarget::new()));
-        let mut world = World::new(3, seed, Duplicates::Avoided);
+        let mut world = World::new(3, seed, Duplicates::BOTH[seed as usize % 2]);
         for _ in 0..8 {
             let stop = |k: u64| if k.is_multiple_of(2) { Fault::StopBefore(k) } else { Fault::StopAfter(k) };
             let (k, reads_k) = (rng.random_range(1..60), rng.random_range(1..60));
@@ -220,7 +235,7 @@ fn processes_that_die_again_and_again_come_to_the_same_end() {
             replaying.reach(to).await;
             replaying.stop().await.unwrap();
             recording.stop().await.unwrap();
-            assert_same(&target.contents(), &world.oracle.contents(), &format!("seed {seed}"));
+            assert_held(&target, &world, &format!("seed {seed}"));
             assert_clean(&store).await;
         });
     }

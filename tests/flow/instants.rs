@@ -1,6 +1,7 @@
 //! A replay up to an instant gives what users of the source saw at that instant.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -9,9 +10,10 @@ use tapedeck::error::Verdict;
 use tapedeck::log::store::Store;
 use tapedeck::recorder::Start;
 use tapedeck::replayer::Until;
-use tapedeck::target::memory::MemoryTarget;
+use tapedeck::target::memory::{Fault, MemoryTarget};
 use tapedeck::tick::Tso;
 
+use super::doomed::Doomed;
 use super::oracle::{assert_same, dated};
 use super::stage::{forget, open, process, replay, replayed, replayer, seed, settle};
 use super::world::{Duplicates, World};
@@ -88,6 +90,50 @@ fn a_replay_to_an_instant_can_be_asked_for_again_and_goes_on_from_there() {
         assert!(back.message.contains("is at"), "{back}");
         forget(&store, "r").await;
     });
+}
+
+/// A replayer that dies at a call of its target.
+async fn dies(store: &Store, target: &Arc<MemoryTarget>, at: u64, until: Until) {
+    let doomed = Doomed::new(target, at, Fault::After);
+    let replaying = replay(replayer(store, doomed.clone(), "r", until));
+    tokio::select! {
+        _ = replaying.end() => {}
+        () = async { while !doomed.is_dead() { tokio::time::sleep(Duration::from_millis(10)).await } } => {}
+    }
+}
+
+#[test]
+fn after_a_crash_a_replay_to_an_instant_ends_there_or_is_refused() {
+    let seed = seed();
+    let (mut ended, mut refused) = (0, 0);
+    let (store, mut world) = (Store::memory(), World::new(2, seed, Duplicates::Avoided));
+    let (opens_at, quiet) = process(recorded(&mut world, &store));
+    let instants = world.oracle.instants().into_iter().filter(|tso| (opens_at..quiet[5]).contains(tso));
+    let instants = instants.collect::<Vec<_>>();
+    for at in (2..40).step_by(4) {
+        for until in instants.iter().copied().step_by(1 + instants.len() / 6) {
+            for first in [Until::Cancelled, Until::Tso(until)] {
+                let target = Arc::new(MemoryTarget::new());
+                process(dies(&store, &target, at, first));
+                process(async {
+                    let replaying = replay(replayer(&store, target.clone(), "r", Until::Tso(until)));
+                    match replaying.end().await {
+                        Ok(()) => {
+                            let what = format!("seed {seed}, {first:?}, dead at call {at}, until {until}");
+                            assert_same(&dated(target.contents()), &dated(world.oracle.at(until)), &what);
+                            ended += 1;
+                        }
+                        Err(error) => {
+                            assert_eq!((error.verdict, first), (Verdict::Usage, Until::Cancelled), "{error}");
+                            refused += 1;
+                        }
+                    }
+                    forget(&store, "r").await;
+                });
+            }
+        }
+    }
+    assert!(ended > 0 && refused > 0, "{ended} ended, {refused} refused");
 }
 
 #[test]

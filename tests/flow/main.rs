@@ -12,6 +12,7 @@ mod oracle;
 mod stage;
 mod world;
 
+mod again;
 mod crash;
 mod instants;
 mod live;
@@ -20,3 +21,4 @@ mod ownership;
 mod outage;
 mod rivals;
 mod stop;
+mod untold;

@@ -117,6 +117,43 @@ fn rows_behind_a_tick_stop_the_recorder() {
 }
 
 #[test]
+fn rows_behind_a_tick_stop_a_recorder_that_was_started_again_since() {
+    process(async {
+        let store = Store::memory();
+        let (mut world, channel) = small(&store).await;
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        let late = Tso::from_millis(world.source.now().millis() + 60_000);
+        world.source.queue.push(&channel, tick(late));
+        recording.reach(late).await;
+        recording.stop().await.unwrap();
+        insert(&mut world, &[3]);
+        let error = record(recorder(&world.source, &store, Start::Earliest)).error().await;
+        assert_eq!(error.verdict, Verdict::Refused);
+        assert!(error.message.contains(&format!("tick {late} came before it")), "{error}");
+    });
+}
+
+#[test]
+fn a_channel_that_ended_before_a_restart_does_not_hold_up_the_others() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(3, 0, Duplicates::Kept));
+        world.create(CollectionSpec::new("docs"));
+        world.create(CollectionSpec::new("gone"));
+        let channel = Channel::from(world.source.collection(world.tables[0].id).channels[0].channel.as_str());
+        assert_eq!(world.source.ticking().len(), 2, "a channel for each");
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        recording.reach(settle(&mut world)).await;
+        insert(&mut world, &[1]);
+        let reached = world.source.tick_on(&channel);
+        world.drop_collection(1);
+        recording.reach(reached).await;
+        recording.stop().await.unwrap();
+        record_all(&mut world, &store).await;
+        assert_same(&replayed(&store, Until::Latest).await, &world.oracle.contents(), "in the end");
+    });
+}
+
+#[test]
 fn messages_that_the_queue_delivers_again_are_recorded_once() {
     let first = seed();
     for seed in (0..6).map(|number| first.wrapping_add(number)) {

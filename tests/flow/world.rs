@@ -28,6 +28,10 @@ pub enum Duplicates {
     Avoided,
 }
 
+impl Duplicates {
+    pub const BOTH: [Duplicates; 2] = [Duplicates::Avoided, Duplicates::Kept];
+}
+
 /// A collection as its users know it.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -49,7 +53,7 @@ pub struct World {
     pub tables: Vec<Table>,
     databases: BTreeMap<i64, String>,
     aliases: BTreeMap<(i64, String), i64>,
-    duplicates: Duplicates,
+    pub duplicates: Duplicates,
     rng: StdRng,
 }
 

@@ -1,5 +1,6 @@
 //! The queue in memory, under the same hands as the real ones.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,8 +9,8 @@ use tapedeck::position::{Channel, Position};
 use tapedeck::source::Queue;
 use tapedeck::source::memory::MemoryQueue;
 
-use crate::stand::Outcome;
 use crate::stand::broker::Broker;
+use crate::stand::{Outcome, fail};
 
 /// A new one; it has no neighbours.
 pub async fn broker() -> Outcome<Option<((), Box<dyn Broker>)>> {
@@ -31,6 +32,10 @@ impl Broker for Memory {
     async fn write(&self, topic: &Channel, messages: Vec<Vec<u8>>) -> Outcome<Vec<Position>> {
         self.0.set_clock(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64);
         Ok(messages.into_iter().map(|message| self.0.push(topic, message.into())).collect())
+    }
+
+    async fn write_with(&self, _: &Channel, _: Vec<u8>, _: HashMap<String, String>) -> Outcome<Position> {
+        fail("messages in memory have no properties")
     }
 
     async fn expire(&self, topic: &Channel) -> Outcome {

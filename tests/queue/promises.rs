@@ -244,7 +244,9 @@ pub async fn asking_creates_nothing(broker: &dyn Broker) -> Outcome {
     for _ in 0..2 {
         ensure(!broker.queue().exists(&topic).await?, || format!("{topic} exists"))?;
         let bounds = broker.queue().bounds(&topic).await;
-        ensure(bounds.as_ref().is_err_and(|error| error.verdict == Verdict::Operator), || format!("{bounds:?}"))?;
+        ensure(bounds.as_ref().is_err_and(|error| error.verdict == Verdict::Operator), || {
+            format!("{bounds:?}")
+        })?;
         let opened = broker.queue().subscribe(&topic, Position::default()).await;
         ensure(opened.is_err_and(|error| !error.is_retry()), || "it was opened".into())?;
     }

@@ -87,7 +87,8 @@ async fn one_partition_is_accepted_and_two_are_not() -> Outcome {
             same(&take(&mut read?, 3).await?, &texts(0..3), &at)?;
             continue;
         }
-        let error = read.err().map(|error| (error.verdict, error.message)).unwrap_or((Verdict::Retry, "none".into()));
+        let error =
+            read.err().map(|error| (error.verdict, error.message)).unwrap_or((Verdict::Retry, "none".into()));
         ensure(error.0 == Verdict::Operator && error.1.contains("2 partitions"), || format!("{error:?}"))?;
     }
     Ok(())
@@ -108,7 +109,9 @@ async fn a_tenant_or_namespace_that_does_not_exist_is_named() -> Outcome {
             queue.subscribe(&"dml_0".into(), Position::default()).await.err(),
         ] {
             let Some(error) = error else { return fail(format!("{queue:?} exists")) };
-            ensure(error.message.contains(&named) && error.verdict == Verdict::Operator, || format!("{:?}: {error}", error.verdict))?;
+            ensure(error.message.contains(&named) && error.verdict == Verdict::Operator, || {
+                format!("{:?}: {error}", error.verdict)
+            })?;
         }
     }
     Ok(())

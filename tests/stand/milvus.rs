@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use tapedeck::change::{CollectionName, Keys, Rows as Columns};
+use tapedeck::grpc::Credential;
 use tapedeck::pb::milvus::proto::common::{KeyValuePair, Status};
 use tapedeck::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceClient;
 use tapedeck::pb::milvus::proto::milvus::*;
 use tapedeck::pb::milvus::proto::schema::scalar_field::Data;
 use tapedeck::pb::milvus::proto::schema::{FieldData, ScalarField, field_data::Field};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
 use super::rows::{Key, Rows, rows};
 use super::table::{Table, pair};
-use super::{Failure, Outcome, ensure, eventually, fail};
+use super::{Failure, Instance, Outcome, ensure, eventually, fail};
 
 /// The most rows that one query may return.
 const PAGE: usize = 16384;
@@ -20,11 +24,14 @@ const MESSAGE_LIMIT: usize = 64 << 20;
 const STRONG: i32 = 0;
 const LOADED: i32 = 3;
 const FLUSHED: i32 = 4;
+/// Of an operation on roles.
+const ADDS: i32 = 0;
 
 /// One Milvus. Clones share a connection, which comes back by itself when the server does.
 #[derive(Clone)]
 pub struct Milvus {
-    client: MilvusServiceClient<Channel>,
+    /// For what has no method here.
+    pub client: MilvusServiceClient<InterceptedService<Channel, Credential>>,
     /// For messages.
     pub uri: String,
 }
@@ -67,12 +74,36 @@ GetLoadStateResponse ListDatabasesResponse MutationResult QueryResults SegmentIn
 ShowPartitionsResponse }
 
 impl Milvus {
-    /// The Milvus at an address; connects with the first call.
-    pub fn at(uri: &str) -> Outcome<Milvus> {
-        let endpoint = Endpoint::from_shared(uri.to_owned())?.timeout(Duration::from_secs(60));
-        let client =
-            MilvusServiceClient::new(endpoint.connect_lazy()).max_decoding_message_size(MESSAGE_LIMIT);
-        Ok(Milvus { client, uri: uri.into() })
+    /// A Milvus of the stand; connects with the first call.
+    pub fn at(instance: &Instance) -> Outcome<Milvus> {
+        let endpoint = Endpoint::from_shared(instance.uri.clone())?.timeout(Duration::from_secs(60));
+        let credential = Credential::new(&instance.uri, instance.token.as_deref())?;
+        let client = MilvusServiceClient::with_interceptor(endpoint.connect_lazy(), credential)
+            .max_decoding_message_size(MESSAGE_LIMIT);
+        Ok(Milvus { client, uri: instance.uri.clone() })
+    }
+
+    // users
+
+    /// A user who may do everything.
+    pub async fn create_admin(&self, user: &str, password: &str) -> Outcome {
+        let request =
+            CreateCredentialRequest { username: user.into(), password: BASE64_STANDARD.encode(password) };
+        call!(self, create_credential, request);
+        let request =
+            OperateUserRoleRequest { username: user.into(), role_name: "admin".into(), r#type: ADDS };
+        call!(self, operate_user_role, request);
+        Ok(())
+    }
+
+    pub async fn change_password(&self, user: &str, old: &str, new: &str) -> Outcome {
+        let request = UpdateCredentialRequest {
+            username: user.into(),
+            old_password: BASE64_STANDARD.encode(old),
+            new_password: BASE64_STANDARD.encode(new),
+        };
+        call!(self, update_credential, request);
+        Ok(())
     }
 
     // databases

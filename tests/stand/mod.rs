@@ -11,6 +11,7 @@ pub mod milvus;
 pub mod objects;
 pub mod patience;
 pub mod process;
+pub mod proxy;
 pub mod rows;
 pub mod service;
 pub mod spec;
@@ -107,8 +108,9 @@ pub struct Stand {
     pub etcd: String,
     /// The queue of the source, as `source.queue` of a task document has it.
     pub queue: serde_json::Value,
-    /// Where the source is on it.
-    #[serde(default)]
+    /// Kafka for clients that go through a proxy, where the queue is Kafka.
+    pub kafka_proxied: Option<Proxied>,
+    /// Pulsar, where the queue is that.
     pub pulsar: Option<Pulsar>,
     /// The object store.
     pub minio: Minio,
@@ -118,6 +120,15 @@ pub struct Stand {
     pub target: Instance,
     #[serde(skip)]
     dir: PathBuf,
+}
+
+/// Kafka's clients go on to the address that it advertises.
+#[derive(Clone, Deserialize)]
+pub struct Proxied {
+    /// host:port of Kafka itself.
+    pub listener: String,
+    /// host:port where the proxy has to listen.
+    pub advertised: String,
 }
 
 /// A Pulsar.
@@ -143,6 +154,8 @@ pub struct Instance {
     pub uri: String,
     /// Its `etcd.rootPath`.
     pub etcd_root: String,
+    /// `user:password`, where it asks for one.
+    pub token: Option<String>,
 }
 
 impl Stand {
@@ -199,11 +212,11 @@ impl Stand {
 
     /// A client of the source.
     pub fn source(&self) -> Outcome<Milvus> {
-        Milvus::at(&self.source.uri)
+        Milvus::at(&self.source)
     }
 
     /// A client of the target.
     pub fn target(&self) -> Outcome<Milvus> {
-        Milvus::at(&self.target.uri)
+        Milvus::at(&self.target)
     }
 }

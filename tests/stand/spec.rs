@@ -27,6 +27,11 @@ impl Stand {
         })
     }
 
+    /// The target.
+    pub fn target_section(&self) -> Value {
+        json!({ "uri": self.target.uri, "token": { "env": "TAPEDECK_TEST_TARGET_TOKEN" } })
+    }
+
     /// Records what matches `include` into a log.
     pub fn record(&self, name: &str, log: &str, include: &[&str]) -> Value {
         json!({
@@ -38,7 +43,7 @@ impl Stand {
     /// Replays a log into the target.
     pub fn replay(&self, name: &str, log: &str) -> Value {
         json!({
-            "name": name, "kind": "replay", "log": self.log_section(log), "target": { "uri": self.target.uri },
+            "name": name, "kind": "replay", "log": self.log_section(log), "target": self.target_section(),
         })
     }
 
@@ -46,7 +51,7 @@ impl Stand {
     pub fn replicate(&self, name: &str, include: &[&str]) -> Value {
         let mut spec = self.record(name, name, include);
         spec["kind"] = "replicate".into();
-        spec["target"] = json!({ "uri": self.target.uri });
+        spec["target"] = self.target_section();
         spec
     }
 }

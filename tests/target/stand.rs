@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tapedeck::change::{CollectionName, DefinitionChange as Change, Keys, NewCollection, RowChange, Rows};
+use tapedeck::grpc::Credential;
 use tapedeck::pb::milvus::proto::common::KeyValuePair;
 use tapedeck::pb::milvus::proto::milvus as pb;
 use tapedeck::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceClient;
@@ -13,12 +14,13 @@ use tapedeck::pb::milvus::proto::schema::vector_field::Data as Vector;
 use tapedeck::pb::milvus::proto::schema::*;
 use tapedeck::target::milvus::{MilvusOptions, MilvusTarget};
 use tapedeck::target::{Mode, Target};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 /// A real target, asked through the adapter and, for what is in it, directly.
 pub struct Stand {
     pub target: MilvusTarget,
-    pub client: MilvusServiceClient<Channel>,
+    pub client: MilvusServiceClient<InterceptedService<Channel, Credential>>,
     /// Makes names that no run before has used.
     pub run: u128,
 }
@@ -33,9 +35,13 @@ impl Stand {
         let stand: serde_json::Value = serde_json::from_str(&text).unwrap();
         let uri = stand["target"]["uri"].as_str().unwrap().to_owned();
         let channel = tonic::transport::Endpoint::from_shared(uri.clone()).unwrap().connect().await.unwrap();
-        let client = MilvusServiceClient::new(channel).max_decoding_message_size(64 << 20);
+        let token = stand["target"]["token"].as_str().map(str::to_owned);
+        let credential = Credential::new("target", token.as_deref()).unwrap();
+        let client =
+            MilvusServiceClient::with_interceptor(channel, credential).max_decoding_message_size(64 << 20);
         let run = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
-        Some(Stand { target: MilvusTarget::new(MilvusOptions::new(uri)).unwrap(), client, run })
+        let target = MilvusTarget::new(MilvusOptions { token, ..MilvusOptions::new(uri) }).unwrap();
+        Some(Stand { target, client, run })
     }
 
     pub fn name(&self, name: &str) -> CollectionName {

@@ -12,10 +12,14 @@ use object_store::client::HttpError;
 use super::Store;
 use crate::error::Error;
 
+const STATUS: &str = "Server returned non-2xx status code: ";
 const UNREACHABLE: &str = "see that the store is running and that its endpoint can be reached from here";
 const CREDENTIALS: &str =
     "check access key and secret, and that they may get, put, list and delete objects under the log's prefix";
 const BUCKET: &str = "create the bucket, or correct its name, the region or the endpoint";
+const REGION: &str = "correct the region or the endpoint";
+const FOREIGN: &str =
+    "correct the endpoint: it must be that of an S3, GCS or Azure service, and the port the one of its API";
 
 /// Whether the object is not there; a bucket that is not there is something else.
 pub(super) fn is_absent(error: &StoreError) -> bool {
@@ -27,7 +31,12 @@ pub(super) fn failure(store: &Store, doing: &str, key: &str, error: &StoreError)
     let failed = |why: &str| format!("cannot {doing} {key} in {store}: {why}");
     match error {
         _ if no_bucket(error) => Error::operator(failed("there is no such bucket")).advice(BUCKET),
-        StoreError::NotFound { .. } => Error::operator(failed("it is not there")).advice(BUCKET),
+        _ if is_foreign(error) => {
+            let status = status(error).unwrap_or_default();
+            Error::operator(failed(&format!("what answers {status} there is no object store")))
+                .advice(FOREIGN)
+        }
+        StoreError::NotFound { .. } => Error::operator(failed("it is not there")).advice(FOREIGN),
         StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => {
             Error::retry(failed("another request is writing it"))
         }
@@ -50,7 +59,7 @@ fn other(error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
     }
     let says = |words: &str| causes(error).any(|cause| cause.to_string().contains(words));
     if says("incorrectly configured region") {
-        return Error::operator(failed("it is in another region")).advice(BUCKET);
+        return Error::operator(failed("it is in another region")).advice(REGION);
     }
     if let Some(status) = status(error) {
         let why = format!("it answers {status}{}", answer(error));
@@ -60,7 +69,7 @@ fn other(error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
             }
             // A body that holds an error came with a good status.
             200..=299 => Error::retry(failed(&why)),
-            301 | 307 => Error::operator(failed(&why)).advice(BUCKET),
+            301 | 307 => Error::operator(failed(&why)).advice(REGION),
             _ => Error::operator(failed(&why)).advice(CREDENTIALS),
         };
     }
@@ -102,6 +111,15 @@ fn no_bucket(error: &StoreError) -> bool {
         && causes(error).any(|cause| codes.iter().any(|code| cause.to_string().contains(code)))
 }
 
+/// Whether an answer is a refusal in words that no object store uses: a web page, or a line of text.
+fn is_foreign(error: &StoreError) -> bool {
+    let text = causes(error).map(ToString::to_string).find(|text| text.starts_with(STATUS));
+    let body = text.as_deref().and_then(|text| Some(text.strip_prefix(STATUS)?.split_once(": ")?.1.trim()));
+    matches!(status(error), Some(400 | 404 | 405))
+        && body
+            .is_some_and(|body| !body.is_empty() && !body.contains("<Code>") && !body.contains("\"error\""))
+}
+
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| (*error).source())
 }
@@ -109,7 +127,7 @@ fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (
 fn status(error: &StoreError) -> Option<u16> {
     causes(error).find_map(|cause| {
         let text = cause.to_string();
-        let status = text.strip_prefix("Server returned non-2xx status code: ")?;
+        let status = text.strip_prefix(STATUS)?;
         status.get(..3)?.parse().ok()
     })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::client::Certificate;
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -113,7 +114,7 @@ fn s3(bucket: &str, options: &StoreOptions) -> WithCredentials {
         .with_virtual_hosted_style_request(options.virtual_hosted_style)
         .with_unsigned_payload(true) // the log has digests of its own
         .with_disable_bulk_delete(true) // not every S3 has it
-        .with_client_options(client(options))
+        .with_client_options(client(options)?)
         .with_retry(retries());
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint);
@@ -142,7 +143,7 @@ fn s3(bucket: &str, options: &StoreOptions) -> WithCredentials {
 fn gcs(bucket: &str, options: &StoreOptions) -> WithCredentials {
     let mut builder = GoogleCloudStorageBuilder::from_env()
         .with_bucket_name(bucket)
-        .with_client_options(client(options))
+        .with_client_options(client(options)?)
         .with_retry(retries());
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_base_url(endpoint);
@@ -164,7 +165,7 @@ fn gcs(bucket: &str, options: &StoreOptions) -> WithCredentials {
 fn azure(container: &str, options: &StoreOptions) -> WithCredentials {
     let mut builder = MicrosoftAzureBuilder::from_env()
         .with_container_name(container)
-        .with_client_options(client(options))
+        .with_client_options(client(options)?)
         .with_retry(retries());
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint.clone());
@@ -182,15 +183,21 @@ fn azure(container: &str, options: &StoreOptions) -> WithCredentials {
     Ok(Some(Arc::new(builder.build()?)))
 }
 
-/// `read` bounds the wait for an answer, so that a half-open connection is given up; the whole has room for a
-/// 64 MiB segment at 1 MB/s.
-fn client(options: &StoreOptions) -> ClientOptions {
+/// `read` bounds the time of a request until its answer begins, and each wait after that, so that a half-open connection
+/// is given up: a segment of 8 MiB has to pass within it. Idle connections go before it ends, lest each of them be
+/// tried for as long.
+fn client(options: &StoreOptions) -> object_store::Result<ClientOptions> {
     let is_http = options.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-    ClientOptions::new()
+    let mut client = ClientOptions::new()
         .with_allow_http(is_http)
         .with_connect_timeout(Duration::from_secs(5))
         .with_read_timeout(Duration::from_secs(30))
-        .with_timeout(Duration::from_secs(90))
+        .with_pool_idle_timeout(Duration::from_secs(10))
+        .with_timeout(Duration::from_secs(90));
+    for certificate in options.ca.iter().map(|ca| Certificate::from_pem_bundle(ca.as_bytes())) {
+        client = certificate?.into_iter().fold(client, ClientOptions::with_root_certificate);
+    }
+    Ok(client)
 }
 
 /// Short: the loops above try again, and say so.

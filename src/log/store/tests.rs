@@ -187,6 +187,28 @@ async fn answers_of_an_s3_say_who_acts() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_is_no_object_store_is_named_as_such() {
+    for (status, body) in [
+        (404, "404 page not found"),
+        (405, "<html><body>Method Not Allowed</body></html>"),
+        (400, "Bad Request"),
+        (404, ""),
+    ] {
+        let store = s3_that_answers(status, body).await;
+        for error in [store.probe().await.unwrap_err(), store.put("k", Bytes::new()).await.unwrap_err()] {
+            assert_eq!(error.verdict, Verdict::Operator, "{error}");
+            let advice = error.advice.unwrap();
+            assert!(
+                advice.starts_with("correct the endpoint") && !advice.contains("bucket"),
+                "{status}: {advice}"
+            );
+        }
+    }
+    let error = s3_that_answers(200, "<html>Welcome</html>").await.probe().await.unwrap_err();
+    assert!(!error.advice.unwrap().contains("bucket"), "{}", error.message);
+}
+
+#[tokio::test]
 async fn an_object_that_is_not_there_is_no_error_but_a_bucket_that_is_not_there_is() {
     let absent = "<Error><Code>NoSuchKey</Code></Error>";
     assert_eq!(s3_that_answers(404, absent).await.get("k").await.unwrap(), None);

@@ -146,7 +146,9 @@ fn golden() -> Vec<(String, Bytes)> {
         incomplete_since: tso(1).0,
         incomplete: vec!["MsgType 408".into()],
         counts: Some(pb::Counts { inserted: 2, deleted: 0, upserted: 0 }),
+        intent_tso: 0,
     };
+    let bounded = pb::Checkpoint { n: 2, intent_tso: tso(1).0, ..checkpoint.clone() };
     let identity = Identity::new(LOG_ID.parse().unwrap(), "2026-11-23T08:00:00Z".parse().unwrap());
     vec![
         (layout::IDENTITY.into(), identity.to_bytes()),
@@ -155,6 +157,7 @@ fn golden() -> Vec<(String, Bytes)> {
         (layout::commit(Seq(1)), first_bytes),
         (layout::commit(Seq(2)), fence_bytes),
         (layout::checkpoint("readers/golden", 1), envelope::seal(Kind::Checkpoint, &checkpoint)),
+        (layout::checkpoint("readers/golden", 2), envelope::seal(Kind::Checkpoint, &bounded)),
     ]
 }
 
@@ -215,6 +218,27 @@ async fn a_log_is_listed_by_its_commits() {
         .iter()
         .map(|row| (row.seq, row.epoch, row.fence, row.rows, row.messages, row.definitions, row.holes));
     assert_eq!(rows.collect::<Vec<_>>(), [(1, 1, false, 2, 2, 1, 1), (2, 2, true, 0, 0, 0, 0)]);
+}
+
+#[tokio::test]
+async fn a_look_beyond_the_tail_or_where_no_log_is_speaks_of_no_damage() {
+    let reader = LogReader::open(stored().await).await.unwrap();
+    for first in [3, 100] {
+        for error in [
+            inspect::ls(reader.clone(), Seq(first)..Seq(200), |_| Ok(())).await.unwrap_err(),
+            inspect::cat(reader.clone(), Seq(first)..Seq(200), |_| Ok(())).await.unwrap_err(),
+        ] {
+            assert_eq!((error.message.as_str(), error.exit_code()), ("the log ends at commit 2", 2));
+        }
+    }
+    inspect::ls(reader, Seq(2)..Seq(200), |row| {
+        assert_eq!(row.seq, 2);
+        Ok(())
+    })
+    .await
+    .unwrap();
+    let error = verify(Store::memory(), |_, _| {}).await.unwrap_err();
+    assert_eq!(error.message, "there is no log at memory://");
 }
 
 #[test]

@@ -61,6 +61,9 @@ impl Store {
         if let Some((user, password)) = &options.user {
             connect = connect.with_user(user, password).with_auto_token_refresh(true);
         }
+        if let Some(tls) = &options.tls {
+            connect = connect.with_tls(tls.grpc());
+        }
         let endpoints = options.endpoints.join(", ");
         let client = within(&endpoints, Client::connect(&options.endpoints, Some(connect))).await?;
         Ok(Store {

@@ -30,6 +30,7 @@ use crate::catalog::Catalog;
 use crate::error::Result;
 use crate::source::{CatalogSource, Event, Observation};
 use crate::tick::Tso;
+use crate::tls::Tls;
 
 /// Where the catalog of a source lies.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct EtcdOptions {
     pub meta_sub_path: String,
     /// User name and password, where etcd asks for them.
     pub user: Option<(String, String)>,
+    /// Certificates for `https://`, where the system's are not enough.
+    pub tls: Option<Tls>,
 }
 
 impl Default for EtcdOptions {
@@ -51,6 +54,7 @@ impl Default for EtcdOptions {
             root_path: "by-dev".into(),
             meta_sub_path: "meta".into(),
             user: None,
+            tls: None,
         }
     }
 }

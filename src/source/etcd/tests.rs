@@ -1,3 +1,5 @@
+mod versions;
+
 use proptest::prelude::*;
 use prost::Message;
 

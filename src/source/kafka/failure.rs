@@ -33,6 +33,28 @@ pub(super) fn failed(brokers: &str, channel: Option<&Channel>, error: &KafkaErro
     }
 }
 
+/// Whether the brokers, or a certificate, keep the client out.
+pub(super) fn refused(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::Authentication
+                | Code::SaslAuthenticationFailed
+                | Code::SSL
+                | Code::UnsupportedSASLMechanism
+        )
+    )
+}
+
+/// The refusal as a person understands it: `said` is librdkafka's sentence.
+pub(super) fn refusal(brokers: &str, error: &KafkaError, said: &str) -> Error {
+    let advice = match error.rdkafka_error_code() {
+        Some(Code::SSL) => "check that the listener speaks TLS, tls.ca, and the names in its certificate",
+        _ => "check username, password and mechanism",
+    };
+    Error::operator(format!("Kafka at {brokers}: {said}")).advice(advice)
+}
+
 /// Whether a position may be gone: the topic's bounds tell.
 pub(super) fn lost_position(error: &KafkaError) -> bool {
     matches!(

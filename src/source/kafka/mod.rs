@@ -21,13 +21,14 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::task::spawn_blocking;
 
-use self::failure::failed;
+use self::failure::{failed, refusal};
 use self::reader::{Context, Feed, Reader, asker};
 use self::subscription::KafkaSubscription;
 use crate::error::{Error, Result};
 use crate::position::{Channel, Position};
 use crate::source::order::Order;
 use crate::source::{Queue, Subscription};
+use crate::tls::Tls;
 
 /// The one partition of every topic.
 const PARTITION: i32 = 0;
@@ -38,14 +39,52 @@ const CALL: Duration = Duration::from_secs(5);
 pub struct KafkaOptions {
     /// `host:port`, several separated by commas.
     pub brokers: String,
-    /// User name and password, where the brokers ask for them (SASL PLAIN without TLS).
-    pub user: Option<(String, String)>,
+    /// Where the brokers ask for a login (SASL).
+    pub login: Option<Login>,
+    /// Where they speak TLS.
+    pub tls: Option<Tls>,
+}
+
+/// A SASL login.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// How.
+    pub mechanism: Mechanism,
+    /// Who.
+    pub user: String,
+    /// Shown by nothing.
+    pub password: String,
+}
+
+/// A SASL mechanism.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mechanism {
+    /// PLAIN: only TLS hides the password on the wire.
+    #[default]
+    Plain,
+    /// SCRAM-SHA-256.
+    ScramSha256,
+    /// SCRAM-SHA-512.
+    ScramSha512,
+}
+
+impl Mechanism {
+    fn as_str(self) -> &'static str {
+        match self {
+            Mechanism::Plain => "PLAIN",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
+            Mechanism::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
 }
 
 impl fmt::Debug for KafkaOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let user = self.user.as_ref().map(|(user, _)| user);
-        f.debug_struct("KafkaOptions").field("brokers", &self.brokers).field("user", &user).finish()
+        f.debug_struct("KafkaOptions")
+            .field("brokers", &self.brokers)
+            .field("user", &self.login.as_ref().map(|login| (login.mechanism, &login.user)))
+            .field("tls", &self.tls)
+            .finish()
     }
 }
 
@@ -68,13 +107,15 @@ impl KafkaQueue {
     fn feed(&self, channel: &Channel, from: Position) -> Result<Feed> {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         for reader in readers.iter() {
-            if let Some(feed) = reader.feed(channel, from).map_err(|error| self.failed(channel, &error))? {
+            if let Some(feed) =
+                reader.feed(channel, from).map_err(|error| self.failed(Some(channel), &error))?
+            {
                 return Ok(feed);
             }
         }
         let reader = Reader::start(&self.options, readers.len())?;
         readers.push(reader.clone());
-        let feed = reader.feed(channel, from).map_err(|error| self.failed(channel, &error))?;
+        let feed = reader.feed(channel, from).map_err(|error| self.failed(Some(channel), &error))?;
         feed.ok_or_else(|| Error::operator(format!("Kafka: no room to read topic {channel}")))
     }
 
@@ -86,7 +127,9 @@ impl KafkaQueue {
         let asker = self.asker.clone();
         let asked = spawn_blocking(move || {
             while asker.poll(Duration::ZERO).is_some() {} // its errors would gather otherwise
-            question(&asker)
+            let answer = question(&asker);
+            while asker.poll(Duration::ZERO).is_some() {} // and may say why there is no answer
+            answer
         });
         asked.await.unwrap_or(Err(KafkaError::Canceled))
     }
@@ -103,17 +146,17 @@ impl KafkaQueue {
                 Some((None, partitions)) => Ok(Some(partitions)),
             }
         });
-        partitions.await.map_err(|error| self.failed(channel, &error))
+        partitions.await.map_err(|error| self.failed(Some(channel), &error))
     }
 
     /// Refuses a topic that does not exist, or is none of Milvus'.
     async fn check_topic(&self, channel: &Channel) -> Result<()> {
         match self.partitions(channel).await? {
             Some(1) => Ok(()),
-            None => {
-                Err(self
-                    .failed(channel, &KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)))
-            }
+            None => Err(self.failed(
+                Some(channel),
+                &KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition),
+            )),
             Some(partitions) => {
                 let message = format!("Kafka topic {channel} has {partitions} partitions; Milvus' have one");
                 Err(Error::operator(message)
@@ -122,8 +165,11 @@ impl KafkaQueue {
         }
     }
 
-    fn failed(&self, channel: &Channel, error: &KafkaError) -> Error {
-        failed(&self.options.brokers, Some(channel), error)
+    fn failed(&self, channel: Option<&Channel>, error: &KafkaError) -> Error {
+        match self.asker.context().take_refusal() {
+            Some((refused, said)) => refusal(&self.options.brokers, &refused, &said),
+            None => failed(&self.options.brokers, channel, error),
+        }
     }
 }
 
@@ -131,9 +177,9 @@ impl KafkaQueue {
 impl Queue for KafkaQueue {
     async fn identity(&self) -> Result<String> {
         let id = self.ask(|consumer| Ok(consumer.client().fetch_cluster_id(CALL))).await;
-        let id = id.map_err(|error| failed(&self.options.brokers, None, &error))?;
+        let id = id.map_err(|error| self.failed(None, &error))?;
         let timed_out = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
-        let id = id.ok_or_else(|| failed(&self.options.brokers, None, &timed_out))?;
+        let id = id.ok_or_else(|| self.failed(None, &timed_out))?;
         Ok(format!("kafka:{id}"))
     }
 
@@ -146,7 +192,7 @@ impl Queue for KafkaQueue {
         let topic = channel.clone();
         let bounds =
             self.ask(move |consumer| consumer.fetch_watermarks(topic.as_str(), PARTITION, CALL)).await;
-        let (low, high) = bounds.map_err(|error| self.failed(channel, &error))?;
+        let (low, high) = bounds.map_err(|error| self.failed(Some(channel), &error))?;
         Ok(Position::offset(low)..Position::offset(high))
     }
 
@@ -165,7 +211,7 @@ impl Queue for KafkaQueue {
             }
             Ok(found.map(|found| found.offset()))
         });
-        match found.await.map_err(|error| self.failed(channel, &error))? {
+        match found.await.map_err(|error| self.failed(Some(channel), &error))? {
             Some(Offset::Offset(offset)) => Ok(Position::offset(offset)),
             _ => Ok(end), // nothing was written since
         }

@@ -16,16 +16,18 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tokio::task::AbortHandle;
 
-use super::{KafkaOptions, PARTITION};
+use super::failure::refused;
+use super::{KafkaOptions, Login, PARTITION};
 use crate::error::{Error, Result};
 use crate::position::{Channel, Position};
+use crate::tls::Tls;
 
 /// Channels of the first reader.
 const CHANNELS: usize = 16;
 /// Prefetch of each channel of the first reader, besides one fetch.
-const QUEUED_KB: usize = 512;
+const QUEUED_KB: usize = 1024;
 /// One fetch of a channel of the first reader.
-const FETCH_KB: usize = 1024;
+const FETCH_KB: usize = 512;
 /// Messages queued by channel: small ones cost more than their bytes.
 const QUEUED_MESSAGES: usize = 1000;
 /// Below this nothing shrinks any more.
@@ -61,7 +63,7 @@ impl Reader {
             ("check.crcs", "true"),
             ("enable.partition.eof", "false"),
             ("isolation.level", "read_uncommitted"),
-            ("fetch.wait.max.ms", "100"),
+            ("fetch.wait.max.ms", "20"),
             ("fetch.error.backoff.ms", "100"),
             ("fetch.queue.backoff.ms", "2"),
             ("fetch.max.bytes", "8388608"),
@@ -71,7 +73,7 @@ impl Reader {
         config.set("queued.min.messages", QUEUED_MESSAGES.to_string());
         config.set("queued.max.messages.kbytes", share(QUEUED_KB).to_string());
         config.set("max.partition.fetch.bytes", share(FETCH_KB).saturating_mul(1024).to_string());
-        let consumer = StreamConsumer::<Context>::from_config_and_context(&config, Context);
+        let consumer = StreamConsumer::<Context>::from_config_and_context(&config, Context::default());
         let consumer = Arc::new(consumer.map_err(|error| unusable(options, &error))?);
         let events = tokio::spawn({
             let consumer = consumer.clone();
@@ -134,7 +136,7 @@ impl Drop for Feed {
 
 /// A client that only asks: a broker answers the questions of one connection in turn, and readers keep theirs busy.
 pub(super) fn asker(options: &KafkaOptions) -> Result<BaseConsumer<Context>> {
-    BaseConsumer::from_config_and_context(&config(options), Context)
+    BaseConsumer::from_config_and_context(&config(options), Context::default())
         .map_err(|error| unusable(options, &error))
 }
 
@@ -146,13 +148,29 @@ fn config(options: &KafkaOptions) -> ClientConfig {
         ("client.id", "tapedeck"),
         ("allow.auto.create.topics", "false"),
         ("socket.keepalive.enable", "true"),
+        ("socket.timeout.ms", "10000"), // a connection that answers nothing is given up
         ("reconnect.backoff.max.ms", "2000"),
     ] {
         config.set(key, value);
     }
-    if let Some((user, password)) = &options.user {
-        config.set("security.protocol", "sasl_plaintext").set("sasl.mechanism", "PLAIN");
+    let protocol = match (&options.login, &options.tls) {
+        (None, None) => "plaintext",
+        (None, Some(_)) => "ssl",
+        (Some(_), None) => "sasl_plaintext",
+        (Some(_), Some(_)) => "sasl_ssl",
+    };
+    config.set("security.protocol", protocol);
+    if let Some(Login { mechanism, user, password }) = &options.login {
+        config.set("sasl.mechanism", mechanism.as_str());
         config.set("sasl.username", user).set("sasl.password", password);
+    }
+    if let Some(Tls { ca, identity, .. }) = &options.tls {
+        if let Some(ca) = ca {
+            config.set("ssl.ca.pem", ca);
+        }
+        if let Some((certificate, key)) = identity {
+            config.set("ssl.certificate.pem", certificate).set("ssl.key.pem", key);
+        }
     }
     config
 }
@@ -161,9 +179,19 @@ fn unusable(options: &KafkaOptions, error: &KafkaError) -> Error {
     Error::usage(format!("Kafka at {}: {error}", options.brokers))
 }
 
-/// Takes librdkafka's logs. Its errors are only logged: which of them are told, and when, is not said anywhere; that
-/// brokers are away is found out by asking them.
-pub(super) struct Context;
+/// Takes librdkafka's logs and errors. Which errors are told, and when, is not said anywhere: that brokers are away is
+/// found out by asking them. But only here is told why they do not let a client in; its questions just time out.
+#[derive(Default)]
+pub(super) struct Context {
+    refusal: Mutex<Option<(KafkaError, String)>>,
+}
+
+impl Context {
+    /// Why the brokers do not let this client in, if they have said so since the last question.
+    pub fn take_refusal(&self) -> Option<(KafkaError, String)> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -177,6 +205,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "tapedeck::kafka", %error, "{reason}");
+        if refused(&error) {
+            let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+            *refusal = Some((error, reason.to_owned()));
+        }
     }
 }
 

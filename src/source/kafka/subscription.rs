@@ -130,8 +130,8 @@ fn judge(
                 Err(hole) => Ok(Event::Stumbled(hole)),
             }
         }
-        Err(error) if lost_position(&error) => Ok(Event::Stumbled(queue.failed(channel, &error))),
-        Err(error) => Err(queue.failed(channel, &error)),
+        Err(error) if lost_position(&error) => Ok(Event::Stumbled(queue.failed(Some(channel), &error))),
+        Err(error) => Err(queue.failed(Some(channel), &error)),
     }
 }
 

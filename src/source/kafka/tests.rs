@@ -38,13 +38,21 @@ fn an_offset_that_is_gone_is_looked_into() {
 
 #[test]
 fn a_password_is_not_shown() {
-    let options = KafkaOptions { brokers: "k:9092".into(), user: Some(("reader".into(), "hunter2".into())) };
+    let options = KafkaOptions {
+        brokers: "k:9092".into(),
+        login: Some(Login {
+            mechanism: Mechanism::ScramSha256,
+            user: "reader".into(),
+            password: "hunter2".into(),
+        }),
+        tls: None,
+    };
     let shown = format!("{options:?}");
     assert!(shown.contains("reader") && !shown.contains("hunter2"), "{shown}");
 }
 
 #[tokio::test]
 async fn settings_that_librdkafka_refuses_are_an_error_of_use() {
-    let made = KafkaQueue::connect(KafkaOptions { brokers: "\0".into(), user: None });
+    let made = KafkaQueue::connect(KafkaOptions { brokers: "\0".into(), ..KafkaOptions::default() });
     assert!(made.is_err_and(|error| error.verdict == Verdict::Usage));
 }

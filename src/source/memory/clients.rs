@@ -44,6 +44,15 @@ impl MemorySource {
         id
     }
 
+    /// Changes a parameter of an index, as Milvus 2.4 allows.
+    pub fn alter_index(&mut self, collection_id: CollectionId, id: i64, key: &str, value: &str) {
+        let tso = self.next_tso();
+        let indexes = &mut self.collection_mut(collection_id).indexes;
+        let index = indexes.iter_mut().find(|index| index.id == id).expect("a live index");
+        index.params.push(KeyValuePair { key: key.into(), value: value.into() });
+        self.write(tso, []);
+    }
+
     /// Drops an index.
     pub fn drop_index(&mut self, collection_id: CollectionId, id: i64) {
         let tso = self.next_tso();

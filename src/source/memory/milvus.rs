@@ -119,6 +119,15 @@ impl MemorySource {
         id
     }
 
+    /// Gives a database a property, as Milvus 2.4 allows.
+    pub fn alter_database(&mut self, id: DatabaseId, key: &str, value: &str) {
+        let tso = self.next_tso();
+        let database = self.live.databases.get_mut(&id).expect("a live database");
+        database.properties = vec![KeyValuePair { key: key.into(), value: value.into() }];
+        let Database { id, name, properties } = database.clone();
+        self.write(tso, [Object::Database { id, name, properties }]);
+    }
+
     /// Drops an empty database.
     pub fn drop_database(&mut self, id: DatabaseId) {
         let tso = self.next_tso();
@@ -185,6 +194,16 @@ impl MemorySource {
     pub fn alter_collection(&mut self, id: CollectionId, key: &str, value: &str) {
         let property = KeyValuePair { key: key.into(), value: value.into() };
         self.alter(id, |collection| collection.properties = vec![property]);
+    }
+
+    /// Changes a parameter of the field `note`, as Milvus 2.5 allows.
+    pub fn alter_field(&mut self, id: CollectionId, key: &str, value: &str) {
+        self.alter(id, |collection| {
+            let fields = collection.schema.iter_mut().flat_map(|schema| &mut schema.fields);
+            for field in fields.filter(|field| field.field_id == rows::NOTE) {
+                field.type_params = vec![KeyValuePair { key: key.into(), value: value.into() }];
+            }
+        });
     }
 
     // ---- partitions ----

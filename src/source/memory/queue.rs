@@ -79,7 +79,8 @@ impl MemoryQueue {
     /// Retention: removes everything before `low`.
     pub fn trim(&self, channel: &Channel, low: Position) {
         if let Some(log) = self.lock().channels.get_mut(channel) {
-            let removed = usize::try_from(low.offset.saturating_sub(log.low)).unwrap_or(0).min(log.messages.len());
+            let removed =
+                usize::try_from(low.offset.saturating_sub(log.low)).unwrap_or(0).min(log.messages.len());
             log.messages.drain(..removed);
             log.low += removed as i64;
         }

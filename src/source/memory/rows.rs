@@ -16,7 +16,8 @@ use crate::tick::Tso;
 const KEY: i64 = 100;
 /// Field id of `vector`.
 pub const VECTOR: i64 = 101;
-const NOTE: i64 = 102;
+/// Field id of `note`.
+pub const NOTE: i64 = 102;
 const DIM: i64 = 4;
 
 /// The schema of every collection.

@@ -61,7 +61,8 @@ impl Connection {
     /// Connects; `behind` is the broker that a proxy at the address is to connect to.
     pub async fn open(address: &Address, behind: Option<&Address>) -> Result<Connection> {
         let greeting = async {
-            let stream = TcpStream::connect(&address.0).await.map_err(|error| broken(address, error.into()))?;
+            let stream =
+                TcpStream::connect(&address.0).await.map_err(|error| broken(address, error.into()))?;
             stream.set_nodelay(true).map_err(|error| broken(address, error.into()))?;
             let frames = Framed::new(stream, Frames { limit: OVERHEAD });
             let mut connection = Connection { address: address.clone(), frames, pinged: false };

@@ -50,7 +50,8 @@ impl Entry {
         let id = &command.message_id;
         let entry = i64::try_from(id.entry_id).map_err(|_| odd("an entry with an impossible number"))?;
         let id = EntryId { ledger: id.ledger_id, entry };
-        let messages = messages(payload).map_err(|error| error.context(format_args!("entry {}", id.message(0))))?;
+        let messages =
+            messages(payload).map_err(|error| error.context(format_args!("entry {}", id.message(0))))?;
         Ok(Entry { id, messages })
     }
 }

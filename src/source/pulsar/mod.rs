@@ -19,13 +19,6 @@ mod tests;
 use std::ops::Range;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use pulsar::proto::base_command::Type;
-use pulsar::proto::command_get_topics_of_namespace::Mode;
-use pulsar::proto::command_lookup_topic_response::LookupType;
-use pulsar::proto::{
-    CommandGetTopicsOfNamespace, CommandLookupTopic, CommandPartitionedTopicMetadata,
-};
 use self::connection::{Address, Connection, command};
 use self::entry::EntryId;
 use self::failure::{no_topic, refused};
@@ -35,6 +28,11 @@ use crate::error::{Error, Result};
 use crate::position::{Channel, Position};
 use crate::source::order::check_kept;
 use crate::source::{Queue, Subscription};
+use async_trait::async_trait;
+use pulsar::proto::base_command::Type;
+use pulsar::proto::command_get_topics_of_namespace::Mode;
+use pulsar::proto::command_lookup_topic_response::LookupType;
+use pulsar::proto::{CommandGetTopicsOfNamespace, CommandLookupTopic, CommandPartitionedTopicMetadata};
 
 /// Brokers that may send on to another one.
 const REDIRECTS: usize = 8;
@@ -147,8 +145,10 @@ impl PulsarQueue {
         };
         match self.partitions(&plain).await? {
             ..=1 => Ok(Some(reader)),
-            partitions => Err(Error::operator(format!("{plain} has {partitions} partitions; Milvus' have one"))
-                .advice("check the topic's name, and that nothing but Milvus creates its topics")),
+            partitions => {
+                Err(Error::operator(format!("{plain} has {partitions} partitions; Milvus' have one"))
+                    .advice("check the topic's name, and that nothing but Milvus creates its topics"))
+            }
         }
     }
 

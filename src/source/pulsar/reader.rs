@@ -74,7 +74,8 @@ impl Reader {
 
     async fn subscribe(&mut self, from: Option<EntryId>) -> Result<bool> {
         // a broker begins one entry before a start within an entry
-        let start = from.map_or((u64::MAX, u64::MAX), |EntryId { ledger, entry }| (ledger, entry.cast_unsigned()));
+        let start =
+            from.map_or((u64::MAX, u64::MAX), |EntryId { ledger, entry }| (ledger, entry.cast_unsigned()));
         let subscribe = CommandSubscribe {
             topic: self.topic.clone(),
             subscription: self.subscription.clone(),
@@ -144,7 +145,9 @@ impl Reader {
                     let entry = Entry::read(&message, payload);
                     return entry.map(Event::Entry).map_err(|error| error.context(&self.topic));
                 }
-                (BaseCommand { close_consumer: Some(closed), .. }, _) if closed.consumer_id == self.consumer => {
+                (BaseCommand { close_consumer: Some(closed), .. }, _)
+                    if closed.consumer_id == self.consumer =>
+                {
                     return Ok(Event::Closed);
                 }
                 (BaseCommand { reached_end_of_topic: Some(_), .. }, _) => {
@@ -180,14 +183,15 @@ impl Reader {
 
     /// Gives out permits when less than half of what may be under way is left.
     async fn permit(&mut self) -> Result<()> {
-        let most = if self.size == 0 { FIRST } else { (UNDER_WAY / self.size).clamp(1, MOST) };
+        let most = UNDER_WAY.checked_div(self.size).map_or(FIRST, |most| most.clamp(1, MOST));
         if self.permits > most / 2 {
             return Ok(());
         }
         let more = most - self.permits;
         // counted before they are sent: when this is cancelled the frame waits in the connection
         self.permits = most;
-        let flow = CommandFlow { consumer_id: self.consumer, message_permits: u32::try_from(more).unwrap_or(1) };
+        let flow =
+            CommandFlow { consumer_id: self.consumer, message_permits: u32::try_from(more).unwrap_or(1) };
         self.connection.send(command(Type::Flow, |command| command.flow = Some(flow))).await
     }
 }

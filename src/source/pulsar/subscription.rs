@@ -153,7 +153,9 @@ impl PulsarSubscription {
             check_kept(&self.channel, next, &(next.min(end)..end))?;
             if end > next {
                 let channel = &self.channel;
-                let why = format!("Pulsar holds messages up to {last} on channel {channel} and sends none from {next}");
+                let why = format!(
+                    "Pulsar holds messages up to {last} on channel {channel} and sends none from {next}"
+                );
                 return self.stumble(Error::retry(why).advice("look at the broker's log"));
             }
         }

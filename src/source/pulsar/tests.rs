@@ -30,7 +30,8 @@ fn batch(messages: &[&[u8]], property: &str) -> Vec<u8> {
             "" => vec![],
             key => vec![pb::KeyValue { key: key.into(), value: "1".into() }],
         };
-        let head = pb::SingleMessageMetadata { properties, payload_size: message.len() as i32 }.encode_to_vec();
+        let head =
+            pb::SingleMessageMetadata { properties, payload_size: message.len() as i32 }.encode_to_vec();
         data.put_u32(head.len() as u32);
         data.put_slice(&head);
         data.put_slice(message);
@@ -51,7 +52,15 @@ fn a_service_url_has_one_host_or_several() {
     let hosts = |url| Address::all(url).map(|hosts| hosts.into_iter().map(|Address(host)| host).collect());
     assert_eq!(hosts("pulsar://a:6650"), Some(vec!["a:6650".to_owned()]));
     assert_eq!(hosts("pulsar://a:1,[::1]:2/"), Some(vec!["a:1".to_owned(), "[::1]:2".to_owned()]));
-    for wrong in ["a:6650", "http://a:8080", "pulsar://a", "pulsar://a:x", "pulsar://", "pulsar://a:1,", "pulsar://u@a:1"] {
+    for wrong in [
+        "a:6650",
+        "http://a:8080",
+        "pulsar://a",
+        "pulsar://a:x",
+        "pulsar://",
+        "pulsar://a:1,",
+        "pulsar://u@a:1",
+    ] {
         assert_eq!(hosts(wrong), None, "{wrong}");
     }
 }
@@ -90,7 +99,10 @@ fn what_milvus_does_not_write_is_refused_by_name() {
         ),
         (MessageMetadata { num_chunks_from_msg: Some(2), ..Default::default() }, "a message in chunks"),
         (MessageMetadata { compression: Some(2), ..Default::default() }, "compression ZLIB"),
-        (MessageMetadata { compression: Some(3), uncompressed_size: Some(u32::MAX), ..Default::default() }, "bytes"),
+        (
+            MessageMetadata { compression: Some(3), uncompressed_size: Some(u32::MAX), ..Default::default() },
+            "bytes",
+        ),
         (MessageMetadata { num_messages_in_batch: Some(2), ..Default::default() }, "ends too early"),
     ] {
         let error = read(metadata, b"\0\0\0\x09short".to_vec()).unwrap_err();
@@ -110,7 +122,10 @@ fn what_follows_is_known_within_a_ledger_and_asked_for_beyond() {
     assert_eq!([order.place(id(17, 3)), order.place(id(17, 5))], [Place::Repeated, Place::Gap]);
     assert_eq!(order.place(id(17, 4)), Place::Next);
     let taken = order.take(entry(id(17, 4), &[b"a", b"b", b"c"]));
-    assert_eq!(taken[0], crate::source::QueueMessage { position: Position::entry(17, 4, 1), payload: "b".into() });
+    assert_eq!(
+        taken[0],
+        crate::source::QueueMessage { position: Position::entry(17, 4, 1), payload: "b".into() }
+    );
     assert_eq!((taken.len(), order.next()), (2, Position::entry(17, 4, 3)));
     assert_eq!([order.place(id(17, 4)), order.place(id(17, 5))], [Place::Repeated, Place::Next]);
     assert_eq!([order.place(id(17, 6)), order.place(id(23, 0))], [Place::After(id(17, 4)); 2]);
@@ -119,7 +134,10 @@ fn what_follows_is_known_within_a_ledger_and_asked_for_beyond() {
     assert!(after.take(entry(id(17, 4), &[b"a", b"b", b"c"])).is_empty());
     assert_eq!(after.place(id(17, 5)), Place::Next);
     let empty = Order::start(Position::entry(17, -1, 0));
-    assert_eq!([empty.place(id(17, 0)), empty.place(id(23, 0)), empty.place(id(23, 1))], [Place::Next, Place::Next, Place::Gap]);
+    assert_eq!(
+        [empty.place(id(17, 0)), empty.place(id(23, 0)), empty.place(id(23, 1))],
+        [Place::Next, Place::Next, Place::Gap]
+    );
 }
 
 #[test]
@@ -129,7 +147,9 @@ fn who_acts_on_what_a_broker_refuses() {
     for passes in [Code::ServiceNotReady, Code::TooManyRequests, Code::MetadataError, Code::ConsumerBusy] {
         assert_eq!(verdict(passes, "busy"), Verdict::Retry, "{passes:?}");
     }
-    for person in [Code::AuthenticationError, Code::AuthorizationError, Code::TopicNotFound, Code::NotAllowedError] {
+    for person in
+        [Code::AuthenticationError, Code::AuthorizationError, Code::TopicNotFound, Code::NotAllowedError]
+    {
         assert_eq!(verdict(person, "no"), Verdict::Operator, "{person:?}");
     }
     assert_eq!(verdict(Code::MetadataError, "Policies not found for a/b namespace"), Verdict::Operator);

@@ -13,8 +13,6 @@ use crate::error::Error;
 
 /// How far behind the primary a message may be seen. One look costs about a millisecond; Milvus ticks every 200.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// After so many looks it is asked whether another store has taken the place of this one.
-const LOOKS: u64 = 20;
 
 /// Looks at the primary at intervals while somebody waits. Dropped, it stops.
 #[derive(Debug)]
@@ -49,19 +47,13 @@ async fn follow(store: Arc<Store>, wake: watch::Sender<Wake>) {
     let mut interval = interval(INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen = 0;
-    for look in 0u64.. {
+    loop {
         interval.tick().await;
         if wake.is_closed() {
             continue; // nobody waits
         }
         let store = store.clone();
-        let looked = blocking(move || {
-            if look % LOOKS == 0 {
-                store.check_same()?;
-            }
-            store.catch_up()
-        });
-        match looked.await {
+        match blocking(move || store.catch_up()).await {
             Ok(sequence) if sequence == seen => {}
             Ok(sequence) => {
                 seen = sequence;

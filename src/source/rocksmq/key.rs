@@ -44,7 +44,13 @@ mod tests {
     #[test]
     fn only_keys_of_a_rocksmq_are_read_as_such() {
         assert_eq!(position(b"dml_1/470662645270446081"), Some(Position::offset(470_662_645_270_446_081)));
-        for other in ["acked_ts/dml_1/470662645270446081", "dml_1/47", "dml_1/47066264527044608x", "dml_1", "/470662645270446081"] {
+        for other in [
+            "acked_ts/dml_1/470662645270446081",
+            "dml_1/47",
+            "dml_1/47066264527044608x",
+            "dml_1",
+            "/470662645270446081",
+        ] {
             assert_eq!(position(other.as_bytes()), None, "{other}");
         }
         assert_eq!(position(b"dml\xff/470662645270446081"), None);

@@ -81,8 +81,8 @@ impl Queue for RocksmqQueue {
 
     async fn subscribe(&self, channel: &Channel, from: Position) -> Result<Box<dyn Subscription>> {
         check_kept(channel, from, &self.bounds(channel).await?)?;
-        let (store, wake) = (self.store.clone(), self.follower.wake());
-        Ok(Box::new(RocksmqSubscription::start(store, wake, channel.clone(), from)))
+        let (store, follower) = (self.store.clone(), self.follower.clone());
+        Ok(Box::new(RocksmqSubscription::start(store, follower, channel.clone(), from)))
     }
 }
 

@@ -10,7 +10,7 @@ use rocksdb::{DB, DBRawIterator, ErrorKind, LogLevel, Options, ReadOptions};
 use tempfile::TempDir;
 
 use super::key::{key, position, range};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Verdict};
 use crate::message;
 use crate::position::{Channel, Position};
 use crate::source::QueueMessage;
@@ -65,13 +65,14 @@ impl Store {
 
     /// Takes over what the primary has written since, and returns a number that grows with it.
     pub fn catch_up(&self) -> Result<u64> {
+        self.check_same()?;
         self.db.try_catch_up_with_primary().map_err(|error| failed(&self.path, &error))?;
         Ok(self.db.latest_sequence_number())
     }
 
-    /// Refuses a RocksDB that has taken the place of the one that was opened.
-    pub fn check_same(&self) -> Result<()> {
-        let now = read_id(&self.path)?;
+    /// Refuses a RocksDB that has taken the place of the one that was opened; one that is away may come back.
+    fn check_same(&self) -> Result<()> {
+        let now = read_id(&self.path).map_err(|error| Error { verdict: Verdict::Retry, ..error })?;
         if now == self.id {
             return Ok(());
         }
@@ -193,11 +194,13 @@ fn read_id(path: &Path) -> Result<String> {
     Ok(read("IDENTITY")?.trim().to_owned())
 }
 
-const ADVICE: &str = "write Milvus' `rocksmq.path` as this machine sees it; Milvus makes it at its first start";
+const ADVICE: &str =
+    "write Milvus' `rocksmq.path` as this machine sees it; Milvus makes it at its first start";
 
 fn not_allowed(what: String) -> Error {
-    Error::operator(what)
-        .advice("run tapedeck as Milvus' user, or let it read the folder and every file in it, also later ones")
+    Error::operator(what).advice(
+        "run tapedeck as Milvus' user, or let it read the folder and every file in it, also later ones",
+    )
 }
 
 fn other_kind(path: &Path) -> Error {
@@ -209,7 +212,11 @@ fn failed(path: &Path, error: &rocksdb::Error) -> Error {
     let what = format!("RocksMQ at {}: {error}", path.display());
     match error.kind() {
         _ if error.as_ref().contains("Permission denied") => not_allowed(what),
-        ErrorKind::IOError | ErrorKind::Busy | ErrorKind::TryAgain | ErrorKind::TimedOut | ErrorKind::Aborted => {
+        ErrorKind::IOError
+        | ErrorKind::Busy
+        | ErrorKind::TryAgain
+        | ErrorKind::TimedOut
+        | ErrorKind::Aborted => {
             Error::retry(what).advice("check that the folder is still there and can be read")
         }
         _ => Error::operator(what).advice("check that Milvus itself can read it, and the versions of both"),

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 
 use super::blocking;
-use super::follower::Wake;
+use super::follower::{Follower, Wake};
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::position::{Channel, Position};
@@ -23,18 +23,19 @@ type Batch = Vec<QueueMessage>;
 pub(super) struct RocksmqSubscription {
     batches: mpsc::Receiver<Result<Batch>>,
     batch: vec::IntoIter<QueueMessage>,
+    _follower: Arc<Follower>,
 }
 
 impl RocksmqSubscription {
     pub fn start(
         store: Arc<Store>,
-        wake: watch::Receiver<Wake>,
+        follower: Arc<Follower>,
         channel: Channel,
         from: Position,
     ) -> RocksmqSubscription {
         let (sender, batches) = mpsc::channel(1);
-        tokio::spawn(read_ahead(store, wake, channel, from, sender));
-        RocksmqSubscription { batches, batch: vec![].into_iter() }
+        tokio::spawn(read_ahead(store, follower.wake(), channel, from, sender));
+        RocksmqSubscription { batches, batch: vec![].into_iter(), _follower: follower }
     }
 }
 
@@ -46,7 +47,8 @@ impl Subscription for RocksmqSubscription {
                 return Ok(message);
             }
             let batch = self.batches.recv().await;
-            self.batch = batch.unwrap_or_else(|| Err(Error::operator("RocksMQ: the reading has ended")))?.into_iter();
+            self.batch =
+                batch.unwrap_or_else(|| Err(Error::operator("RocksMQ: the reading has ended")))?.into_iter();
         }
     }
 }
@@ -59,25 +61,22 @@ async fn read_ahead(
     mut next: Position,
     batches: mpsc::Sender<Result<Batch>>,
 ) {
-    loop {
+    while !batches.is_closed() {
         wake.mark_unchanged();
         let read = {
             let (store, channel) = (store.clone(), channel.clone());
             blocking(move || store.read(&channel, next, BATCH)).await
         };
         let given = match read {
-            Ok(batch) => match batch.last() {
-                Some(last) => {
-                    next = last.position.next();
-                    Ok(batch)
-                }
-                None => match woken(&mut wake, &batches).await {
-                    Ok(()) => continue,
-                    Err(error) => Err(error),
-                },
+            Ok(batch) if batch.is_empty() => match woken(&mut wake, &batches).await {
+                Ok(()) => continue,
+                Err(error) => Err(error),
             },
-            Err(error) => Err(error),
+            read => read,
         };
+        if let Some(last) = given.iter().flatten().last() {
+            next = last.position.next();
+        }
         let ended = given.as_ref().is_err_and(|error| !error.is_retry());
         if batches.send(given).await.is_err() || ended {
             return;
@@ -88,10 +87,8 @@ async fn read_ahead(
 /// Waits until there is something new, or nobody who wants it.
 async fn woken(wake: &mut watch::Receiver<Wake>, batches: &mpsc::Sender<Result<Batch>>) -> Result<()> {
     tokio::select! {
-        _ = batches.closed() => Ok(()),
-        changed = wake.changed() => match changed {
-            Ok(()) => wake.borrow_and_update().clone().map_or(Ok(()), Err),
-            Err(_) => Err(Error::operator("RocksMQ: the queue was closed")),
-        },
+        () = batches.closed() => Ok(()),
+        // with the follower its subscriptions have ended
+        _ = wake.changed() => wake.borrow_and_update().clone().map_or(Ok(()), Err),
     }
 }

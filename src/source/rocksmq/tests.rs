@@ -48,7 +48,11 @@ impl Primary {
     }
 
     /// Writes messages; ids come from one counter for all topics.
-    fn produce<B: AsRef<[u8]>>(&mut self, topic: &str, payloads: impl IntoIterator<Item = B>) -> Range<Position> {
+    fn produce<B: AsRef<[u8]>>(
+        &mut self,
+        topic: &str,
+        payloads: impl IntoIterator<Item = B>,
+    ) -> Range<Position> {
         let first = self.next;
         let mut batch = WriteBatch::default();
         for payload in payloads {
@@ -75,11 +79,7 @@ impl Primary {
 
 /// A tick.
 fn tick(millis: u64) -> Vec<u8> {
-    let base = MsgBase {
-        msg_type: 1200,
-        timestamp: Tso::from_millis(millis).0,
-        ..MsgBase::default()
-    };
+    let base = MsgBase { msg_type: 1200, timestamp: Tso::from_millis(millis).0, ..MsgBase::default() };
     MsgHeader { base: Some(base) }.encode_to_vec()
 }
 
@@ -146,8 +146,12 @@ async fn reading_goes_on_from_any_position_and_across_restarts_of_milvus() {
     // stopped, it can be read; started again, it is followed
     let Primary { db, next, folder } = milvus;
     drop(db);
-    let mut again = RocksmqQueue::open(&folder.path().join("rdb_data")).await.unwrap()
-        .subscribe(&channel, Position::offset(FIRST + 1)).await.unwrap();
+    let mut again = RocksmqQueue::open(&folder.path().join("rdb_data"))
+        .await
+        .unwrap()
+        .subscribe(&channel, Position::offset(FIRST + 1))
+        .await
+        .unwrap();
     assert_eq!(positions(&take(&mut again, 2).await), [FIRST + 1, FIRST + 2]);
     let mut milvus = Primary { next, ..Primary::start_in(folder) };
     let d = milvus.produce("dml_0", ["d"]).start;
@@ -172,10 +176,17 @@ async fn a_trimmed_start_is_refused_with_the_hole_named() {
     milvus.expire("dml_0", Position::offset(FIRST + 1));
     let kept = queue.bounds(&channel).await.unwrap();
     assert_eq!(kept, Position::offset(FIRST + 2)..Position::offset(FIRST + 4));
-    let Err(error) = queue.subscribe(&channel, Position::offset(FIRST + 1)).await else { panic!("subscribed") };
+    let Err(error) = queue.subscribe(&channel, Position::offset(FIRST + 1)).await else {
+        panic!("subscribed")
+    };
     assert_eq!(error.verdict, Verdict::Refused);
-    assert!(error.message.contains(&format!("hole [{}, {}) on channel dml_0", FIRST + 1, FIRST + 2)), "{error}");
-    let Err(error) = queue.subscribe(&channel, Position::offset(FIRST + 5)).await else { panic!("subscribed") };
+    assert!(
+        error.message.contains(&format!("hole [{}, {}) on channel dml_0", FIRST + 1, FIRST + 2)),
+        "{error}"
+    );
+    let Err(error) = queue.subscribe(&channel, Position::offset(FIRST + 5)).await else {
+        panic!("subscribed")
+    };
     assert_eq!(error.verdict, Verdict::Refused);
     assert!(error.message.contains("re-created"), "{error}");
 }
@@ -293,6 +304,26 @@ async fn asking_for_a_topic_does_not_create_it() {
     assert!(!queue.exists(&channel).await.unwrap());
     milvus.produce("dml_0", ["a"]);
     assert!(queue.exists(&channel).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dropped_reads_no_more() {
+    let mut milvus = Primary::start();
+    milvus.produce("dml_0", ["a"]);
+    let queue = milvus.read().await;
+    let mut read = queue.subscribe(&"dml_0".into(), Position::offset(FIRST)).await.unwrap();
+    take(&mut read, 1).await;
+    let store = Arc::downgrade(&queue.store);
+    drop(queue);
+    milvus.produce("dml_0", ["b"]);
+    take(&mut read, 1).await; // a subscription follows by itself
+    drop(read);
+    let gone = async {
+        while store.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(WITHIN, gone).await.expect("the store is closed");
 }
 
 /// Names, sizes and times of all that lies in Milvus' folder.

@@ -39,7 +39,7 @@ pub(super) use call;
 
 impl Connection {
     pub(super) fn new(options: &MilvusOptions) -> Result<Connection> {
-        let endpoint = endpoint("target", &options.uri)?;
+        let endpoint = endpoint("target", &options.uri, options.tls.as_ref())?;
         let credential = Credential::new("target", options.token.as_deref())?;
         let service = || {
             MilvusServiceClient::with_interceptor(endpoint.connect_lazy(), credential.clone())

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::tls::Tls;
+
 /// How to reach a target Milvus.
 #[derive(Clone)]
 pub struct MilvusOptions {
@@ -10,6 +12,8 @@ pub struct MilvusOptions {
     pub uri: String,
     /// `user:password` or an API key. Shown by nothing.
     pub token: Option<String>,
+    /// Certificates for an `https://` address, where the system's are not enough.
+    pub tls: Option<Tls>,
     /// How long a request may take.
     pub timeout: Duration,
     /// How long the target may take to load a collection or to persist its rows, before it is asked again.
@@ -26,6 +30,7 @@ impl MilvusOptions {
         MilvusOptions {
             uri: uri.into(),
             token: None,
+            tls: None,
             timeout: Duration::from_secs(60),
             patience: Duration::from_secs(300),
             request_bytes: 16 << 20,

@@ -1,23 +1,14 @@
 //! Rows: inserts, upserts, deletes.
 
-use std::sync::Arc;
-
 use crate::change::{CollectionName, Keys, RowChange, Rows};
 use crate::error::{Error, Result};
 use crate::pb::milvus::proto::milvus as pb;
-use crate::pb::milvus::proto::schema::CollectionSchema;
 use crate::target::Mode;
 use crate::target::milvus::MilvusTarget;
-use crate::target::milvus::collections::Behind;
 use crate::target::milvus::connection::call;
 use crate::target::milvus::failure::Failure;
+use crate::target::milvus::layout::Layout;
 use crate::target::request;
-
-/// What must be known about a collection to write rows to it.
-pub(super) struct Layout {
-    key_field: String,
-    schema: CollectionSchema,
-}
 
 impl MilvusTarget {
     pub(super) async fn write_rows(
@@ -42,29 +33,10 @@ impl MilvusTarget {
                 }
             }
             RowChange::Delete { partition, key_field, keys } => {
+                self.layout(name).await?;
                 self.delete(name, partition.as_deref(), key_field, keys).await
             }
         }
-    }
-
-    async fn layout(&self, name: &CollectionName) -> Result<Arc<Layout>> {
-        if let Some(known) = self.layouts().get(name) {
-            return Ok(known.clone());
-        }
-        let Behind::Collection(found) = self.behind(name).await? else {
-            let advice = "the target was changed by others: replay into an empty target";
-            return Err(Error::operator("the target does not have this collection").advice(advice));
-        };
-        let schema = found.schema.unwrap_or_default();
-        let key = schema.fields.iter().find(|field| field.is_primary_key);
-        let key = key.ok_or_else(|| Error::operator("the target shows no primary key of this collection"))?;
-        if key.auto_id {
-            let advice = "drop it in the target: a replay creates it with the source's keys";
-            return Err(Error::operator("the target's collection makes its own keys (autoID)").advice(advice));
-        }
-        let layout = Arc::new(Layout { key_field: key.name.clone(), schema });
-        self.layouts().insert(name.clone(), layout.clone());
-        Ok(layout)
     }
 
     async fn insert(

@@ -77,7 +77,7 @@ fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
     for (base, pointer, value, message) in [
         (full(), "/name", json!("../x"), "name: it is no name"),
         (full(), "/name", json!("a".repeat(64)), "name: it is no name"),
-        (full(), "/name", Value::Null, "missing field `name`"),
+        (full(), "/name", Value::Null, "the document: missing field `name`"),
         (
             full(),
             "/kind",
@@ -96,8 +96,18 @@ fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
             json!({"nats": {}}),
             "source.queue: unknown variant `nats`, expected one of `kafka`, `pulsar`, `rocksmq`",
         ),
-        (full(), "/source/queue", json!({"pulsar": {"url": "127.0.0.1:9092"}}), "source.queue.pulsar.url: \"127.0.0.1:9092\" is no address of a Pulsar"),
-        (full(), "/source/queue", json!({"pulsar": {"url": "pulsar://h"}}), "source.queue.pulsar.url: it is no list"),
+        (
+            full(),
+            "/source/queue",
+            json!({"pulsar": {"url": "127.0.0.1:9092"}}),
+            "source.queue.pulsar.url: \"127.0.0.1:9092\" is no address of a Pulsar",
+        ),
+        (
+            full(),
+            "/source/queue",
+            json!({"pulsar": {"url": "pulsar://h"}}),
+            "source.queue.pulsar.url: it is no list",
+        ),
         (
             full(),
             "/source/queue",
@@ -157,6 +167,8 @@ fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
         (full(), "/log/url", json!("s3://"), "log.url: "),
         (full(), "/log/url", json!("ftp://h/x"), "log.url: no store is called \"ftp\""),
         (full(), "/log/url", json!("memory:///x"), "log.url: no store is called \"memory\""),
+        (full(), "/log/url", json!("s3://bucket/a/../b"), "log.url: it goes up or round with dots"),
+        (full(), "/log/url", json!("file:///logs/%2E%2e/b"), "log.url: it goes up or round with dots"),
         (full(), "/log/url", json!("file:///"), "log.url: the bucket or folder is missing"),
         (full(), "/log/url", json!("s3://key:hunter2@bucket/x"), "log.url: it has a user or password"),
         (
@@ -197,7 +209,37 @@ fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
 }
 
 #[test]
-fn a_document_ends_with_its_last_brace() {
+fn a_log_and_the_state_of_the_service_do_not_lie_within_each_other() {
+    use super::super::validate::apart;
+    for (log, state) in [
+        ("file:///a/b", "file:///a/b/"),
+        ("file:///a/b/c", "file:///a/b"),
+        ("s3://bucket/state", "s3://bucket/state/east"),
+        ("s3://bucket/log", "s3://bucket"),
+    ] {
+        let error = apart(log, state).unwrap_err();
+        assert!(error.message.starts_with("log.url: ") && error.message.contains("within"), "{error}");
+    }
+    for (log, state) in [
+        ("file:///a/bc", "file:///a/b"),
+        ("s3://bucket/a", "s3://other/a"),
+        ("s3://a/b", "file:///a/b"),
+        ("file:///a", "memory://"),
+    ] {
+        assert!(apart(log, state).is_ok(), "{log} {state}");
+    }
+}
+
+#[test]
+fn what_is_no_json_is_refused_by_line_and_column() {
     let twice = format!("{}{{}}", full());
-    assert!(TaskSpec::parse(twice.as_bytes()).unwrap_err().message.contains("after the document"));
+    for (document, message) in [
+        ("{\n \"name\": \"a\",,", "this is no JSON: key must be a string at line 2 column 14"),
+        ("{\"name\": \"a\"", "EOF while parsing an object at line 1 column 12"),
+        ("", "line 1 column 0"),
+        (&twice, "trailing characters at line 1"),
+    ] {
+        let error = TaskSpec::parse(document.as_bytes()).unwrap_err();
+        assert!(error.message.contains(message) && error.exit_code() == 2, "{error}");
+    }
 }

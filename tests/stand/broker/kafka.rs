@@ -1,11 +1,13 @@
 //! The stand's Kafka.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tapedeck::position::{Channel, Position};
@@ -28,7 +30,8 @@ pub struct Kafka {
 impl Kafka {
     pub fn new(stand: &Stand) -> Outcome<Kafka> {
         let brokers = stand.queue["kafka"]["brokers"].as_str().unwrap_or_default().to_owned();
-        let queue = KafkaQueue::connect(KafkaOptions { brokers: brokers.clone(), user: None })?;
+        let queue =
+            KafkaQueue::connect(KafkaOptions { brokers: brokers.clone(), ..KafkaOptions::default() })?;
         Ok(Kafka { stand: stand.clone(), queue: Arc::new(queue), brokers })
     }
 
@@ -63,6 +66,21 @@ impl Broker for Kafka {
             positions.push(Position::offset(delivery.offset));
         }
         Ok(positions)
+    }
+
+    async fn write_with(
+        &self,
+        topic: &Channel,
+        message: Vec<u8>,
+        properties: HashMap<String, String>,
+    ) -> Outcome<Position> {
+        let producer: FutureProducer = self.config().create()?;
+        let headers = properties.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value) })
+        });
+        let record = FutureRecord::<(), [u8]>::to(topic.as_str()).payload(&message).partition(0);
+        let delivery = producer.send(record.headers(headers), WITHIN).await;
+        Ok(Position::offset(delivery.map_err(|(error, _)| Failure(error.to_string()))?.offset))
     }
 
     async fn expire(&self, topic: &Channel) -> Outcome {

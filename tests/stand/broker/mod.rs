@@ -3,6 +3,7 @@
 mod kafka;
 pub mod pulsar;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -22,6 +23,14 @@ pub trait Broker: Send + Sync {
 
     /// Writes messages, creating the topic where need be. Returns where they are.
     async fn write(&self, topic: &Channel, messages: Vec<Vec<u8>>) -> Outcome<Vec<Position>>;
+
+    /// Writes one message with properties (Kafka: headers). Returns where it is.
+    async fn write_with(
+        &self,
+        topic: &Channel,
+        message: Vec<u8>,
+        properties: HashMap<String, String>,
+    ) -> Outcome<Position>;
 
     /// What retention does: everything that was written so far is gone.
     async fn expire(&self, topic: &Channel) -> Outcome;

@@ -1,5 +1,6 @@
 //! The stand's Pulsar, written to by a client that is not tapedeck's.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -65,7 +66,8 @@ impl Pulsar {
     async fn entries(&self, topic: &Channel) -> Outcome<u64> {
         let stats: Value = serde_json::from_str(&self.admin(Method::GET, topic, "/internalStats").await?)?;
         let ledgers = stats["ledgers"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let closed = ledgers.iter().rev().skip(1).filter_map(|ledger| ledger["entries"].as_u64()).sum::<u64>();
+        let closed =
+            ledgers.iter().rev().skip(1).filter_map(|ledger| ledger["entries"].as_u64()).sum::<u64>();
         Ok(closed)
     }
 }
@@ -100,11 +102,28 @@ impl Broker for Pulsar {
         for receipt in receipts {
             let Some(id) = receipt.await?.message_id else { return fail("a receipt without an id") };
             let first = Position::entry(id.ledger_id, id.entry_id as i64, 0);
-            let last = positions.last().filter(|last| (last.ledger, last.offset) == (first.ledger, first.offset));
+            let last =
+                positions.last().filter(|last| (last.ledger, last.offset) == (first.ledger, first.offset));
             positions.push(last.map_or(first, |last| last.next()));
         }
         producer.close().await?;
         Ok(positions)
+    }
+
+    async fn write_with(
+        &self,
+        topic: &Channel,
+        message: Vec<u8>,
+        properties: HashMap<String, String>,
+    ) -> Outcome<Position> {
+        let client = pulsar::Pulsar::builder(&self.url, TokioExecutor).build().await?;
+        let mut producer = client.producer().with_topic(topic.as_str()).build().await?;
+        let message = pulsar::producer::Message { payload: message, properties, ..Default::default() };
+        let Some(id) = producer.send_non_blocking(message).await?.await?.message_id else {
+            return fail("a receipt without an id");
+        };
+        producer.close().await?;
+        Ok(Position::entry(id.ledger_id, id.entry_id as i64, 0))
     }
 
     /// Only ledgers that are closed can go.

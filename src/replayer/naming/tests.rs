@@ -1,0 +1,62 @@
+use super::*;
+use crate::error::Verdict;
+
+fn definition(change: Change) -> Definition {
+    Definition { tso: 1, exact: true, change: Some(change) }
+}
+
+fn created(id: CollectionId, name: &str) -> Definition {
+    let collection = Collection { id, database_id: 1, name: name.into(), ..Default::default() };
+    definition(Change::CreateCollection(collection))
+}
+
+fn renamed(id: CollectionId, name: &str) -> Definition {
+    definition(Change::RenameCollection(pb::RenameCollection { id, database_id: 1, name: name.into() }))
+}
+
+/// Names of the database `default`, for these patterns and renames.
+fn naming(include: &[&str], renames: &[(&str, &str)]) -> Naming {
+    let include = include.iter().map(|pattern| (*pattern).to_owned()).collect::<Vec<_>>();
+    let selection = Selection::new(&include, &[]).unwrap();
+    let renames = renames.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect();
+    let renames = Renames::new(&renames, &selection).unwrap();
+    let mut catalog = Catalog::default();
+    catalog.databases.insert(1, pb::Database { id: 1, name: "default".into(), ..Default::default() });
+    Naming::new(catalog, selection, renames)
+}
+
+#[test]
+fn two_collections_that_would_have_one_name_at_the_target_are_refused_by_name() {
+    for second in [created(2, "docs"), renamed(2, "docs")] {
+        let mut naming = naming(&["*.*"], &[("default.docs", "default.copy")]);
+        if matches!(second.change, Some(Change::RenameCollection(_))) {
+            naming.apply(&created(2, "other")).unwrap();
+        }
+        naming.apply(&created(1, "copy")).unwrap();
+        let error = naming.apply(&second).unwrap_err();
+        assert_eq!(error.verdict, Verdict::Refused);
+        let message = "default.copy and default.docs would both be default.copy at the target";
+        assert_eq!((error.message.as_str(), error.advice.is_some()), (message, true));
+    }
+}
+
+#[test]
+fn a_name_that_is_free_again_or_not_selected_is_no_clash() {
+    let mut naming = naming(&["default.docs", "default.copied"], &[("default.docs", "default.copy")]);
+    naming.apply(&created(1, "copy")).unwrap();
+    naming.apply(&created(2, "docs")).unwrap();
+    naming.apply(&renamed(2, "copied")).unwrap();
+    assert_eq!(naming.apply(&created(3, "docs")).unwrap().len(), 1);
+}
+
+#[test]
+fn a_rename_across_the_selection_is_refused_by_both_names() {
+    for (from, to) in [("docs", "other"), ("other", "docs")] {
+        let mut naming = naming(&["default.docs"], &[]);
+        naming.apply(&created(1, from)).unwrap();
+        let error = naming.apply(&renamed(1, to)).unwrap_err();
+        assert_eq!(error.verdict, Verdict::Refused);
+        let message = format!("default.{from} was renamed to default.{to}, across the selection");
+        assert_eq!((error.message, error.advice.is_some()), (message, true));
+    }
+}
