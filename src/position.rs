@@ -57,15 +57,15 @@ impl Position {
     /// A message id can have 8 bytes too. Read as a number it is near 2^53: beyond any offset, and long before the
     /// ids that RocksMQ makes from the time.
     pub fn of_queue(bytes: &[u8]) -> Option<Position> {
-        let pulsar = MessageIdData::decode(bytes).ok().filter(|id| id.encode_to_vec() == bytes);
-        if let Some(MessageIdData {
-            ledger_id, entry_id, partition: None | Some(-1 | 0), batch_index, ..
-        }) = pulsar
-        {
-            let batch = batch_index.and_then(|batch| u32::try_from(batch).ok()).unwrap_or_default();
-            return Some(Position::entry(ledger_id, i64::try_from(entry_id).ok()?, batch));
+        let id =
+            MessageIdData::decode(bytes).ok().filter(|id| id.encode_to_vec() == bytes).unwrap_or_default();
+        match (id.ledger_id, id.entry_id, id.partition) {
+            (Some(ledger), Some(entry), None | Some(-1 | 0)) => {
+                let batch = id.batch_index.and_then(|batch| u32::try_from(batch).ok()).unwrap_or_default();
+                Some(Position::entry(ledger, i64::try_from(entry).ok()?, batch))
+            }
+            _ => Some(Position::offset(i64::from_le_bytes(bytes.try_into().ok()?))),
         }
-        Some(Position::offset(i64::from_le_bytes(bytes.try_into().ok()?)))
     }
 
     /// The place just after this one: nothing lies between. In Pulsar the next message may have a later one.
@@ -178,7 +178,13 @@ mod tests {
         for number in [0, 1, 8, 123, i64::from(u32::MAX), 445_566_778_899_001_122] {
             assert_eq!(Position::of_queue(&i64::to_le_bytes(number)), Some(Position::offset(number)));
         }
-        let id = |ledger_id, entry_id, partition, batch_index| {
+        // of Milvus 2.3.5
+        let start = Position::of_queue(&[0x08, 0x95, 0xaa, 0x01, 0x10, 0x00, 0x18, 0x00, 0x20, 0x00]);
+        assert_eq!(start, Some(Position::entry(21_781, 0, 0)));
+        let start = Position::of_queue(&[0x08, 0x15, 0x10, 0x04, 0x18, 0x00, 0x20, 0x00]);
+        assert_eq!(start, Some(Position::entry(21, 4, 0)));
+        let id = |ledger, entry, partition, batch_index| {
+            let (ledger_id, entry_id) = (Some(ledger), Some(entry));
             let id = MessageIdData { ledger_id, entry_id, partition, batch_index, ..Default::default() };
             Position::of_queue(&id.encode_to_vec())
         };

@@ -37,6 +37,10 @@ fn case(
     Case { name, at, value, says, exit }
 }
 
+fn pulsar(url: &str) -> Value {
+    json!({ "pulsar": { "url": url } })
+}
+
 fn rocksmq(path: &str) -> Value {
     json!({ "rocksmq": { "path": path } })
 }
@@ -47,7 +51,13 @@ fn malformed() -> Vec<Case> {
         case("unknown-field", "/speed", json!(11), &["speed"], USAGE),
         case("unknown-inner-field", "/source/etcd/colour", json!("red"), &["colour"], USAGE),
         case("unknown-kind", "/kind", json!("mirror"), &["mirror", "replicate"], USAGE),
-        case("unknown-queue", "/source/queue", json!({ "redis": {} }), &["redis", "kafka", "rocksmq"], USAGE),
+        case(
+            "unknown-queue",
+            "/source/queue",
+            json!({ "redis": {} }),
+            &["redis", "kafka", "pulsar", "rocksmq"],
+            USAGE,
+        ),
         case("two-queues", "/source/queue", json!({ "kafka": {}, "rocksmq": {} }), &["queue"], USAGE),
         case(
             "queue-of-another",
@@ -56,6 +66,7 @@ fn malformed() -> Vec<Case> {
             &["path"],
             USAGE,
         ),
+        case("pulsar-at-brokers", "/source/queue", pulsar("127.0.0.1:9092"), &["pulsar.url", "9092"], USAGE),
         case("relative-rocksmq", "/source/queue", rocksmq("rdb_data"), &["absolute"], USAGE),
         case("no-target", "/target", Value::Null, &["target"], USAGE),
         case("no-source", "/source", Value::Null, &["source"], USAGE),
@@ -90,6 +101,7 @@ fn mistaken() -> Vec<Case> {
         case("wrong-etcd", "/source/etcd/endpoints", json!([nowhere]), &["127.0.0.1:1"], OPERATOR),
         case("wrong-root-path", "/source/etcd/root_path", json!("nothing-here"), &["nothing-here"], OPERATOR),
         case("wrong-kafka", "/source/queue", kafka, &["127.0.0.1:1"], OPERATOR),
+        case("wrong-pulsar", "/source/queue", pulsar("pulsar://127.0.0.1:1"), &["127.0.0.1:1"], OPERATOR),
         case("no-rocksmq", "/source/queue", rocksmq("/proc/1"), &["/proc/1", "rocksmq.path"], OPERATOR),
         case("nowhere-rocksmq", "/source/queue", rocksmq("/no/where"), &["/no/where"], OPERATOR),
         case(

@@ -133,7 +133,8 @@ fn kafka(kafka: &KafkaSpec) -> Result<()> {
 fn pulsar(pulsar: &PulsarSpec) -> Result<()> {
     let (at, advice) = ("source.queue.pulsar.url", "write pulsar://host:port");
     let hosts = pulsar.url.strip_prefix("pulsar://");
-    let hosts = hosts.ok_or_else(|| wrong(at, "it is no address of a Pulsar", advice))?;
+    let why = format!("\"{}\" is no address of a Pulsar", pulsar.url);
+    let hosts = hosts.ok_or_else(|| wrong(at, &why, advice))?;
     addresses(at, hosts.trim_end_matches('/'), advice)?;
     for (part, name) in [("tenant", &pulsar.tenant), ("namespace", &pulsar.namespace)] {
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "._-=:".contains(c)) {

@@ -15,16 +15,16 @@ use crate::stand::{Outcome, RUN, ensure, fail, rng};
 
 type Reading = Box<dyn Subscription>;
 
-fn topic(name: &str) -> Channel {
+pub fn topic(name: &str) -> Channel {
     format!("promise-{}-{name}", *RUN).as_str().into()
 }
 
-fn texts(numbers: std::ops::Range<usize>) -> Vec<Vec<u8>> {
+pub fn texts(numbers: std::ops::Range<usize>) -> Vec<Vec<u8>> {
     numbers.map(|number| format!("message {number}").into_bytes()).collect()
 }
 
 /// Reads so many messages; what may pass by itself may pass.
-async fn take(reading: &mut Reading, count: usize) -> Outcome<Vec<QueueMessage>> {
+pub async fn take(reading: &mut Reading, count: usize) -> Outcome<Vec<QueueMessage>> {
     let mut messages = Vec::new();
     let until = Instant::now() + PATIENCE;
     while messages.len() < count {
@@ -54,7 +54,7 @@ async fn open(broker: &dyn Broker, topic: &Channel, from: Position) -> Result<Re
 }
 
 /// Exactly these texts at exactly these positions, in this order.
-fn same(messages: &[QueueMessage], written: &[Vec<u8>], at: &[Position]) -> Outcome {
+pub fn same(messages: &[QueueMessage], written: &[Vec<u8>], at: &[Position]) -> Outcome {
     let found = messages.iter().map(|message| (message.position, message.payload.to_vec()));
     let right = at.iter().copied().zip(written.iter().cloned());
     ensure(found.clone().eq(right), || {
@@ -63,7 +63,7 @@ fn same(messages: &[QueueMessage], written: &[Vec<u8>], at: &[Position]) -> Outc
     })
 }
 
-fn refused<T>(outcome: Result<T, Error>, parts: &[&str]) -> Outcome {
+pub fn refused<T>(outcome: Result<T, Error>, parts: &[&str]) -> Outcome {
     let Err(error) = outcome else { return fail("it was not refused") };
     ensure(error.verdict == Verdict::Refused, || format!("{:?}: {error}", error.verdict))?;
     let missing = parts.iter().find(|part| !error.message.contains(**part));
@@ -71,7 +71,7 @@ fn refused<T>(outcome: Result<T, Error>, parts: &[&str]) -> Outcome {
 }
 
 /// Nothing comes, and nothing fails.
-async fn silent(reading: &mut Reading, time: Duration) -> Outcome {
+pub async fn silent(reading: &mut Reading, time: Duration) -> Outcome {
     match timeout(time, reading.next()).await {
         Err(_) => Ok(()),
         Ok(other) => fail(format!("{other:?} came from a silent topic")),

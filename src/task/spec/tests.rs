@@ -100,7 +100,7 @@ fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
             full(),
             "/source/queue",
             json!({"pulsar": {"url": "127.0.0.1:9092"}}),
-            "source.queue.pulsar.url: it is no address of a Pulsar",
+            "source.queue.pulsar.url: \"127.0.0.1:9092\" is no address of a Pulsar",
         ),
         (
             full(),

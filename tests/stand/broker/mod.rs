@@ -1,7 +1,7 @@
 //! Queues as their producers, an operator and retention treat them.
 
 mod kafka;
-mod pulsar;
+pub mod pulsar;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -36,7 +36,7 @@ impl Pulsar {
     }
 
     /// Asks Pulsar's own operator interface about a topic.
-    async fn admin(&self, method: Method, topic: &Channel, what: &str) -> Outcome<String> {
+    pub async fn admin(&self, method: Method, topic: &Channel, what: &str) -> Outcome<String> {
         let url = format!("{}/admin/v2/persistent/public/default/{topic}{what}", self.web);
         let answer = reqwest::Client::new().request(method, &url).send().await?;
         let (status, text) = (answer.status(), answer.text().await?);
@@ -44,6 +44,25 @@ impl Pulsar {
         Ok(text)
     }
 
+    /// A topic with so many partitions.
+    pub async fn partitioned(&self, topic: &Channel, partitions: &'static str) -> Outcome {
+        let url = format!("{}/admin/v2/persistent/public/default/{topic}/partitions", self.web);
+        let json = ("content-type", "application/json");
+        let answer = reqwest::Client::new().put(&url).header(json.0, json.1).body(partitions).send().await?;
+        ensure(answer.status().is_success(), || format!("{url}: {}", answer.status()))
+    }
+
+    /// Removes all ledgers but the last one.
+    pub async fn truncate(&self, topic: &Channel) -> Outcome {
+        eventually("old ledgers gone", async || {
+            self.admin(Method::DELETE, topic, "/truncate").await?;
+            let left = self.entries(topic).await?;
+            Ok((left > 0).then(|| format!("{left} entries")))
+        })
+        .await
+    }
+
+    /// In all ledgers but the last one.
     async fn entries(&self, topic: &Channel) -> Outcome<u64> {
         let stats: Value = serde_json::from_str(&self.admin(Method::GET, topic, "/internalStats").await?)?;
         let ledgers = stats["ledgers"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -110,12 +129,7 @@ impl Broker for Pulsar {
     /// Only ledgers that are closed can go.
     async fn expire(&self, topic: &Channel) -> Outcome {
         self.disturb(topic).await?;
-        eventually("old ledgers gone", async || {
-            self.admin(Method::DELETE, topic, "/truncate").await?;
-            let left = self.entries(topic).await?;
-            Ok((left > 0).then(|| format!("{left} entries")))
-        })
-        .await
+        self.truncate(topic).await
     }
 
     async fn remove(&self, topic: &Channel) -> Outcome {
