@@ -25,16 +25,11 @@ async fn check_one(target: &dyn Target, name: CollectionName) -> Result<()> {
         .advice("another target, an emptied one or another selection needs a task of another name"))
 }
 
-/// A collection that is about to be created for the first time may stand there already, but not with rows.
+/// A collection that is about to be created for the first time takes nobody else's place.
 pub async fn check_free(target: &dyn Target, changes: &[DefinitionChange]) -> Result<()> {
     for change in changes {
-        let DefinitionChange::CreateCollection(new) = change else { continue };
-        if target.exists(&new.name).await? && target.has_rows(&new.name).await? {
-            return Err(Error::operator(format!(
-                "the target has {} already, with rows of its own",
-                new.name
-            ))
-            .advice("drop or rename it in the target, or map the source's collection to another name"));
+        if let DefinitionChange::CreateCollection(new) = change {
+            target.check_free(new).await?;
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 pub use contents::{Collection, Contents, Index, Row};
 
-use crate::change::{CollectionName, DefinitionChange, RowChange, Rows};
+use crate::change::{CollectionName, DefinitionChange, NewCollection, RowChange, Rows};
 use crate::error::{Error, Result};
 use crate::target::{Mode, Target};
 
@@ -90,9 +90,8 @@ impl Target for MemoryTarget {
         Ok(self.state().contents.collections.contains_key(collection))
     }
 
-    async fn has_rows(&self, collection: &CollectionName) -> Result<bool> {
-        let state = self.state();
-        Ok(state.contents.collections.get(collection).is_some_and(|found| found.rows().next().is_some()))
+    async fn check_free(&self, new: &NewCollection) -> Result<()> {
+        self.state().contents.check_free(new)
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 
 pub use options::MilvusOptions;
 
-use crate::change::{CollectionName, DefinitionChange, RowChange};
+use crate::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
 use crate::error::Result;
 use crate::target::{Mode, Target};
 use collections::Behind;
@@ -56,9 +56,8 @@ impl Target for MilvusTarget {
         Ok(matches!(behind, Behind::Collection(_)))
     }
 
-    async fn has_rows(&self, collection: &CollectionName) -> Result<bool> {
-        let rows = self.count_rows(collection).await;
-        Ok(rows.map_err(|error| error.context(format!("rows of {collection}")))? > 0)
+    async fn check_free(&self, new: &NewCollection) -> Result<()> {
+        self.check_name(new).await.map_err(|error| error.context(format!("create collection {}", new.name)))
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {

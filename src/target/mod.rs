@@ -6,8 +6,8 @@ pub mod request;
 
 use async_trait::async_trait;
 
-use crate::change::{CollectionName, DefinitionChange, RowChange};
-use crate::error::Result;
+use crate::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
+use crate::error::{Error, Result};
 
 /// How rows are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +37,17 @@ pub trait Target: Send + Sync + 'static {
     /// Whether there is a collection of this name; an alias is none.
     async fn exists(&self, collection: &CollectionName) -> Result<bool>;
 
-    /// Whether a collection has rows, deleted ones perhaps among them. May persist them to find out.
-    async fn has_rows(&self, collection: &CollectionName) -> Result<bool>;
+    /// Whether a collection can be created for the first time: its name is free, or there is an empty collection of the
+    /// same definition. Any other is an error for a person, with what is in the way named. Deleted rows may count as
+    /// rows; rows may be persisted to find them.
+    async fn check_free(&self, new: &NewCollection) -> Result<()>;
 
     /// Applies changes of rows to one collection.
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()>;
+}
+
+/// The refusal to mix rows with those of another.
+fn has_rows(name: &CollectionName) -> Error {
+    Error::operator(format!("the target has {name} already, with rows of its own"))
+        .advice("drop or rename it in the target, or map the source's collection to another name")
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tapedeck::change::{CollectionName, DefinitionChange, RowChange};
+use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
 use tapedeck::error::{Error, Result};
 use tapedeck::log::store::Store;
 use tapedeck::replayer::Until;
@@ -38,8 +38,8 @@ impl Target for Refusing {
         self.inner.exists(collection).await
     }
 
-    async fn has_rows(&self, collection: &CollectionName) -> Result<bool> {
-        self.inner.has_rows(collection).await
+    async fn check_free(&self, new: &NewCollection) -> Result<()> {
+        self.inner.check_free(new).await
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {

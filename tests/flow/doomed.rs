@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use tapedeck::change::{CollectionName, DefinitionChange, RowChange};
+use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
 use tapedeck::error::{Error, Result};
 use tapedeck::target::memory::{Fault, MemoryTarget};
 use tapedeck::target::{Mode, Target};
@@ -52,8 +52,8 @@ impl Target for Doomed {
         self.inner.exists(collection).await
     }
 
-    async fn has_rows(&self, collection: &CollectionName) -> Result<bool> {
-        self.inner.has_rows(collection).await
+    async fn check_free(&self, new: &NewCollection) -> Result<()> {
+        self.inner.check_free(new).await
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {

@@ -58,6 +58,9 @@ all_kept_by!(in_a_rocksmq: crate::rocksmq::broker);
 /// Some tests stop the queue.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
+/// A broker for one test alone, or none: then the test is skipped, visibly.
+type Found = Option<(tokio::sync::MutexGuard<'static, ()>, Box<dyn stand::broker::Broker>)>;
+
 /// The queue of the stand for one test alone.
 async fn on_stand() -> stand::Outcome<Found> {
     let alone = ALONE.lock().await;

@@ -1,5 +1,6 @@
 //! A RocksMQ that the test writes as Milvus does.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -60,6 +61,10 @@ impl Broker for Rocksmq {
         *next += 1; // another topic's
         db.write(batch)?;
         Ok(positions)
+    }
+
+    async fn write_with(&self, _: &Channel, _: Vec<u8>, _: HashMap<String, String>) -> Outcome<Position> {
+        fail("messages in a RocksMQ have no properties")
     }
 
     async fn expire(&self, topic: &Channel) -> Outcome {

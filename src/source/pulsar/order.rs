@@ -18,7 +18,7 @@ pub(super) struct Order {
 }
 
 /// What an entry is, compared to what came before it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// It is the next one, or holds the next message.
     Next,

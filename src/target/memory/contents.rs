@@ -9,8 +9,8 @@ use crate::change::{CollectionName, DefinitionChange, Keys, NewCollection, RowCh
 use crate::error::{Error, Result};
 use crate::pb::milvus::proto::schema::{CollectionSchema, DataType};
 use crate::rows::Key;
-use crate::target::Mode;
 use crate::target::request;
+use crate::target::{Mode, has_rows};
 
 /// One row: its cells by the names of their columns, each as an encoded column of one row.
 pub type Row = BTreeMap<String, Bytes>;
@@ -150,15 +150,23 @@ impl Contents {
             indexes: BTreeMap::new(),
             loaded: BTreeSet::new(),
         });
-        if collection.schema != schema || collection.shards != new.shards {
-            return Err(Error::operator(format!("{} exists with another definition", new.name)));
-        }
+        collection.check_same(new, &schema)?;
         let by_key = collection.has_partition_key();
         let names = if by_key { vec![String::new()] } else { new.partitions.clone() };
         for partition in names {
             collection.partitions.entry(partition).or_default();
         }
         Ok(())
+    }
+
+    /// Whether a collection can be created for the first time.
+    pub(super) fn check_free(&self, new: &NewCollection) -> Result<()> {
+        let Some(found) = self.collections.get(&new.name) else { return Ok(()) };
+        found.check_same(new, &request::schema(new))?;
+        match found.rows().next() {
+            None => Ok(()),
+            Some(_) => Err(has_rows(&new.name)),
+        }
     }
 
     fn rename(&mut self, from: &CollectionName, to: &CollectionName) -> Result<()> {
@@ -251,6 +259,13 @@ impl Collection {
     pub fn rows(&self) -> impl Iterator<Item = (&Key, &Row)> {
         let by_key = self.partitions.values().flatten();
         by_key.flat_map(|(key, rows)| rows.iter().map(move |row| (key, row)))
+    }
+
+    fn check_same(&self, new: &NewCollection, schema: &CollectionSchema) -> Result<()> {
+        if self.schema == *schema && self.shards == new.shards {
+            return Ok(());
+        }
+        Err(Error::operator(format!("{} exists with another definition", new.name)))
     }
 
     fn has_partition_key(&self) -> bool {

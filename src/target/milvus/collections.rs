@@ -7,7 +7,7 @@ use crate::pb::milvus::proto::milvus as pb;
 use crate::target::milvus::MilvusTarget;
 use crate::target::milvus::connection::call;
 use crate::target::milvus::failure::{ALIAS_EXISTS, ALIAS_NOT_FOUND, PARTITION_NOT_FOUND};
-use crate::target::request;
+use crate::target::{has_rows, request};
 
 /// What stands behind a name.
 pub(super) enum Behind {
@@ -36,8 +36,15 @@ impl MilvusTarget {
         })
     }
 
+    /// Whether a collection can be created for the first time. What else is wrong with its name its creation tells.
+    pub(super) async fn check_name(&self, new: &NewCollection) -> Result<()> {
+        let Behind::Collection(found) = self.behind(&new.name).await? else { return Ok(()) };
+        check_same(new, &found)?;
+        if self.count_rows(&new.name).await? > 0 { Err(has_rows(&new.name)) } else { Ok(()) }
+    }
+
     /// Rows, deleted ones among them until a compaction. Milvus counts only what is flushed.
-    pub(super) async fn count_rows(&self, name: &CollectionName) -> Result<u64> {
+    async fn count_rows(&self, name: &CollectionName) -> Result<u64> {
         self.flush(name).await?;
         let request = pb::CollectionRequest {
             db_name: name.database.clone(),
@@ -65,13 +72,7 @@ impl MilvusTarget {
             }
         };
         // also after the creation: a version that does not know a property of a field drops it without a word
-        let differences = request::differences(new, &found);
-        if !differences.is_empty() {
-            let message = format!("the target's collection is another: {}", differences.join("; "));
-            let advice = "drop or rename it in the target, or map the source's collection to another name; \
-                          where it was just created, the target's version lacks what is named";
-            return Err(Error::operator(message).advice(advice));
-        }
+        check_same(new, &found)?;
         if request::has_partition_key(&new.schema) {
             return Ok(());
         }
@@ -197,6 +198,17 @@ impl MilvusTarget {
             dropped => dropped.map(drop).map_err(Error::from),
         }
     }
+}
+
+fn check_same(new: &NewCollection, found: &pb::DescribeCollectionResponse) -> Result<()> {
+    let differences = request::differences(new, found);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the target's collection is another: {}", differences.join("; "));
+    let advice = "drop or rename it in the target, or map the source's collection to another name; \
+                  where it was just created, the target's version lacks what is named";
+    Err(Error::operator(message).advice(advice))
 }
 
 fn name_is_alias(name: &CollectionName, of: &str) -> Error {
