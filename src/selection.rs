@@ -111,10 +111,11 @@ impl Renames {
         self.databases.get(database).cloned().unwrap_or_else(|| database.to_owned())
     }
 
-    /// Databases of the target that are named by renames of single collections: no definition of the source creates
-    /// them.
+    /// Databases of the target that no definition of the source creates: those that renames of single collections name,
+    /// and that of the source's `default`, which is always there.
     pub fn target_databases(&self) -> BTreeSet<&str> {
-        self.collections.values().map(|name| name.database.as_str()).collect()
+        let single = self.collections.values().map(|name| name.database.as_str());
+        single.chain(self.databases.get("default").map(String::as_str)).collect()
     }
 
     fn add(&mut self, from: &str, to: &str, selection: &Selection) -> Result<()> {

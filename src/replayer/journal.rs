@@ -50,6 +50,10 @@ impl Journal {
         progress: &watch::Sender<ReplayProgress>,
         stop: CancellationToken,
     ) -> Journal {
+        if state.incomplete_since > 0 {
+            let incomplete = (Tso(state.incomplete_since), state.incomplete.clone());
+            progress.send_modify(|progress| progress.incomplete = Some(incomplete));
+        }
         let ack = state.ack.map(LogPosition::from).unwrap_or_default();
         let intent = state.intent.map(LogPosition::from).unwrap_or_default().max(ack);
         Journal {

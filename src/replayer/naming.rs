@@ -141,9 +141,12 @@ impl Naming {
             (Change::DropDatabase(dropped), Side::Before) => {
                 let name = self.catalog.database_name(dropped.id).unwrap_or_default();
                 let database = self.renames.apply_database(name);
-                // Found by comparison, a database of the same name may have come before the old one goes.
+                // Another may have the same name at the target: by renames, or because one that was found by comparison
+                // came before the old one went. `default` is always there.
                 let mut others = self.catalog.databases.values().filter(|other| other.id != dropped.id);
-                let gone = self.selection.matches_database(name) && others.all(|other| other.name != name);
+                let gone = self.selection.matches_database(name)
+                    && database != "default"
+                    && others.all(|other| self.renames.apply_database(&other.name) != database);
                 if gone { vec![DefinitionChange::DropDatabase { database }] } else { Vec::new() }
             }
             (Change::CreateCollection(created), Side::After) => {

@@ -34,6 +34,27 @@ async fn plain_inserts_double_and_safe_ones_do_not() {
     assert_eq!(stand.count(&name).await, 1);
 }
 
+/// An Upsert of Milvus 2.3 would put them into partitions that are not those of their partition key.
+#[tokio::test]
+async fn rows_that_are_written_safely_stay_in_the_partitions_of_their_partition_key() {
+    let Some(stand) = Stand::found().await else { return };
+    let name = stand.name("by_age");
+    let mut new = people(&name);
+    let age = new.schema.fields.iter_mut().find(|field| field.name == "age").unwrap();
+    age.is_partition_key = true;
+    new.partitions = (0..7).map(|number| format!("_default_{number}")).collect();
+    stand.define(Change::CreateCollection(new)).await;
+    stand.define(index(&name, "vector")).await;
+    stand.define(load(&name, None)).await;
+    let rows = (0..40).map(|id| (id, id % 4)).collect::<Vec<_>>();
+    for _ in 0..2 {
+        stand.write(&name, insert(None, people_rows(&rows)), Mode::Safe).await;
+        for age in 0..4 {
+            assert_eq!(stand.count_of(&name, &format!("age == {age}")).await, 10, "of age {age}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_partition_that_is_named_is_the_only_one_touched() {
     let Some(stand) = Stand::found().await else { return };

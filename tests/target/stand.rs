@@ -98,7 +98,12 @@ impl Stand {
 
     /// How many rows are there, duplicates counted.
     pub async fn count(&self, name: &CollectionName) -> i64 {
-        match scalars(&self.query(name, "", &["count(*)"]).await[0]) {
+        self.count_of(name, "").await
+    }
+
+    /// How many rows are shown by an expression, duplicates counted.
+    pub async fn count_of(&self, name: &CollectionName, expr: &str) -> i64 {
+        match scalars(&self.query(name, expr, &["count(*)"]).await[0]) {
             Scalar::LongData(count) => count.data[0],
             other => panic!("{other:?}"),
         }

@@ -60,3 +60,16 @@ fn a_rename_across_the_selection_is_refused_by_both_names() {
         assert_eq!((error.message, error.advice.is_some()), (message, true));
     }
 }
+
+#[test]
+fn a_renamed_default_database_is_made_and_no_drop_reaches_default() {
+    let naming = naming(&["*.*"], &[("default.*", "copy.*")]);
+    let made = DefinitionChange::CreateDatabase { database: "copy".into() };
+    assert_eq!(naming.extra_databases(), [made]);
+
+    let mut naming = self::naming(&["*.*"], &[("other.*", "default.*"), ("default.*", "copy.*")]);
+    let other = pb::Database { id: 2, name: "other".into(), ..Default::default() };
+    naming.apply(&definition(Change::CreateDatabase(other))).unwrap();
+    let dropped = definition(Change::DropDatabase(pb::DropDatabase { id: 2 }));
+    assert_eq!(naming.apply(&dropped).unwrap(), []);
+}

@@ -83,6 +83,10 @@ impl MilvusTarget {
 }
 
 impl Layout {
+    pub fn has_partition_key(&self) -> bool {
+        request::has_partition_key(&self.schema)
+    }
+
     fn of(found: DescribeCollectionResponse) -> Result<Layout> {
         let schema = found.schema.unwrap_or_default();
         let key = schema.fields.iter().find(|field| field.is_primary_key);

@@ -23,6 +23,13 @@ impl MilvusTarget {
                 let layout = self.layout(name).await?;
                 self.insert(name, &layout, partition.as_deref(), rows.clone()).await
             }
+            RowChange::Insert { rows, .. } if self.layout(name).await?.has_partition_key() => {
+                // The Upsert of Milvus 2.3 puts rows into partitions that are not those of their partition key.
+                let layout = self.layout(name).await?;
+                self.delete(name, None, &layout.key_field, &rows.keys(&layout.key_field)?).await?;
+                let inserted = self.insert(name, &layout, None, rows.clone()).await;
+                inserted.map_err(|error| Error { untouched: false, ..error })
+            }
             RowChange::Insert { partition, rows } | RowChange::Upsert { partition, rows } => {
                 let layout = self.layout(name).await?;
                 let (first, further) = request::first_and_further(rows, &layout.key_field)?;
