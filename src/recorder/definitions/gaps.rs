@@ -29,7 +29,8 @@ impl Definitions {
         }
     }
 
-    /// Removes stays of collections in databases of which nothing is left: later changes bring the collections on.
+    /// Removes stays of collections in databases of which nothing is left, and their aliases there: later changes bring
+    /// the collections on.
     fn pass_over_unnamed(&mut self) {
         let pending = self.pending.values().flatten().filter_map(|object| match object {
             Object::Database { id, .. } => Some(*id),
@@ -38,8 +39,10 @@ impl Definitions {
         let known = self.recorded.databases.keys().chain(self.live.databases.keys()).copied();
         let named = known.chain(pending).collect::<BTreeSet<_>>();
         for objects in self.pending.values_mut() {
-            objects.retain(|object| {
-                !matches!(object, Object::Collection(collection) if !named.contains(&collection.database_id))
+            objects.retain(|object| match object {
+                Object::Collection(collection) => named.contains(&collection.database_id),
+                Object::Alias { database_id, .. } => named.contains(database_id),
+                _ => true,
             });
         }
     }
