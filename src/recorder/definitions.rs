@@ -11,7 +11,7 @@ mod gaps;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, CollectionId};
+use crate::catalog::{Catalog, CollectionId, DatabaseId};
 use crate::change::CollectionName;
 use crate::error::Result;
 use crate::pb::log::{self as pb, Collection, Definition, definition::Change};
@@ -173,8 +173,19 @@ impl Definitions {
     }
 
     fn selects(&self, collection: &Collection) -> bool {
-        let database = self.live.database_name(collection.database_id);
+        let database = self.database_name(collection.database_id);
         database.is_some_and(|name| self.selection.matches(&CollectionName::new(name, &collection.name)))
+    }
+
+    /// The name of a database that is live, or that was until a change that waits for the watermark.
+    fn database_name(&self, id: DatabaseId) -> Option<&str> {
+        let pending = || {
+            self.pending.values().flatten().find_map(|object| match object {
+                Object::Database { id: of, name, .. } if *of == id => Some(name.as_str()),
+                _ => None,
+            })
+        };
+        self.live.database_name(id).or_else(|| self.recorded.database_name(id)).or_else(pending)
     }
 
     /// Collections whose stored properties may be stale at a pending change up to a TSO: Milvus 2.3 stores an altered

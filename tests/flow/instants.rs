@@ -10,12 +10,13 @@ use tapedeck::error::Verdict;
 use tapedeck::log::store::Store;
 use tapedeck::recorder::Start;
 use tapedeck::replayer::Until;
+use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::{Fault, MemoryTarget};
 use tapedeck::tick::Tso;
 
 use super::doomed::Doomed;
 use super::oracle::{assert_same, dated};
-use super::stage::{forget, open, process, replay, replayed, replayer, seed, settle};
+use super::stage::{forget, open, process, record_all, replay, replayed, replayer, seed, settle};
 use super::world::{Duplicates, World};
 
 /// Records some rounds of work. Returns when the log opens and the watermarks at which the source was quiet.
@@ -61,6 +62,27 @@ fn a_replay_to_an_instant_gives_the_state_at_that_instant() {
             }
         });
     }
+}
+
+#[test]
+fn what_came_and_went_with_its_database_between_two_cuts_is_there_at_the_instants_between() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(2, 0, Duplicates::Kept));
+        world.create(CollectionSpec::new("docs"));
+        record_all(&mut world, &store).await;
+        let database = world.create_database("short");
+        world.create(CollectionSpec { database, ..CollectionSpec::new("lived") });
+        assert_eq!(world.source.ticking().len(), 2, "a channel for each");
+        let partition = world.tables[1].default_partition();
+        world.insert(1, partition, &[1, 2]);
+        let instant = world.source.now();
+        world.drop_collection(1);
+        world.drop_empty_database();
+        record_all(&mut world, &store).await;
+        let contents = replayed(&store, Until::Tso(instant)).await;
+        assert_same(&dated(contents), &dated(world.oracle.at(instant)), "before the drop");
+        assert_same(&replayed(&store, Until::Latest).await, &world.oracle.contents(), "in the end");
+    });
 }
 
 #[test]

@@ -141,7 +141,7 @@ impl World {
         id
     }
 
-    fn drop_empty_database(&mut self) {
+    pub fn drop_empty_database(&mut self) {
         let used = |name: &String| self.tables.iter().any(|table| table.name.database == *name);
         let empty = self.databases.iter().find(|(id, name)| **id != 1 && !used(name));
         if let Some((id, name)) = empty.map(|(id, name)| (*id, name.clone())) {

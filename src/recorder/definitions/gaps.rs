@@ -32,18 +32,16 @@ impl Definitions {
     /// Removes stays of collections in databases of which nothing is left, and their aliases there: later changes bring
     /// the collections on.
     fn pass_over_unnamed(&mut self) {
-        let pending = self.pending.values().flatten().filter_map(|object| match object {
-            Object::Database { id, .. } => Some(*id),
+        let of = |object: &Object| match object {
+            Object::Collection(collection) => Some(collection.database_id),
+            Object::Alias { database_id, .. } => Some(*database_id),
             _ => None,
-        });
-        let known = self.recorded.databases.keys().chain(self.live.databases.keys()).copied();
-        let named = known.chain(pending).collect::<BTreeSet<_>>();
+        };
+        let databases = self.pending.values().flatten().filter_map(of).collect::<BTreeSet<_>>();
+        let unnamed = databases.into_iter().filter(|id| self.database_name(*id).is_none());
+        let unnamed = unnamed.collect::<BTreeSet<_>>();
         for objects in self.pending.values_mut() {
-            objects.retain(|object| match object {
-                Object::Collection(collection) => named.contains(&collection.database_id),
-                Object::Alias { database_id, .. } => named.contains(database_id),
-                _ => true,
-            });
+            objects.retain(|object| of(object).is_none_or(|id| !unnamed.contains(&id)));
         }
     }
 
