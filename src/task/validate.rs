@@ -23,6 +23,7 @@ pub fn validate(spec: &TaskSpec) -> Result<()> {
     log(&spec.log)?;
     if let Some(target) = &spec.target {
         milvus("target", target)?;
+        not_its_own_source(spec, target)?;
     }
     spec.renames().map(|_| ())
 }
@@ -215,6 +216,21 @@ fn milvus(at: &str, spec: &MilvusSpec) -> Result<()> {
     address(&format!("{at}.uri"), &spec.uri)?;
     let uris = std::iter::once(spec.uri.as_str());
     spec.tls.as_ref().map_or(Ok(()), |spec| tls_to(&format!("{at}.tls"), spec, uris))
+}
+
+/// What is replayed into its own source comes again, without end.
+fn not_its_own_source(spec: &TaskSpec, target: &MilvusSpec) -> Result<()> {
+    let asked = spec.source.as_ref().and_then(|source| source.milvus.as_ref());
+    let same = asked.is_some_and(|asked| asked.uri.trim_end_matches('/') == target.uri.trim_end_matches('/'));
+    if same && spec.rename.is_empty() {
+        let why = "it is the source: each row would be replayed as a new one, without end";
+        return Err(wrong(
+            "target.uri",
+            why,
+            "write the address of another Milvus, or rename what is selected",
+        ));
+    }
+    Ok(())
 }
 
 /// A log's address.

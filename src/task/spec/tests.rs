@@ -12,7 +12,7 @@ fn full() -> Value {
             "milvus": {"uri": "http://127.0.0.1:19530"}
         },
         "log": {"url": "s3://bucket/dr-east", "options": {"endpoint": "http://127.0.0.1:9000", "access_key_id": {"env": "S3_KEY"}}},
-        "target": {"uri": "http://127.0.0.1:19530", "token": {"env": "TARGET_TOKEN"}},
+        "target": {"uri": "http://127.0.0.1:29530", "token": {"env": "TARGET_TOKEN"}},
         "start": "earliest",
         "select": {"include": ["*.*"], "exclude": ["scratch.*"]},
         "rename": {"db1.docs": "db1.docs_copy"}
@@ -242,4 +242,12 @@ fn what_is_no_json_is_refused_by_line_and_column() {
         let error = TaskSpec::parse(document.as_bytes()).unwrap_err();
         assert!(error.message.contains(message) && error.exit_code() == 2, "{error}");
     }
+}
+
+#[test]
+fn a_target_that_is_the_source_is_refused_unless_its_rows_go_to_other_names() {
+    let same = with(full(), "/target/uri", json!("http://127.0.0.1:19530/"));
+    assert!(parse(&same).is_ok());
+    let error = parse(&with(same, "/rename", Value::Null)).unwrap_err();
+    assert!(error.message.contains("target.uri: it is the source") && error.advice.is_some(), "{error}");
 }
