@@ -53,10 +53,13 @@ impl Catalog {
                 collection.name = renamed.name.clone();
             }
             Change::AlterCollection(altered) => {
-                self.collection_mut(altered.id, tso)?.properties = altered.properties.clone();
-            }
-            Change::AlterSchema(altered) => {
-                self.collection_mut(altered.id, tso)?.schema = altered.schema.clone();
+                let collection = self.collection_mut(altered.id, tso)?;
+                collection.properties = altered.properties.clone();
+                collection.schema = altered.schema.clone().or_else(|| collection.schema.take());
+                for index in &altered.indexes {
+                    collection.indexes.retain(|known| known.id != index.id);
+                    collection.indexes.push(index.clone());
+                }
             }
             Change::CreatePartition(created) => {
                 let collection = self.collection_mut(created.collection_id, tso)?;
@@ -71,7 +74,7 @@ impl Catalog {
                     load.partition_ids.retain(|partition| *partition != dropped.partition_id);
                 }
             }
-            Change::CreateIndex(created) | Change::AlterIndex(created) => {
+            Change::CreateIndex(created) => {
                 let collection = self.collection_mut(created.collection_id, tso)?;
                 let index = created.index.clone().unwrap_or_default();
                 collection.indexes.retain(|known| known.id != index.id);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::pb::log::{CreateIndex, LoadChange, definition::Change};
+use crate::pb::log::{Index, LoadChange, definition::Change};
 use crate::pb::milvus::proto::common::KeyValuePair;
 use crate::pb::milvus::proto::schema::CollectionSchema;
 
@@ -25,7 +25,7 @@ pub fn change(change: Option<&Change>) -> (&'static str, Value) {
                 "collection_id": it.id,
                 "database_id": it.database_id,
                 "name": it.name,
-                "fields": fields(it.schema.as_ref()),
+                "fields": it.schema.as_ref().map(fields),
                 "shards": it.shards,
                 "partitions": it.partitions.iter().map(|partition| &partition.name).collect::<Vec<_>>(),
                 "properties": pairs(&it.properties),
@@ -36,12 +36,15 @@ pub fn change(change: Option<&Change>) -> (&'static str, Value) {
             "rename_collection",
             json!({ "collection_id": it.id, "database_id": it.database_id, "name": it.name }),
         ),
-        Change::AlterCollection(it) => {
-            ("alter_collection", json!({ "collection_id": it.id, "properties": pairs(&it.properties) }))
-        }
-        Change::AlterSchema(it) => {
-            ("alter_schema", json!({ "collection_id": it.id, "fields": fields(it.schema.as_ref()) }))
-        }
+        Change::AlterCollection(it) => (
+            "alter_collection",
+            json!({
+                "collection_id": it.id,
+                "properties": pairs(&it.properties),
+                "fields": it.schema.as_ref().map(fields),
+                "indexes": it.indexes.iter().map(index).collect::<Vec<_>>(),
+            }),
+        ),
         Change::CreatePartition(it) => (
             "create_partition",
             json!({
@@ -53,8 +56,11 @@ pub fn change(change: Option<&Change>) -> (&'static str, Value) {
         Change::DropPartition(it) => {
             ("drop_partition", json!({ "collection_id": it.collection_id, "partition_id": it.partition_id }))
         }
-        Change::CreateIndex(it) => ("create_index", index(it)),
-        Change::AlterIndex(it) => ("alter_index", index(it)),
+        Change::CreateIndex(it) => {
+            let mut of = it.index.as_ref().map_or_else(|| json!({}), index);
+            of["collection_id"] = json!(it.collection_id);
+            ("create_index", of)
+        }
         Change::DropIndex(it) => {
             ("drop_index", json!({ "collection_id": it.collection_id, "index_id": it.index_id }))
         }
@@ -73,19 +79,13 @@ pub fn change(change: Option<&Change>) -> (&'static str, Value) {
     }
 }
 
-fn fields(schema: Option<&CollectionSchema>) -> Value {
-    let fields = schema.into_iter().flat_map(|schema| &schema.fields);
+fn fields(schema: &CollectionSchema) -> Value {
+    let fields = schema.fields.iter();
     fields.map(|field| json!({ "name": field.name, "type": field.data_type().as_str_name() })).collect()
 }
 
-fn index(change: &CreateIndex) -> Value {
-    json!({
-        "collection_id": change.collection_id,
-        "index_id": change.index.as_ref().map(|index| index.id),
-        "name": change.index.as_ref().map(|index| &index.name),
-        "field": change.index.as_ref().map(|index| &index.field_name),
-        "params": change.index.as_ref().map(|index| pairs(&index.params)),
-    })
+fn index(index: &Index) -> Value {
+    json!({ "index_id": index.id, "name": index.name, "field": index.field_name, "params": pairs(&index.params) })
 }
 
 fn load(change: &LoadChange) -> Value {

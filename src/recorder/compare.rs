@@ -121,12 +121,16 @@ fn collection_changes(
         database_id: collection.database_id,
         name: collection.name.clone(),
     };
-    let altered = pb::AlterCollection { id: collection.id, properties: collection.properties.clone() };
+    let redefined = redefined(known, collection);
+    let altered = pb::AlterCollection {
+        id: collection.id,
+        properties: collection.properties.clone(),
+        schema: collection.schema.clone().filter(|_| redefined),
+        indexes: Vec::new(),
+    };
     let mut changes = only_if(moved(known, collection), || Change::RenameCollection(renamed));
-    changes.extend(only_if(known.properties != collection.properties, || Change::AlterCollection(altered)));
-    changes.extend(only_if(redefined(known, collection), || {
-        Change::AlterSchema(pb::AlterSchema { id: collection.id, schema: collection.schema.clone() })
-    }));
+    let changed = redefined || known.properties != collection.properties;
+    changes.extend(only_if(changed, || Change::AlterCollection(altered)));
     changes
 }
 
@@ -244,9 +248,11 @@ pub fn serving(live: &Collection, requests: &Requests, cut: &mut Cut) -> Result<
     }
     let altered =
         live.indexes.iter().filter(|index| known.indexes.iter().any(|other| is_altered(other, index)));
-    for index in altered {
-        let change = Change::AlterIndex(pb::CreateIndex { collection_id, index: Some(index.clone()) });
-        cut.push(window.to, Place::CreateIndex, change)?;
+    let indexes = altered.cloned().collect::<Vec<_>>();
+    if !indexes.is_empty() {
+        let (id, properties) = (collection_id, known.properties.clone());
+        let change = pb::AlterCollection { id, properties, schema: None, indexes };
+        cut.push(window.to, Place::CreateIndex, Change::AlterCollection(change))?;
     }
     let waits_for_index = live.indexes.iter().any(|index| index.create_tso > window.to.0);
     let now = cut.catalog.collections.get(&collection_id).cloned().unwrap_or_default();

@@ -94,8 +94,12 @@ impl Naming {
                     !database.properties.is_empty() && self.selection.matches_database(&database.name);
                 return Ok(untold.then_some("properties of a database"));
             }
-            Some(Change::AlterSchema(altered)) => (altered.id, "altered fields"),
-            Some(Change::AlterIndex(altered)) => (altered.collection_id, "an altered index"),
+            Some(Change::AlterCollection(altered)) if altered.schema.is_some() => {
+                (altered.id, "altered fields")
+            }
+            Some(Change::AlterCollection(altered)) if !altered.indexes.is_empty() => {
+                (altered.id, "an altered index")
+            }
             _ => return Ok(None),
         };
         Ok(self.selection.matches(&self.name(id)?).then_some(what))

@@ -81,17 +81,64 @@ fn catalog() -> Catalog {
     catalog
 }
 
-fn object_ref(key: fn(Named) -> String, seq: Seq, bytes: &Bytes, counted: pb::ObjectRef) -> pb::ObjectRef {
+fn object_ref(
+    key: fn(Named) -> String,
+    epoch: u64,
+    seq: Seq,
+    bytes: &Bytes,
+    counted: pb::ObjectRef,
+) -> pb::ObjectRef {
     let digest: Digest = commit::digest(bytes);
     pb::ObjectRef {
-        key: key(Named::new(1, seq, &digest)),
+        key: key(Named::new(epoch, seq, &digest)),
         length: bytes.len() as u64,
         digest: Bytes::copy_from_slice(&digest),
         ..counted
     }
 }
 
-/// A log of one commit and a fence, with one of each object. No clock and no chance is in it.
+/// One definition of each kind, after those that made [`catalog`].
+fn definitions() -> Vec<pb::Definition> {
+    use pb::definition::Change;
+    let database = |id: i64, name: &str, properties| pb::Database { id, name: name.into(), properties };
+    let alias = |collection_id| pb::Alias { database_id: 2, name: "notes_alias".into(), collection_id };
+    let load =
+        |whole, partition_ids, replicas| pb::LoadChange { collection_id: 7, whole, partition_ids, replicas };
+    let index = |id: i64, params| pb::Index { id, params, ..collection().indexes.swap_remove(0) };
+    let partition = pb::Partition { id: 11, name: "p".into(), create_tso: tso(2).0 };
+    let notes = |id| pb::Collection { id, name: format!("notes_{id}"), ..collection() };
+    let mut schema = collection().schema.unwrap();
+    schema.fields[1].type_params = vec![pair("dim", "128"), pair("mmap.enabled", "true")];
+    let altered =
+        |schema, indexes| pb::AlterCollection { id: 7, properties: vec![pair("a", "b")], schema, indexes };
+    let changes = [
+        Change::CreateDatabase(database(2, "other", vec![])),
+        Change::AlterDatabase(database(2, "other", vec![pair("database.replica.number", "2")])),
+        Change::CreateCollection(notes(20)),
+        Change::CreateCollection(notes(21)),
+        Change::RenameCollection(pb::RenameCollection { id: 20, database_id: 2, name: "notes".into() }),
+        Change::CreateAlias(alias(20)),
+        Change::AlterAlias(alias(21)),
+        Change::DropAlias(pb::DropAlias { database_id: 2, name: "notes_alias".into() }),
+        Change::DropCollection(pb::DropCollection { id: 21 }),
+        Change::AlterCollection(altered(None, vec![])),
+        Change::AlterCollection(altered(Some(schema), vec![index(9, vec![pair("index_type", "FLAT")])])),
+        Change::CreatePartition(pb::CreatePartition { collection_id: 7, partition: Some(partition) }),
+        Change::Release(load(true, vec![], 0)),
+        Change::DropIndex(pb::DropIndex { collection_id: 7, index_id: 9 }),
+        Change::CreateIndex(pb::CreateIndex { collection_id: 7, index: Some(index(10, vec![])) }),
+        Change::Load(load(false, vec![11], 2)),
+        Change::Release(load(false, vec![11], 0)),
+        Change::DropPartition(pb::DropPartition { collection_id: 7, partition_id: 11 }),
+        Change::Flush(pb::Flush { collection_ids: vec![7] }),
+        Change::DropCollection(pb::DropCollection { id: 20 }),
+        Change::DropDatabase(pb::DropDatabase { id: 2 }),
+    ];
+    let dated = |(at, change)| pb::Definition { tso: tso(1).0, exact: at % 2 == 0, change: Some(change) };
+    changes.into_iter().enumerate().map(dated).collect()
+}
+
+/// A log of one commit, a fence and a commit of definitions, with one of each object. No clock and no chance is in it.
 fn golden() -> Vec<(String, Bytes)> {
     let header = pb::SegmentHeader {
         log_id: LOG_ID.into(),
@@ -105,10 +152,10 @@ fn golden() -> Vec<(String, Bytes)> {
     writer.message(0, Position::offset(0), tso(0), 400, &payload(0), 2);
     writer.message(1, Position::offset(1), tso(1), 1200, b"", 0);
     let (segment_bytes, counted) = writer.finish();
-    let segment = object_ref(layout::segment, Seq(1), &segment_bytes, counted);
+    let segment = object_ref(layout::segment, 1, Seq(1), &segment_bytes, counted);
 
     let catalog_bytes = envelope::seal(Kind::Catalog, &pb::Catalog::from(&catalog()));
-    let catalog = object_ref(layout::catalog, Seq(1), &catalog_bytes, Default::default());
+    let catalog = object_ref(layout::catalog, 1, Seq(1), &catalog_bytes, Default::default());
 
     let first = pb::Commit {
         seq: 1,
@@ -133,7 +180,26 @@ fn golden() -> Vec<(String, Bytes)> {
         wall_time_ms: tso(3).millis(),
         ..commit::fence(&first.commit)
     };
-    let (fence_bytes, _) = commit::seal(fence);
+    let (fence_bytes, fence) = commit::seal(fence);
+
+    let mut writer = SegmentWriter::new(pb::SegmentHeader {
+        log_id: LOG_ID.into(),
+        epoch: 2,
+        seq: 3,
+        channels: vec![CHANNEL.into()],
+    });
+    definitions().iter().for_each(|definition| writer.definition(definition));
+    let (defining_bytes, counted) = writer.finish();
+    let defining = pb::Commit {
+        seq: 3,
+        previous_digest: Bytes::copy_from_slice(&fence.digest),
+        fence: false,
+        wall_time_ms: tso(5).millis(),
+        segments: vec![object_ref(layout::segment, 2, Seq(3), &defining_bytes, counted)],
+        ..fence.commit.clone()
+    };
+    let defining_key = defining.segments[0].key.clone();
+    let (third_bytes, _) = commit::seal(defining);
 
     let checkpoint = pb::Checkpoint {
         n: 1,
@@ -156,6 +222,8 @@ fn golden() -> Vec<(String, Bytes)> {
         (catalog.key, catalog_bytes),
         (layout::commit(Seq(1)), first_bytes),
         (layout::commit(Seq(2)), fence_bytes),
+        (defining_key, defining_bytes),
+        (layout::commit(Seq(3)), third_bytes),
         (layout::checkpoint("readers/golden", 1), envelope::seal(Kind::Checkpoint, &checkpoint)),
         (layout::checkpoint("readers/golden", 2), envelope::seal(Kind::Checkpoint, &bounded)),
     ]
@@ -185,10 +253,10 @@ fn golden_objects_are_written_as_they_always_were() {
 async fn golden_objects_are_read() {
     let store = stored().await;
     let report = verify(store.clone(), |_, _| {}).await.unwrap();
-    assert_eq!((report.commits, report.segments, report.damages, report.orphans), (2, 1, vec![], vec![]));
+    assert_eq!((report.commits, report.segments, report.damages, report.orphans), (3, 2, vec![], vec![]));
 
     let reader = LogReader::open(store).await.unwrap();
-    assert_eq!((reader.log_id(), reader.tail().await.unwrap()), (LOG_ID, Some(Seq(2))));
+    assert_eq!((reader.log_id(), reader.tail().await.unwrap()), (LOG_ID, Some(Seq(3))));
     let first = reader.commit(Seq(1)).await.unwrap().unwrap().commit;
     assert_eq!(reader.catalog(first.catalog.as_ref().unwrap()).await.unwrap(), catalog());
 
@@ -207,6 +275,26 @@ async fn golden_objects_are_read() {
 }
 
 #[tokio::test]
+async fn golden_definitions_are_understood_and_make_the_catalog() {
+    let reader = LogReader::open(stored().await).await.unwrap();
+    let mut shown = Vec::new();
+    let seen = |record: serde_json::Value| {
+        shown.push(record["change"].as_str().unwrap().to_owned());
+        Ok(())
+    };
+    inspect::cat(reader.clone(), Seq(3)..Seq(4), seen).await.unwrap();
+    assert_eq!(shown.len(), definitions().len());
+    assert_eq!(shown.iter().collect::<std::collections::BTreeSet<_>>().len(), 17, "all kinds: {shown:?}");
+
+    let mut made = catalog();
+    definitions().iter().for_each(|definition| made.apply(definition).unwrap());
+    let docs = &made.collections[&7];
+    assert_eq!((docs.indexes[0].id, &docs.properties, &docs.load), (10, &vec![pair("a", "b")], &None));
+    assert_eq!(docs.schema.as_ref().unwrap().fields[1].type_params.len(), 2);
+    assert_eq!((made.databases.len(), made.collections.len(), made.aliases.len()), (1, 1, 1));
+}
+
+#[tokio::test]
 async fn a_log_is_listed_by_its_commits() {
     let mut rows = Vec::new();
     let seen = |row| {
@@ -217,22 +305,25 @@ async fn a_log_is_listed_by_its_commits() {
     let rows = rows
         .iter()
         .map(|row| (row.seq, row.epoch, row.fence, row.rows, row.messages, row.definitions, row.holes));
-    assert_eq!(rows.collect::<Vec<_>>(), [(1, 1, false, 2, 2, 1, 1), (2, 2, true, 0, 0, 0, 0)]);
+    assert_eq!(
+        rows.collect::<Vec<_>>(),
+        [(1, 1, false, 2, 2, 1, 1), (2, 2, true, 0, 0, 0, 0), (3, 2, false, 0, 0, 21, 0)]
+    );
 }
 
 #[tokio::test]
 async fn a_look_beyond_the_tail_or_where_no_log_is_speaks_of_no_damage() {
     let reader = LogReader::open(stored().await).await.unwrap();
-    for first in [3, 100] {
+    for first in [4, 100] {
         for error in [
             inspect::ls(reader.clone(), Seq(first)..Seq(200), |_| Ok(())).await.unwrap_err(),
             inspect::cat(reader.clone(), Seq(first)..Seq(200), |_| Ok(())).await.unwrap_err(),
         ] {
-            assert_eq!((error.message.as_str(), error.exit_code()), ("the log ends at commit 2", 2));
+            assert_eq!((error.message.as_str(), error.exit_code()), ("the log ends at commit 3", 2));
         }
     }
-    inspect::ls(reader, Seq(2)..Seq(200), |row| {
-        assert_eq!(row.seq, 2);
+    inspect::ls(reader, Seq(3)..Seq(200), |row| {
+        assert_eq!(row.seq, 3);
         Ok(())
     })
     .await
