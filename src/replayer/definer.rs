@@ -115,9 +115,9 @@ impl Definer {
     }
 
     /// Refuses changes that would mix the log's rows with those of another.
-    pub async fn check_free(&self, changes: &[DefinitionChange]) -> Result<()> {
+    pub async fn check_free(&self, definition: &Definition, changes: &[DefinitionChange]) -> Result<()> {
         let target = &*self.shared.target;
-        self.shared.ask("looking at a name", || ownership::check_free(target, changes)).await
+        self.shared.ask("looking at a name", || ownership::check_free(target, definition, changes)).await
     }
 
     fn check(&self) -> Result<()> {

@@ -15,6 +15,7 @@ mod journal;
 mod lane;
 mod lanes;
 mod naming;
+mod opening;
 mod ownership;
 mod rows;
 mod run;

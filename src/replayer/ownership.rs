@@ -5,6 +5,7 @@ use futures::{TryStreamExt, stream};
 
 use crate::change::{CollectionName, DefinitionChange};
 use crate::error::{Error, Result};
+use crate::pb::log::{Definition, definition::Change};
 use crate::target::Target;
 
 /// Questions at once.
@@ -18,19 +19,29 @@ pub async fn check_there(target: &dyn Target, names: Vec<CollectionName>) -> Res
 }
 
 async fn check_one(target: &dyn Target, name: CollectionName) -> Result<()> {
-    if target.exists(&name).await? {
+    if target.id_of(&name).await?.is_some() {
         return Ok(());
     }
     Err(Error::operator(format!("the target lacks {name}, which is replayed by this task's position"))
         .advice("another target, an emptied one or another selection needs a task of another name"))
 }
 
-/// A collection that is about to be created for the first time takes nobody else's place.
-pub async fn check_free(target: &dyn Target, changes: &[DefinitionChange]) -> Result<()> {
+/// A collection that is about to be created for the first time takes nobody else's place, and that of its own source
+/// least of all: each row would come back as a new one, without end.
+pub async fn check_free(
+    target: &dyn Target,
+    definition: &Definition,
+    changes: &[DefinitionChange],
+) -> Result<()> {
+    let Some(Change::CreateCollection(source)) = &definition.change else { return Ok(()) };
     for change in changes {
-        if let DefinitionChange::CreateCollection(new) = change {
-            target.check_free(new).await?;
+        let DefinitionChange::CreateCollection(new) = change else { continue };
+        if target.id_of(&new.name).await? == Some(source.id) {
+            return Err(Error::operator(format!("{} of the target is the source's own", new.name)).advice(
+                "write the address of another Milvus, or rename what is selected out of the selection",
+            ));
         }
+        target.check_free(new).await?;
     }
     Ok(())
 }

@@ -4,14 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::catalog::Catalog;
 use crate::error::{Error, Result};
-use crate::log::checkpoint::Checkpoints;
 use crate::log::reader::{Follower, LogReader};
 use crate::pb::log as pb;
 use crate::position::{LogPosition, Seq};
@@ -23,6 +20,7 @@ use super::fetch::{self, Fetched};
 use super::journal::{self, Journal};
 use super::lanes::Lanes;
 use super::naming::Naming;
+use super::opening::{catalog_at, check_not_beyond, check_opened, checkpoint};
 use super::ownership;
 use super::shared::Shared;
 use super::steps::{Step, steps};
@@ -30,8 +28,8 @@ use super::{Replayer, Until};
 
 /// Commits in flight: beyond that the target sets the pace.
 const IN_FLIGHT: usize = 64;
-/// How long a graceful stop may take.
-const STOP: Duration = Duration::from_secs(4);
+/// How long a graceful stop may take: shorter than whoever waits for it does.
+const STOP: Duration = Duration::from_secs(3);
 
 /// Where a run ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,21 +74,7 @@ impl Run {
         let reader = LogReader::open(replayer.store.clone()).await?;
         let greeting = replayer.target.hello().await?;
         tracing::info!(greeting, "target answers");
-        let (checkpoints, saved) = Checkpoints::open(replayer.store.clone(), &replayer.reader).await?;
-        let mut state = saved
-            .unwrap_or_else(|| pb::Checkpoint { log_id: reader.log_id().to_owned(), ..Default::default() });
-        if state.log_id != reader.log_id() {
-            return Err(Error::refused(format!(
-                "the checkpoint of {} belongs to log {}, but {} holds log {}",
-                replayer.reader,
-                state.log_id,
-                replayer.store,
-                reader.log_id()
-            ))
-            .advice("give the task another name, or delete the readers folder of the old log"));
-        }
-        state.replayer = Bytes::copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-
+        let (checkpoints, mut state) = checkpoint(replayer, &reader).await?;
         let until = match replayer.until {
             Until::Tso(tso) => tso,
             Until::Cancelled | Until::Latest => Tso::MAX,
@@ -280,7 +264,7 @@ impl Run {
             return Ok(());
         }
         if due == Due::First
-            && let Err(error) = self.definer.check_free(&changes).await
+            && let Err(error) = self.definer.check_free(definition, &changes).await
         {
             // Nothing of this definition was sent, and a later run has to look again.
             self.drain().await?;
@@ -310,66 +294,4 @@ impl Run {
         self.journal.collect();
         Ok(())
     }
-}
-
-/// The catalog as of a commit, and the watermark of the log's tail.
-async fn catalog_at(reader: &LogReader, seq: Seq, tail: Option<Seq>) -> Result<(Catalog, Tso)> {
-    let log_to = match tail {
-        Some(tail) => reader.commit(tail).await?.map(|sealed| Tso(sealed.commit.watermark)),
-        None => None,
-    };
-    let commit = reader.commit(seq).await?.map(|sealed| sealed.commit);
-    let catalog = match commit.and_then(|commit| commit.catalog) {
-        Some(reference) => reader.catalog(&reference).await?,
-        None => Catalog::default(),
-    };
-    Ok((catalog, log_to.unwrap_or_default()))
-}
-
-/// A target cannot go back: neither behind what is applied nor behind what may have been sent.
-async fn check_not_beyond(
-    reader: &LogReader,
-    state: &pb::Checkpoint,
-    tail: Option<Seq>,
-    until: Tso,
-) -> Result<()> {
-    let (applied, sent) = (Tso(state.applied_tso), newest_sent(reader, state, tail).await?);
-    let beyond = if applied > until {
-        format!("the target is at {} already", applied.time())
-    } else if sent > until {
-        format!("an earlier run may have brought changes up to {} into the target", sent.time())
-    } else {
-        return Ok(());
-    };
-    Err(Error::usage(format!("{beyond}, beyond {}", until.time()))
-        .advice("choose a later instant, or replay into an empty target by a task of another name"))
-}
-
-/// The newest change that may have been sent without an ack: of the commits between ack and intent, as far as the log
-/// goes, and of the run that wrote the intent.
-async fn newest_sent(reader: &LogReader, state: &pb::Checkpoint, tail: Option<Seq>) -> Result<Tso> {
-    let seq = |position: Option<pb::LogPosition>| position.map(LogPosition::from).unwrap_or_default().seq;
-    let last = seq(state.intent).min(tail.unwrap_or_default());
-    let (mut newest, mut next) = (Tso::ZERO, seq(state.ack).next());
-    while next <= last {
-        let segments = reader.commit(next).await?.map(|sealed| sealed.commit.segments).unwrap_or_default();
-        newest = segments.iter().map(|segment| Tso(segment.last_tso)).fold(newest, Tso::max);
-        next = next.next();
-    }
-    Ok(if state.intent_tso == 0 { newest } else { newest.min(Tso(state.intent_tso)) })
-}
-
-/// A log that begins in the middle of a source's life can be replayed to an instant only once it holds all of it.
-async fn check_opened(reader: &LogReader, tail: Option<Seq>, until: Tso) -> Result<()> {
-    let Some(tail) = tail else { return Ok(()) };
-    let opens_at = reader.commit(tail).await?.map(|sealed| Tso(sealed.commit.opens_at)).unwrap_or_default();
-    if until < opens_at {
-        return Err(Error::refused(format!(
-            "the log opens at {}: it cannot be replayed to {}",
-            opens_at.time(),
-            until.time()
-        ))
-        .advice("choose a later instant"));
-    }
-    Ok(())
 }

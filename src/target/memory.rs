@@ -11,6 +11,7 @@ use async_trait::async_trait;
 
 pub use contents::{Collection, Contents, Index, Row};
 
+use crate::catalog::CollectionId;
 use crate::change::{CollectionName, DefinitionChange, NewCollection, RowChange, Rows};
 use crate::error::{Error, Result};
 use crate::target::{Mode, Target};
@@ -86,8 +87,9 @@ impl Target for MemoryTarget {
         }
     }
 
-    async fn exists(&self, collection: &CollectionName) -> Result<bool> {
-        Ok(self.state().contents.collections.contains_key(collection))
+    /// 0: here they have none.
+    async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
+        Ok(self.state().contents.collections.get(collection).map(|_| 0))
     }
 
     async fn check_free(&self, new: &NewCollection) -> Result<()> {

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 
 pub use options::MilvusOptions;
 
+use crate::catalog::CollectionId;
 use crate::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
 use crate::error::Result;
 use crate::target::{Mode, Target};
@@ -51,9 +52,11 @@ impl Target for MilvusTarget {
         result.map_err(|error| error.context(definitions::describe(change)))
     }
 
-    async fn exists(&self, collection: &CollectionName) -> Result<bool> {
-        let behind = self.behind(collection).await.map_err(|error| error.context(collection))?;
-        Ok(matches!(behind, Behind::Collection(_)))
+    async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
+        match self.behind(collection).await.map_err(|error| error.context(collection))? {
+            Behind::Collection(found) => Ok(Some(found.collection_id)),
+            Behind::Nothing | Behind::Alias(_) => Ok(None),
+        }
     }
 
     async fn check_free(&self, new: &NewCollection) -> Result<()> {

@@ -6,6 +6,7 @@ pub mod request;
 
 use async_trait::async_trait;
 
+use crate::catalog::CollectionId;
 use crate::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
 use crate::error::{Error, Result};
 
@@ -34,8 +35,8 @@ pub trait Target: Send + Sync + 'static {
     /// definition under the same name is an error for a person, with the difference named.
     async fn define(&self, change: &DefinitionChange) -> Result<()>;
 
-    /// Whether there is a collection of this name; an alias is none.
-    async fn exists(&self, collection: &CollectionName) -> Result<bool>;
+    /// The id that the target itself gave to the collection of this name; an alias is none.
+    async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>>;
 
     /// Whether a collection can be created for the first time: its name is free, or there is an empty collection of the
     /// same definition. Any other is an error for a person, with what is in the way named. Deleted rows may count as

@@ -210,6 +210,28 @@ async fn a_restarted_service_continues_its_tasks() -> Outcome {
     clean(&stand, &[&name], &[&name]).await
 }
 
+/// Under an address that does not tell: only the collection itself does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_is_not_replayed_into_itself() -> Outcome {
+    let Some(stand) = Stand::find()? else { return Ok(()) };
+    let source = stand.source()?;
+    let name = own("itself", "t");
+    let table = Table::plain(&name);
+    source.create_loaded(&table).await?;
+    let service = Service::start(&stand, "itself").await?;
+    let task = task("itself");
+    let mut spec = stand.replicate(&task, &[&name.to_string()]);
+    spec["source"].as_object_mut().expect("a section").remove("milvus");
+    spec["target"] = json!({ "uri": stand.source.uri });
+    service.api.create(&spec).await?;
+    service.api.reaches(&task, "failed").await?;
+    let status = service.api.status(&task).await?.to_string();
+    ensure(status.contains(&format!("{name} of the target is the source's own")), || status)?;
+    source.insert(&name, table.rows(&mut rng("itself"), 0..10)).await?;
+    assert_eq!(source.count(&name, &[]).await?, 10);
+    clean(&stand, &[&name], &[]).await
+}
+
 /// A key that stands twice shows it: sending a range again as upserts would leave one row of the two.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_graceful_stop_leaves_nothing_to_be_applied_again() -> Outcome {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use tapedeck::catalog::CollectionId;
 use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
 use tapedeck::error::{Error, Result};
 use tapedeck::target::memory::{Fault, MemoryTarget};
@@ -48,8 +49,8 @@ impl Target for Doomed {
         self.inner.define(change).await
     }
 
-    async fn exists(&self, collection: &CollectionName) -> Result<bool> {
-        self.inner.exists(collection).await
+    async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
+        self.inner.id_of(collection).await
     }
 
     async fn check_free(&self, new: &NewCollection) -> Result<()> {

@@ -3,13 +3,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use tapedeck::change::{CollectionName, DefinitionChange};
-use tapedeck::error::Verdict;
+use async_trait::async_trait;
+use tapedeck::catalog::CollectionId;
+use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
+use tapedeck::error::{Result, Verdict};
 use tapedeck::log::store::Store;
 use tapedeck::replayer::Until;
 use tapedeck::source::memory::CollectionSpec;
-use tapedeck::target::Target;
 use tapedeck::target::memory::MemoryTarget;
+use tapedeck::target::{Mode, Target};
 
 use super::oracle::assert_same;
 use super::stage::{process, record_all, replay, replayer, seed};
@@ -73,5 +75,46 @@ fn a_target_that_has_lost_a_collection_is_found_before_anything_is_applied() {
         assert_eq!(error.verdict, Verdict::Operator, "{error}");
         assert!(error.to_string().contains("lacks default.docs"), "{error}");
         assert_same(&target.contents(), &left, &format!("seed {seed}"));
+    });
+}
+
+/// A target in which every name stands for the collection of this id.
+struct Source(CollectionId, MemoryTarget);
+
+#[async_trait]
+impl Target for Source {
+    async fn hello(&self) -> Result<String> {
+        self.1.hello().await
+    }
+
+    async fn define(&self, change: &DefinitionChange) -> Result<()> {
+        self.1.define(change).await
+    }
+
+    async fn id_of(&self, _: &CollectionName) -> Result<Option<CollectionId>> {
+        Ok(Some(self.0))
+    }
+
+    async fn check_free(&self, new: &NewCollection) -> Result<()> {
+        self.1.check_free(new).await
+    }
+
+    async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
+        self.1.write(collection, change, mode).await
+    }
+}
+
+#[test]
+fn rows_are_not_replayed_into_the_collection_that_they_come_from() {
+    let seed = seed();
+    process(async {
+        let (store, world) = recorded(seed).await;
+        let target = Arc::new(Source(world.tables[0].id, MemoryTarget::new()));
+        for _ in 0..2 {
+            let error = replay(replayer(&store, target.clone(), "r", Until::Latest)).error().await;
+            assert_eq!(error.verdict, Verdict::Operator, "{error}");
+            assert!(error.to_string().contains("default.first of the target is the source's own"), "{error}");
+        }
+        assert_eq!(target.1.calls(), 0);
     });
 }

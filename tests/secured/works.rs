@@ -47,9 +47,12 @@ async fn each_way_into_kafka_works() -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_with_one_way_tls_works() -> Outcome {
     let Some(place) = Place::find().await? else { return Ok(()) };
-    // the source is one
-    let changes =
-        [("/target/uri", Some(json!(place.stand.source.uri))), ("/target/tls", Some(place.one_way()))];
+    // the source is one; what would be replayed into itself is refused
+    let changes = [
+        ("/target/uri", Some(json!(place.stand.source.uri))),
+        ("/target/tls", Some(place.one_way())),
+        ("/rename", Some(json!({ "default.from": "default.to" }))),
+    ];
     place.all_good("target-one-way", &changes).await
 }
 

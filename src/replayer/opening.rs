@@ -1,0 +1,94 @@
+//! What a run finds when it opens: the checkpoint, the log's tail, and whether they allow to go where it is to end.
+
+use bytes::Bytes;
+
+use crate::catalog::Catalog;
+use crate::error::{Error, Result};
+use crate::log::checkpoint::Checkpoints;
+use crate::log::reader::LogReader;
+use crate::pb::log as pb;
+use crate::position::{LogPosition, Seq};
+use crate::tick::Tso;
+
+use super::Replayer;
+
+/// The checkpoint of this reader, under a new name of its replayer.
+pub async fn checkpoint(replayer: &Replayer, log: &LogReader) -> Result<(Checkpoints, pb::Checkpoint)> {
+    let (checkpoints, saved) = Checkpoints::open(replayer.store.clone(), &replayer.reader).await?;
+    let mut state =
+        saved.unwrap_or_else(|| pb::Checkpoint { log_id: log.log_id().to_owned(), ..Default::default() });
+    if state.log_id != log.log_id() {
+        return Err(Error::refused(format!(
+            "the checkpoint of {} belongs to log {}, but {} holds log {}",
+            replayer.reader,
+            state.log_id,
+            replayer.store,
+            log.log_id()
+        ))
+        .advice("give the task another name, or delete the readers folder of the old log"));
+    }
+    state.replayer = Bytes::copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+    Ok((checkpoints, state))
+}
+
+/// The catalog as of a commit, and the watermark of the log's tail.
+pub async fn catalog_at(reader: &LogReader, seq: Seq, tail: Option<Seq>) -> Result<(Catalog, Tso)> {
+    let log_to = match tail {
+        Some(tail) => reader.commit(tail).await?.map(|sealed| Tso(sealed.commit.watermark)),
+        None => None,
+    };
+    let commit = reader.commit(seq).await?.map(|sealed| sealed.commit);
+    let catalog = match commit.and_then(|commit| commit.catalog) {
+        Some(reference) => reader.catalog(&reference).await?,
+        None => Catalog::default(),
+    };
+    Ok((catalog, log_to.unwrap_or_default()))
+}
+
+/// A target cannot go back: neither behind what is applied nor behind what may have been sent.
+pub async fn check_not_beyond(
+    reader: &LogReader,
+    state: &pb::Checkpoint,
+    tail: Option<Seq>,
+    until: Tso,
+) -> Result<()> {
+    let (applied, sent) = (Tso(state.applied_tso), newest_sent(reader, state, tail).await?);
+    let beyond = if applied > until {
+        format!("the target is at {} already", applied.time())
+    } else if sent > until {
+        format!("an earlier run may have brought changes up to {} into the target", sent.time())
+    } else {
+        return Ok(());
+    };
+    Err(Error::usage(format!("{beyond}, beyond {}", until.time()))
+        .advice("choose a later instant, or replay into an empty target by a task of another name"))
+}
+
+/// The newest change that may have been sent without an ack: of the commits between ack and intent, as far as the log
+/// goes, and of the run that wrote the intent.
+async fn newest_sent(reader: &LogReader, state: &pb::Checkpoint, tail: Option<Seq>) -> Result<Tso> {
+    let seq = |position: Option<pb::LogPosition>| position.map(LogPosition::from).unwrap_or_default().seq;
+    let last = seq(state.intent).min(tail.unwrap_or_default());
+    let (mut newest, mut next) = (Tso::ZERO, seq(state.ack).next());
+    while next <= last {
+        let segments = reader.commit(next).await?.map(|sealed| sealed.commit.segments).unwrap_or_default();
+        newest = segments.iter().map(|segment| Tso(segment.last_tso)).fold(newest, Tso::max);
+        next = next.next();
+    }
+    Ok(if state.intent_tso == 0 { newest } else { newest.min(Tso(state.intent_tso)) })
+}
+
+/// A log that begins in the middle of a source's life can be replayed to an instant only once it holds all of it.
+pub async fn check_opened(reader: &LogReader, tail: Option<Seq>, until: Tso) -> Result<()> {
+    let Some(tail) = tail else { return Ok(()) };
+    let opens_at = reader.commit(tail).await?.map(|sealed| Tso(sealed.commit.opens_at)).unwrap_or_default();
+    if until < opens_at {
+        return Err(Error::refused(format!(
+            "the log opens at {}: it cannot be replayed to {}",
+            opens_at.time(),
+            until.time()
+        ))
+        .advice("choose a later instant"));
+    }
+    Ok(())
+}
