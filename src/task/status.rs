@@ -20,6 +20,8 @@ pub struct Status {
     pub state: State,
     /// ...and since when (RFC 3339).
     pub since: String,
+    /// How far the source's own time, as its queue tells it, was read: the rest of the lag to now is the source's.
+    pub seen_to: Option<Moment>,
     /// Everything up to here is in the log.
     pub recorded_to: Option<Moment>,
     /// Everything up to here is in the target.
@@ -230,6 +232,7 @@ pub fn status(spec: &TaskSpec, record: &RecordProgress, replay: &ReplayProgress,
     Status {
         state: State::Running,
         since: String::new(),
+        seen_to: moment(record.seen_to),
         recorded_to: moment(record.recorded_to),
         applied_to: moment(replay.applied_to),
         opens_at: moment(record.opens_at),

@@ -1,8 +1,9 @@
 //! A recorder or a replayer in a process of its own, so that CPU time and memory are its alone.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::Value;
+use tapedeck::tick::Tso;
 
 use crate::machine;
 use crate::stand::process::tail;
@@ -30,6 +31,8 @@ pub struct Progress {
     pub applied_to: u64,
     /// Age of `recorded_to`.
     pub record_lag_s: f64,
+    /// Age of the newest tick of the source that a recorder has read.
+    pub tick_age_s: f64,
     /// Rows since the process was started.
     pub inserted: u64,
 }
@@ -51,10 +54,13 @@ impl Half {
         if status["state"] == "failed" {
             return fail(format!("{}: {status}\n{}", self.task, tail(&self.service.place().1)));
         }
+        let seen_to = Tso(status["seen_to"]["tso"].as_u64().unwrap_or_default());
+        let now = UNIX_EPOCH.elapsed()?;
         Ok(Progress {
             recorded_to: status["recorded_to"]["tso"].as_u64().unwrap_or_default(),
             applied_to: status["applied_to"]["tso"].as_u64().unwrap_or_default(),
             record_lag_s: status["record_lag_s"].as_f64().unwrap_or_default(),
+            tick_age_s: now.as_secs_f64() - seen_to.millis() as f64 / 1e3,
             inserted: status["rows"]["inserted"].as_u64().unwrap_or_default(),
         })
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::MissedTickBehavior;
 
-use crate::half::Half;
+use crate::half::{Half, Progress};
 use crate::load::{Acked, Load};
 use crate::machine::quiet;
 use crate::probe::Probe;
@@ -32,7 +32,7 @@ pub struct Live {
 struct Sample {
     at: Instant,
     applied_to: u64,
-    record_lag_s: f64,
+    recorder: Progress,
 }
 
 /// Starts it and waits until the target has both collections.
@@ -67,8 +67,9 @@ impl Live {
         let rows = (self.load.rows() - rows_before) as f64;
         let lags = acked.iter().filter_map(|acked| lag(acked, &samples)).collect::<Vec<_>>();
         let ended = begin + took;
-        let losses = samples.iter().filter(|sample| sample.at < ended).map(|sample| sample.record_lag_s);
-        let losses = losses.collect::<Vec<_>>();
+        let loaded = samples.iter().filter(|sample| sample.at < ended).map(|sample| sample.recorder);
+        let (losses, ticks): (Vec<_>, Vec<_>) =
+            loaded.map(|recorder| (recorder.record_lag_s, recorder.tick_age_s)).unzip();
         let cpu = (self.cpu_s()? - cpu_before) * 1e6 / rows;
 
         report.add("live at half load: pace asked for", rows_per_s, "rows/s", Goal::None);
@@ -84,6 +85,12 @@ impl Live {
         report.add("  lag p99 of single rows", quantile(&visible, 0.99), "s", Goal::None);
         report.add("  loss window p50", quantile(&losses, 0.5), "s", Goal::None);
         report.add("  loss window p99", quantile(&losses, 0.99), "s", Goal::AtMost(1.0));
+        report.add(
+            "  of it the age of the source's newest tick, p99",
+            quantile(&ticks, 0.99),
+            "s",
+            Goal::None,
+        );
         report.add("  CPU time of record + replay of a row", cpu, "us", Goal::None);
         Ok(())
     }
@@ -98,7 +105,7 @@ impl Live {
             look.tick().await;
             let (recorder, replayer) = tokio::try_join!(self.recorder.progress(), self.replayer.progress())?;
             let (at, applied_to) = (Instant::now(), replayer.applied_to);
-            samples.push(Sample { at, applied_to, record_lag_s: recorder.record_lag_s });
+            samples.push(Sample { at, applied_to, recorder });
             let Some(last) = last.get() else { continue };
             if applied_to >= last {
                 return Ok(samples);

@@ -21,6 +21,9 @@ async fn carries(scene: Scene, table: Table) -> Outcome {
     scene.source.delete(&table.name, &keys).await?;
     scene.same(&[&table.name]).await?;
     assert_eq!(scene.target.count(&table.name, &[]).await?, 300);
+    if table.partition_count > 0 {
+        assert_eq!(scene.target.count_by_tenant(&table.name).await?, 300, "found by their tenant");
+    }
     scene.close().await
 }
 
@@ -62,8 +65,7 @@ async fn a_collection_of_several_shards_arrives() -> Outcome {
 async fn a_partition_key_collection_arrives() -> Outcome {
     let Some(scene) = Scene::open("partkey").await? else { return Ok(()) };
     let table = Table::empty(&scene.name("t")).key(DataType::Int64).vector(8);
-    let table = table.field("tenant", DataType::Int64).partition_key(7).shards(2);
-    carries(scene, table).await
+    carries(scene, table.by_tenant(7).shards(2)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

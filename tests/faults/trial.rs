@@ -44,7 +44,7 @@ pub fn tells(status: &Value, says: &str) -> bool {
     status["state"] == "degraded" && status["retrying"].as_array().is_some_and(|all| all.iter().any(said))
 }
 
-/// A running service with one `replicate` task, and workloads on two collections that it carries.
+/// A running service with one `replicate` task, and workloads on the collections that it carries.
 pub struct Trial {
     pub stand: Stand,
     pub source: Milvus,
@@ -83,6 +83,7 @@ impl Trial {
                 .key(DataType::VarChar)
                 .vector(16)
                 .field("size", DataType::Double),
+            Table::empty(&own(test, "tenants")).key(DataType::Int64).vector(8).by_tenant(5),
         ];
         for table in &tables {
             source.create_loaded(table).await?;
@@ -158,6 +159,13 @@ impl Trial {
             let what = format!("{name} equal at source and target");
             let look = async || compare((&self.source, name), (&self.target, name)).await;
             self.service.api.eventually(&[&self.task], &what, look).await?;
+        }
+        for name in self.tables.iter().filter(|table| table.partition_count > 0).map(|table| &table.name) {
+            let (by_tenant, all) =
+                (self.target.count_by_tenant(name).await?, self.target.count(name, &[]).await?);
+            ensure(by_tenant == all, || {
+                format!("{name}: {by_tenant} of {all} rows are found by their tenant")
+            })?;
         }
         eprintln!("{}: {} MiB at most", self.test, self.service.process.peak_memory()?);
         for table in &self.tables {

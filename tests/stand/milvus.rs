@@ -15,7 +15,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
 use super::rows::{Key, Rows, rows};
-use super::table::{Table, pair};
+use super::table::{TENANTS, Table, pair};
 use super::{Failure, Instance, Outcome, ensure, eventually, fail};
 
 /// The most rows that one query may return.
@@ -438,6 +438,15 @@ impl Milvus {
             Key::Text(key) => format!("id == {}", quoted(key)),
         };
         self.count_where(name, partitions, expr).await
+    }
+
+    /// How many rows are found by their partition key: Milvus looks for them in the partition of that key alone.
+    pub async fn count_by_tenant(&self, name: &CollectionName) -> Outcome<i64> {
+        let mut count = 0;
+        for tenant in TENANTS {
+            count += self.count_where(name, &[], format!("tenant == {tenant}")).await?;
+        }
+        Ok(count)
     }
 
     async fn count_where(&self, name: &CollectionName, partitions: &[String], expr: String) -> Outcome<i64> {

@@ -12,6 +12,9 @@ use tapedeck::pb::milvus::proto::schema::{
     IntArray, JsonArray, LongArray, ScalarField, StringArray, VectorField, vector_field,
 };
 
+/// The values of a partition key.
+pub const TENANTS: std::ops::Range<i64> = 0..8;
+
 /// A collection to be created. Its first field is the primary key.
 #[derive(Clone)]
 pub struct Table {
@@ -88,11 +91,11 @@ impl Table {
         table
     }
 
-    /// Rows go to one of `partitions` by the field added last.
-    pub fn partition_key(mut self, partitions: i64) -> Table {
-        self.last_field().is_partition_key = true;
-        self.partition_count = partitions;
-        self
+    /// Rows go to one of `partitions` by the field `tenant`, of which there are [`TENANTS`].
+    pub fn by_tenant(self, partitions: i64) -> Table {
+        let mut table = self.field("tenant", DataType::Int64);
+        table.last_field().is_partition_key = true;
+        Table { partition_count: partitions, ..table }
     }
 
     /// Rows may have more than the schema names.
@@ -159,6 +162,10 @@ fn column(field: &FieldSchema, rng: &mut StdRng, keys: &[i64]) -> FieldData {
     let values = match field.data_type() {
         DataType::Int64 if field.is_primary_key => {
             Field::Scalars(scalars(Data::LongData(LongArray { data: keys.into() })))
+        }
+        DataType::Int64 if field.is_partition_key => {
+            let data = (0..count).map(|_| rng.random_range(TENANTS)).collect();
+            Field::Scalars(scalars(Data::LongData(LongArray { data })))
         }
         DataType::VarChar if field.is_primary_key => {
             let data = keys.iter().map(|key| text_key(*key)).collect();
