@@ -72,7 +72,7 @@ async fn a_killed_source_is_waited_for() -> Outcome {
 /// The service itself goes on; nobody has to touch it.
 async fn survives(service: &'static str) -> Outcome {
     let Some(mut trial) = Trial::begin(service).await? else { return Ok(()) };
-    for _ in 0..2 {
+    for _ in 0..number("TAPEDECK_KILLS", 2) {
         trial.moment(Duration::from_secs(2)).await;
         trial.stand.control("kill", service).await?;
         trial.moment(Duration::from_secs(4)).await;
