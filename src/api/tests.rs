@@ -87,7 +87,8 @@ async fn what_is_wrong_is_told_in_a_problem_body_with_its_status() {
         over_state
     };
     let folder = tempfile::tempdir().unwrap();
-    let no_log = format!("/v1/logs?url=file://{}", folder.path().display());
+    let nothing = folder.path().join("nothing");
+    let no_log = format!("/v1/logs?url=file://{}", nothing.display());
     let big = json!({"name": "x".repeat(2 << 20)});
     for (method, path, body, status, detail) in [
         ("GET", "/nothing", None, 404, "nothing at this path"),
@@ -114,6 +115,7 @@ async fn what_is_wrong_is_told_in_a_problem_body_with_its_status() {
         );
         assert!(!problem.to_string().contains("hunter2"));
     }
+    assert!(!nothing.exists(), "a look has made a folder");
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ impl Place {
 
     async fn store(&self) -> Result<Store> {
         let spec = self.spec()?;
-        connect::store(&spec.url, &spec.options).await
+        connect::store_to_read(&spec).await?.ok_or_else(|| no_log(&spec.url))
     }
 
     async fn reader(&self) -> Result<LogReader> {

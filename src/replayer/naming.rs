@@ -25,6 +25,7 @@ pub struct Destination {
 }
 
 /// The catalog as of the replayer's place in the log, and the names that follow from it.
+#[derive(Clone)]
 pub struct Naming {
     catalog: Catalog,
     selection: Selection,
@@ -45,9 +46,10 @@ impl Naming {
     }
 
     /// The collections that are at the target by now.
-    pub fn collections(&self) -> Vec<CollectionName> {
-        let names = self.catalog.collections.keys().filter_map(|id| self.catalog.name(*id));
-        names.filter(|name| self.selection.matches(name)).map(|name| self.renames.apply(&name)).collect()
+    pub fn collections(&self) -> Vec<(CollectionId, CollectionName)> {
+        let names = self.catalog.collections.keys().filter_map(|id| Some((*id, self.catalog.name(*id)?)));
+        let selected = names.filter(|(_, name)| self.selection.matches(name));
+        selected.map(|(id, name)| (id, self.renames.apply(&name))).collect()
     }
 
     /// Where the rows of a collection go; none: they are not selected.

@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::secret::{Secret, resolve};
 use super::spec::{
-    EtcdSpec, KafkaSpec, Kind, MechanismSpec, MilvusSpec, PulsarSpec, QueueSpec, RocksmqSpec, SourceSpec,
-    StoreSpec, TaskSpec,
+    EtcdSpec, KafkaSpec, Kind, LogSpec, MechanismSpec, MilvusSpec, PulsarSpec, QueueSpec, RocksmqSpec,
+    SourceSpec, StoreSpec, TaskSpec,
 };
 use super::tls::TlsSpec;
 use crate::backoff::Backoff;
@@ -95,6 +96,15 @@ pub async fn store(url: &str, spec: &StoreSpec) -> Result<Store> {
         ca: tls(spec.tls.as_ref())?.and_then(|tls| tls.ca),
     };
     Store::open(url, &options).await
+}
+
+/// The store of a log that is only read; none where it would be a folder that there is not: none is made.
+pub async fn store_to_read(spec: &LogSpec) -> Result<Option<Store>> {
+    let folder = Url::parse(&spec.url).ok().filter(|url| url.scheme() == "file");
+    if folder.and_then(|url| url.to_file_path().ok()).is_some_and(|folder| !folder.exists()) {
+        return Ok(None);
+    }
+    store(&spec.url, &spec.options).await.map(Some)
 }
 
 /// Tries every connection of a task once, all at the same time.

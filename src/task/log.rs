@@ -62,7 +62,7 @@ pub struct HoleView {
 /// last commit.
 pub async fn view(spec: &LogSpec) -> Result<Option<LogView>> {
     validate::log(spec)?;
-    let store = connect::store(&spec.url, &spec.options).await?;
+    let Some(store) = connect::store_to_read(spec).await? else { return Ok(None) };
     let Some(reader) = LogReader::find(store.clone()).await? else { return Ok(None) };
     let last = match reader.tail().await? {
         Some(seq) => reader.commit(seq).await?.map(|sealed| sealed.commit),

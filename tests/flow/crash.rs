@@ -26,18 +26,18 @@ const NEVER: u64 = u64::MAX;
 const TARGET_FAULTS: [TargetFault; 3] = [TargetFault::Before, TargetFault::Half, TargetFault::After];
 
 /// A store of one process, with a counter of its calls.
-fn faulty(inner: &Arc<InMemory>, fault: Fault) -> (Store, Arc<AtomicU64>) {
+pub fn faulty(inner: &Arc<InMemory>, fault: Fault) -> (Store, Arc<AtomicU64>) {
     let store = FaultyStore::new(inner.clone(), fault);
     let calls = store.calls();
     (Store::new(Arc::new(store), Path::ROOT, "memory://".into()), calls)
 }
 
-fn whole(inner: &Arc<InMemory>) -> Store {
+pub fn whole(inner: &Arc<InMemory>) -> Store {
     faulty(inner, Fault::None).0
 }
 
 /// Waits until a process is dead, and until what it was doing has failed.
-async fn death(is_dead: impl Fn() -> bool) {
+pub async fn death(is_dead: impl Fn() -> bool) {
     while !is_dead() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

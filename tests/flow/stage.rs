@@ -79,6 +79,14 @@ impl<P: std::fmt::Debug> Running<P> {
         self.task.is_finished()
     }
 
+    /// Waits for its end, whatever that is. Cancel safe.
+    pub async fn ended(&mut self) {
+        let mut looks = tokio::time::interval(Duration::from_millis(10));
+        while !self.has_ended() {
+            looks.tick().await;
+        }
+    }
+
     /// Stops it and waits for its end.
     pub async fn stop(self) -> Result<()> {
         self.cancel.cancel();

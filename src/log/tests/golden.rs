@@ -212,9 +212,10 @@ fn golden() -> Vec<(String, Bytes)> {
         incomplete_since: tso(1).0,
         incomplete: vec!["MsgType 408".into()],
         counts: Some(pb::Counts { inserted: 2, deleted: 0, upserted: 0 }),
-        intent_tso: 0,
+        ..Default::default()
     };
     let bounded = pb::Checkpoint { n: 2, intent_tso: tso(1).0, ..checkpoint.clone() };
+    let made = pb::Checkpoint { n: 3, checked: 1, made: [(7, 70), (8, 80)].into(), ..bounded.clone() };
     let identity = Identity::new(LOG_ID.parse().unwrap(), "2026-11-23T08:00:00Z".parse().unwrap());
     vec![
         (layout::IDENTITY.into(), identity.to_bytes()),
@@ -226,6 +227,7 @@ fn golden() -> Vec<(String, Bytes)> {
         (layout::commit(Seq(3)), third_bytes),
         (layout::checkpoint("readers/golden", 1), envelope::seal(Kind::Checkpoint, &checkpoint)),
         (layout::checkpoint("readers/golden", 2), envelope::seal(Kind::Checkpoint, &bounded)),
+        (layout::checkpoint("readers/golden", 3), envelope::seal(Kind::Checkpoint, &made)),
     ]
 }
 
