@@ -3,8 +3,10 @@
 use pulsar::error::ConnectionError;
 use pulsar::proto::ServerError;
 
+use super::access::SECTION;
 use super::connection::Address;
 use crate::error::Error;
+use crate::tls::{PULSAR, advice};
 
 /// What a broker refuses. Whatever is not known to pass waits for a person.
 pub(super) fn refused(Address(address): &Address, code: i32, message: &str) -> Error {
@@ -12,8 +14,14 @@ pub(super) fn refused(Address(address): &Address, code: i32, message: &str) -> E
     let reason = message.lines().next().unwrap_or_default();
     let what = format!("Pulsar at {address}: {}: {reason}", code.as_str_name());
     match code {
-        ServerError::AuthenticationError | ServerError::AuthorizationError => Error::operator(what)
-            .advice("check the token, and allow it to look up and to consume Milvus' topics"),
+        // what the broker needed to know it could not find out
+        ServerError::AuthorizationError if reason.starts_with("Exception occurred") => {
+            Error::retry(what).advice("look at the broker's log")
+        }
+        ServerError::AuthorizationError => Error::operator(what).advice(
+            "allow the login's role to consume: pulsar-admin namespaces grant-permission --actions consume",
+        ),
+        ServerError::AuthenticationError => Error::operator(what),
         ServerError::TopicNotFound | ServerError::InvalidTopicName => {
             Error::operator(what).advice("check tenant and namespace, and that the topic was not deleted")
         }
@@ -54,6 +62,13 @@ pub(super) fn broken(Address(address): &Address, error: ConnectionError) -> Erro
     error.advice("check that the brokers run and can be reached from here")
 }
 
+/// A handshake that failed.
+pub(super) fn no_tls(Address(address): &Address, error: &std::io::Error) -> Error {
+    let error = error.to_string();
+    let look = advice(&error, SECTION, PULSAR).unwrap_or_else(|| format!("check {SECTION}.tls"));
+    Error::retry(format!("Pulsar at {address}: no TLS: {error}")).advice(look)
+}
+
 /// No answer.
 pub(super) fn silent(Address(address): &Address) -> Error {
     Error::retry(format!("Pulsar at {address} does not answer"))
@@ -62,8 +77,11 @@ pub(super) fn silent(Address(address): &Address) -> Error {
 
 /// What broke before the broker had said who it is.
 pub(super) fn stranger(Address(address): &Address, error: &Error) -> Error {
+    if error.message.contains("received fatal alert") {
+        return error.clone().advice(advice(&error.message, SECTION, PULSAR).unwrap_or_default());
+    }
     Error::retry(format!("{address} does not greet as a Pulsar broker does: {error}")).advice(
-        "check source.queue.pulsar.url: it is that of a broker or proxy, with port 6650 as a rule; neither its web \
-         address nor a Kafka",
+        "check source.queue.pulsar.url: it is that of a broker or proxy, as a rule pulsar:// with port 6650, or \
+         pulsar+ssl:// with port 6651 where it wants TLS; neither its web address nor a Kafka",
     )
 }

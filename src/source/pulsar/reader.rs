@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::connection::{ANSWER, Connection, command};
 use super::entry::{Entry, EntryId};
-use super::failure::{no_topic, refused, silent};
+use super::failure::{no_topic, silent};
 use crate::error::{Error, Result};
 use crate::position::Position;
 
@@ -155,7 +155,7 @@ impl Reader {
                         .advice("Milvus terminates no topic: find out who did; nothing can follow in it"));
                 }
                 (BaseCommand { error: Some(error), .. }, _) => {
-                    return Err(refused(self.connection.address(), error.error, &error.message));
+                    return Err(self.connection.refused(&error));
                 }
                 (command, _) => {
                     if let Some(last) = last(command) {
