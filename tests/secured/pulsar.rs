@@ -58,8 +58,8 @@ impl Queue for Pulsar {
         };
         Ok(vec![
             case("pulsar-token", wrong(), &["Failed to authenticate", "check source.queue.pulsar.token"]),
-            case("pulsar-expired", expired, &["the token expired at 2", "a token that is valid"]),
-            case("pulsar-role", nobody, &["not authorized", "grant-permission"]),
+            case("pulsar-expired", expired, &["the token expired at 2", "put a valid one"]),
+            case("pulsar-role", nobody, &["namespace public/default", "not authorized", "grant-permission"]),
         ])
     }
 

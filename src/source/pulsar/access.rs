@@ -115,9 +115,11 @@ impl Access {
         match (token.0)().ok().and_then(|token| expiry(&token)) {
             Some(end) if end <= Timestamp::now() => {
                 let message = format!("{}: the token expired at {end}", error.message);
-                Error { message, ..error }.advice("put a token that is valid into its file or variable")
+                Error { message, ..error }.advice("put a valid one where source.queue.pulsar.token says")
             }
-            _ => error.advice("check source.queue.pulsar.token: the brokers do not know who signed it"),
+            _ => {
+                error.advice("check source.queue.pulsar.token: why it is refused stands in the brokers' log")
+            }
         }
     }
 

@@ -100,9 +100,12 @@ impl Connection {
                 }),
                 ..CommandConnect::default()
             };
-            connection.send(command(Type::Connect, |command| command.connect = Some(hello))).await?;
+            let greet = async {
+                connection.send(command(Type::Connect, |command| command.connect = Some(hello))).await?;
+                connection.receive().await
+            };
             // whoever hangs up or babbles before the first answer speaks another protocol
-            let frame = connection.receive().await.map_err(|error| stranger(address, &error))?;
+            let frame = greet.await.map_err(|error| stranger(address, &error, access.is_secured()))?;
             if let Some(error) = frame.command.error {
                 return Err(connection.refused(&error));
             }

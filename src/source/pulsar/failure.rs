@@ -75,13 +75,15 @@ pub(super) fn silent(Address(address): &Address) -> Error {
         .advice("check that the brokers run and can be reached from here, and that this is a Pulsar broker")
 }
 
-/// What broke before the broker had said who it is.
-pub(super) fn stranger(Address(address): &Address, error: &Error) -> Error {
+/// What broke before the broker had said who it is. In TLS 1.3 that is also when it refuses a client's certificate.
+pub(super) fn stranger(Address(address): &Address, error: &Error, secured: bool) -> Error {
     if error.message.contains("received fatal alert") {
         return error.clone().advice(advice(&error.message, SECTION, PULSAR).unwrap_or_default());
     }
-    Error::retry(format!("{address} does not greet as a Pulsar broker does: {error}")).advice(
-        "check source.queue.pulsar.url: it is that of a broker or proxy, as a rule pulsar:// with port 6650, or \
-         pulsar+ssl:// with port 6651 where it wants TLS; neither its web address nor a Kafka",
-    )
+    let url = "it is that of a broker or proxy, as a rule pulsar:// with port 6650, or pulsar+ssl:// with port 6651 \
+               where it wants TLS; neither its web address nor a Kafka";
+    let certificate =
+        if secured { "; and its tls: the broker may want another certificate and key" } else { "" };
+    Error::retry(format!("{address} does not greet as a Pulsar broker does: {error}"))
+        .advice(format!("check {SECTION}.url: {url}{certificate}"))
 }

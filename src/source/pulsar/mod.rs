@@ -27,7 +27,7 @@ use self::entry::EntryId;
 use self::failure::{no_topic, refused};
 use self::reader::{Last, Reader};
 use self::subscription::PulsarSubscription;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::position::{Channel, Position};
 use crate::source::order::check_kept;
 use crate::source::{Queue, Subscription};
@@ -123,7 +123,7 @@ impl PulsarQueue {
                     return Ok(None);
                 }
                 let message = answer.message.as_deref().unwrap_or_default();
-                return Err(refused(connection.address(), error, message));
+                return Err(refused(connection.address(), error, message).context(topic));
             }
             let url = match self.access.is_secured() {
                 true => answer.broker_service_url_tls,
@@ -227,7 +227,9 @@ impl Queue for PulsarQueue {
             ..CommandGetTopicsOfNamespace::default()
         };
         let ask = command(Type::GetTopicsOfNamespace, |command| command.get_topics_of_namespace = Some(ask));
-        self.any_host().await?.ask(ask, |command| command.get_topics_of_namespace_response).await?;
+        let answer =
+            self.any_host().await?.ask(ask, |command| command.get_topics_of_namespace_response).await;
+        answer.context(|| format!("namespace {}", self.namespace))?;
         Ok(format!("pulsar:{}", self.namespace))
     }
 

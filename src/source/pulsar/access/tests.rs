@@ -9,9 +9,10 @@ use pulsar::proto::{
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::codec::Framed;
 
-use super::super::connection::{Connection, command};
+use super::super::connection::{ANSWER, Connection, command};
 use super::*;
 use crate::error::Verdict;
 
@@ -75,7 +76,8 @@ async fn a_broker_that_asks_again_gets_the_token_that_is_then_valid() {
     let reads = AtomicUsize::new(0);
     let renewed = Token::new(move || Ok(format!("token-{}", reads.fetch_add(1, Ordering::Relaxed))));
     let mut connection = Connection::open(&address, None, &access(Some(renewed))).await.unwrap();
-    assert!(connection.receive().await.unwrap().command.success.is_some());
+    let answer = timeout(ANSWER, connection.receive()).await.unwrap();
+    assert!(answer.unwrap().command.success.is_some());
     let shown = |data: &str| (Some("token".to_owned()), Some(data.as_bytes().to_vec()));
     assert_eq!(serving.await.unwrap(), [shown("token-0"), shown("token-1")]);
 }
@@ -98,7 +100,7 @@ async fn a_token_that_cannot_be_read_again_is_an_error_that_names_the_connection
         _ => Err(Error::operator("the secret file /t cannot be read")),
     });
     let mut connection = Connection::open(&address, None, &access(Some(gone))).await.unwrap();
-    let error = connection.receive().await.err().unwrap();
+    let error = timeout(ANSWER, connection.receive()).await.unwrap().err().unwrap();
     assert_eq!(error.message, format!("Pulsar at {}: the secret file /t cannot be read", address.0));
     drop(done);
 }
@@ -108,9 +110,13 @@ async fn a_login_that_is_refused_is_told_with_its_reason_and_without_the_token()
     let fixed = |token: String| Some(Token::new(move || Ok(token.clone())));
     for (given, message, advice) in [
         (None, "Failed to authenticate", "give source.queue.pulsar.token"),
-        (fixed(token("{}")), "Failed to authenticate", "do not know who signed it"),
-        (fixed(token(r#"{"exp": 1795411930}"#)), "expired at 2026-11-23T05:32:10Z", "a token that is valid"),
-        (fixed(token(r#"{"exp": 99999999999}"#)), "Failed to authenticate", "do not know who signed it"),
+        (fixed(token("{}")), "Failed to authenticate", "check source.queue.pulsar.token"),
+        (fixed(token(r#"{"exp": 1795411930}"#)), "expired at 2026-11-23T05:32:10Z", "put a valid one"),
+        (
+            fixed(token(r#"{"exp": 99999999999}"#)),
+            "Failed to authenticate",
+            "check source.queue.pulsar.token",
+        ),
     ] {
         let (address, _serving) = broker(async |mut client| {
             heard(&mut client).await;
