@@ -22,12 +22,12 @@ pub(super) fn refused(Address(address): &Address, code: i32, message: &str) -> E
             "allow the login's role to consume: pulsar-admin namespaces grant-permission --actions consume",
         ),
         ServerError::AuthenticationError => Error::operator(what),
-        ServerError::TopicNotFound | ServerError::InvalidTopicName => {
-            Error::operator(what).advice("check tenant and namespace, and that the topic was not deleted")
-        }
         _ if nowhere(reason) => Error::operator(what).advice(
             "check source.queue.pulsar.tenant and namespace: Milvus' pulsar.tenant and pulsar.namespace",
         ),
+        ServerError::TopicNotFound | ServerError::InvalidTopicName => {
+            Error::operator(what).advice("check tenant and namespace, and that the topic was not deleted")
+        }
         ServerError::UnknownError
         | ServerError::MetadataError
         | ServerError::PersistenceError
@@ -45,9 +45,9 @@ fn nowhere(reason: &str) -> bool {
     names && ["not found", "does not exist"].iter().any(|gone| reason.contains(gone))
 }
 
-/// Whether there is no such topic.
-pub(super) fn no_topic(code: i32) -> bool {
-    code == i32::from(ServerError::TopicNotFound)
+/// Whether there is no such topic, in a namespace that is there.
+pub(super) fn no_topic(code: i32, reason: &str) -> bool {
+    code == i32::from(ServerError::TopicNotFound) && !reason.starts_with("Namespace not found")
 }
 
 /// A connection that broke, or could not be made.

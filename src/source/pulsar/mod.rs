@@ -34,9 +34,8 @@ use crate::source::{Queue, Subscription};
 use crate::tls::{PULSAR, Tls};
 use async_trait::async_trait;
 use pulsar::proto::base_command::Type;
-use pulsar::proto::command_get_topics_of_namespace::Mode;
 use pulsar::proto::command_lookup_topic_response::LookupType;
-use pulsar::proto::{CommandGetTopicsOfNamespace, CommandLookupTopic, CommandPartitionedTopicMetadata};
+use pulsar::proto::{CommandLookupTopic, CommandPartitionedTopicMetadata};
 
 /// Brokers that may send on to another one.
 const REDIRECTS: usize = 8;
@@ -119,11 +118,11 @@ impl PulsarQueue {
             let kind = answer.response.and_then(|kind| LookupType::try_from(kind).ok());
             if kind.is_none() || kind == Some(LookupType::Failed) {
                 let error = answer.error.unwrap_or_default();
-                if no_topic(error) {
+                let message = answer.message.as_deref().unwrap_or_default();
+                if no_topic(error, message) {
                     return Ok(None);
                 }
-                let message = answer.message.as_deref().unwrap_or_default();
-                return Err(refused(connection.address(), error, message).context(topic));
+                return Err(refused(connection.address(), error, message));
             }
             let url = match self.access.is_secured() {
                 true => answer.broker_service_url_tls,
@@ -177,7 +176,7 @@ impl PulsarQueue {
     }
 
     async fn find_topic(&self, topic: String, from: Option<EntryId>) -> Result<Option<Reader>> {
-        match self.broker_of(&topic).await? {
+        match self.broker_of(&topic).await.context(|| &topic)? {
             Some(broker) => Reader::open(broker, topic, from).await,
             None => Ok(None),
         }
@@ -221,15 +220,9 @@ impl Queue for PulsarQueue {
     /// No more than its place: brokers do not tell their cluster over this protocol. That a namespace is another one
     /// of the same name is found out by what it holds.
     async fn identity(&self) -> Result<String> {
-        let ask = CommandGetTopicsOfNamespace {
-            namespace: self.namespace.to_string(),
-            mode: Some(Mode::Persistent.into()),
-            ..CommandGetTopicsOfNamespace::default()
-        };
-        let ask = command(Type::GetTopicsOfNamespace, |command| command.get_topics_of_namespace = Some(ask));
-        let answer =
-            self.any_host().await?.ask(ask, |command| command.get_topics_of_namespace_response).await;
-        answer.context(|| format!("namespace {}", self.namespace))?;
+        // a list of topics would be empty where there is no such namespace: who serves a topic is an error there
+        let topic = self.topic(&Channel::from("tapedeck"));
+        self.broker_of(&topic).await.context(|| format!("namespace {}", self.namespace))?;
         Ok(format!("pulsar:{}", self.namespace))
     }
 

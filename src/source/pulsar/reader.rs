@@ -96,7 +96,7 @@ impl Reader {
         let subscribe = command(Type::Subscribe, |command| command.subscribe = Some(subscribe));
         let answer = |command: BaseCommand| match (command.success, command.error) {
             (Some(_), _) => Some(true),
-            (None, Some(error)) if no_topic(error.error) => Some(false),
+            (None, Some(error)) if no_topic(error.error, &error.message) => Some(false),
             _ => None,
         };
         self.connection.ask(subscribe, answer).await

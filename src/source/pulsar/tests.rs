@@ -158,6 +158,8 @@ fn who_acts_on_what_a_broker_refuses() {
     }
     let unknown = "Exception occurred while trying to authorize lookup";
     assert_eq!(verdict(Code::AuthorizationError, unknown), Verdict::Retry);
+    let no_topic = |reason| super::failure::no_topic(Code::TopicNotFound.into(), reason);
+    assert!(no_topic("Topic persistent://a/b/c does not exist") && !no_topic("Namespace not found"));
     assert_eq!(verdict(Code::MetadataError, "Policies not found for a/b namespace"), Verdict::Operator);
 }
 
