@@ -1,5 +1,7 @@
 //! Who acts on what a broker says, and on what it does not say.
 
+use std::io::ErrorKind;
+
 use pulsar::error::ConnectionError;
 use pulsar::proto::ServerError;
 
@@ -62,11 +64,16 @@ pub(super) fn broken(Address(address): &Address, error: ConnectionError) -> Erro
     error.advice("check that the brokers run and can be reached from here")
 }
 
-/// A handshake that failed.
+/// A handshake that failed. A broker without TLS hangs up, in one way or another.
 pub(super) fn no_tls(Address(address): &Address, error: &std::io::Error) -> Error {
-    let error = error.to_string();
-    let look = advice(&error, SECTION, PULSAR).unwrap_or_else(|| format!("check {SECTION}.tls"));
-    Error::retry(format!("Pulsar at {address}: no TLS: {error}")).advice(look)
+    let [plain, _] = PULSAR;
+    let said = error.to_string();
+    let look = match error.kind() {
+        ErrorKind::InvalidData => advice(&said, SECTION, PULSAR),
+        _ => Some(format!("check {SECTION}.url: if the broker does not speak TLS at all, write {plain}")),
+    };
+    let look = look.unwrap_or_else(|| format!("check {SECTION}.tls"));
+    Error::retry(format!("Pulsar at {address}: no TLS: {said}")).advice(look)
 }
 
 /// No answer.

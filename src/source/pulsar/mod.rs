@@ -27,7 +27,7 @@ use self::entry::EntryId;
 use self::failure::{no_topic, refused};
 use self::reader::{Last, Reader};
 use self::subscription::PulsarSubscription;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::position::{Channel, Position};
 use crate::source::order::check_kept;
 use crate::source::{Queue, Subscription};
@@ -122,7 +122,8 @@ impl PulsarQueue {
                 if no_topic(error, message) {
                     return Ok(None);
                 }
-                return Err(refused(connection.address(), error, message));
+                let error = refused(connection.address(), error, message);
+                return Err(error.context(format_args!("namespace {}", self.namespace)));
             }
             let url = match self.access.is_secured() {
                 true => answer.broker_service_url_tls,
@@ -176,7 +177,7 @@ impl PulsarQueue {
     }
 
     async fn find_topic(&self, topic: String, from: Option<EntryId>) -> Result<Option<Reader>> {
-        match self.broker_of(&topic).await.context(|| &topic)? {
+        match self.broker_of(&topic).await? {
             Some(broker) => Reader::open(broker, topic, from).await,
             None => Ok(None),
         }
@@ -222,7 +223,7 @@ impl Queue for PulsarQueue {
     async fn identity(&self) -> Result<String> {
         // a list of topics would be empty where there is no such namespace: who serves a topic is an error there
         let topic = self.topic(&Channel::from("tapedeck"));
-        self.broker_of(&topic).await.context(|| format!("namespace {}", self.namespace))?;
+        self.broker_of(&topic).await?;
         Ok(format!("pulsar:{}", self.namespace))
     }
 
