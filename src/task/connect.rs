@@ -26,7 +26,7 @@ use crate::replayer::Replayer;
 use crate::source::etcd::{EtcdCatalog, EtcdOptions};
 use crate::source::kafka::{KafkaOptions, KafkaQueue, Login, Mechanism};
 use crate::source::milvus::SourceMilvus;
-use crate::source::pulsar::{PulsarOptions, PulsarQueue};
+use crate::source::pulsar::{PulsarOptions, PulsarQueue, Token};
 #[cfg(feature = "rocksmq")]
 use crate::source::rocksmq::RocksmqQueue;
 use crate::source::{CatalogSource, Observation, Queue};
@@ -210,10 +210,7 @@ async fn check_queue(spec: &SourceSpec) -> Result<String> {
 async fn queue(spec: &QueueSpec) -> Result<Arc<dyn Queue>> {
     match spec {
         QueueSpec::Kafka(kafka) => self::kafka(kafka),
-        QueueSpec::Pulsar(PulsarSpec { url, tenant, namespace }) => {
-            let (url, tenant, namespace) = (url.clone(), tenant.clone(), namespace.clone());
-            Ok(Arc::new(PulsarQueue::connect(&PulsarOptions { url, tenant, namespace })?))
-        }
+        QueueSpec::Pulsar(pulsar) => self::pulsar(pulsar),
         QueueSpec::Rocksmq(rocksmq) => self::rocksmq(rocksmq).await,
     }
 }
@@ -228,6 +225,16 @@ fn kafka(spec: &KafkaSpec) -> Result<Arc<dyn Queue>> {
     let login = user.map(|(user, password)| Login { mechanism, user, password });
     let (brokers, tls) = (spec.brokers.clone(), tls(spec.tls.as_ref())?);
     Ok(Arc::new(KafkaQueue::connect(KafkaOptions { brokers, login, tls })?))
+}
+
+fn pulsar(spec: &PulsarSpec) -> Result<Arc<dyn Queue>> {
+    Ok(Arc::new(PulsarQueue::connect(&PulsarOptions {
+        url: spec.url.clone(),
+        tenant: spec.tenant.clone(),
+        namespace: spec.namespace.clone(),
+        token: spec.token.clone().map(|secret| Token::new(move || secret.resolve())),
+        tls: tls(spec.tls.as_ref())?,
+    })?))
 }
 
 #[cfg(feature = "rocksmq")]

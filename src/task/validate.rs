@@ -10,6 +10,7 @@ use super::spec::{
 };
 use super::tls::TlsSpec;
 use crate::error::{Error, Result};
+use crate::tls::{HTTP, PULSAR};
 
 const STORES: [&str; 4] = ["s3", "gs", "az", "file"];
 
@@ -132,9 +133,10 @@ fn kafka(kafka: &KafkaSpec) -> Result<()> {
 }
 
 fn pulsar(pulsar: &PulsarSpec) -> Result<()> {
-    let (at, advice) = ("source.queue.pulsar.url", "write pulsar://host:port");
-    let hosts = pulsar.url.strip_prefix("pulsar://");
-    let why = format!("\"{}\" is no address of a Pulsar", pulsar.url);
+    let (at, advice) = ("source.queue.pulsar.url", "write pulsar://host:port or pulsar+ssl://host:port");
+    let url = &pulsar.url;
+    let hosts = PULSAR.iter().find_map(|scheme| url.strip_prefix(scheme));
+    let why = format!("\"{url}\" is no address of a Pulsar");
     let hosts = hosts.ok_or_else(|| wrong(at, &why, advice))?;
     addresses(at, hosts.trim_end_matches('/'), advice)?;
     for (part, name) in [("tenant", &pulsar.tenant), ("namespace", &pulsar.namespace)] {
@@ -143,7 +145,8 @@ fn pulsar(pulsar: &PulsarSpec) -> Result<()> {
             return Err(wrong(&at, "it is no name", "write it as in Milvus' configuration"));
         }
     }
-    Ok(())
+    let tls = pulsar.tls.as_ref();
+    tls.map_or(Ok(()), |spec| tls_to("source.queue.pulsar.tls", spec, PULSAR, [url.as_str()]))
 }
 
 /// `host:port`, several with commas between them.
@@ -184,7 +187,7 @@ fn etcd(spec: &EtcdSpec) -> Result<()> {
     }
     pair("source.etcd", spec.username.as_ref(), spec.password.as_ref())?;
     let addresses = spec.endpoints.iter().map(String::as_str);
-    spec.tls.as_ref().map_or(Ok(()), |spec| tls_to("source.etcd.tls", spec, addresses))
+    spec.tls.as_ref().map_or(Ok(()), |spec| tls_to("source.etcd.tls", spec, HTTP, addresses))
 }
 
 fn tls(at: &str, spec: &TlsSpec) -> Result<()> {
@@ -195,12 +198,18 @@ fn tls(at: &str, spec: &TlsSpec) -> Result<()> {
 }
 
 /// TLS to addresses that say so themselves.
-fn tls_to<'a>(at: &str, spec: &TlsSpec, mut addresses: impl Iterator<Item = &'a str>) -> Result<()> {
+fn tls_to<'a>(
+    at: &str,
+    spec: &TlsSpec,
+    [_, secured]: [&str; 2],
+    addresses: impl IntoIterator<Item = &'a str>,
+) -> Result<()> {
     tls(at, spec)?;
-    match addresses.find(|address| !address.starts_with("https://")) {
+    match addresses.into_iter().find(|address| !address.starts_with(secured)) {
         None => Ok(()),
         Some(address) => {
-            Err(wrong(at, &format!("{address} does not use TLS"), "write https:// there, or take tls out"))
+            let advice = format!("write {secured} there, or take tls out");
+            Err(wrong(at, &format!("{address} does not use TLS"), &advice))
         }
     }
 }
@@ -214,8 +223,8 @@ fn pair(at: &str, username: Option<&Secret>, password: Option<&Secret>) -> Resul
 
 fn milvus(at: &str, spec: &MilvusSpec) -> Result<()> {
     address(&format!("{at}.uri"), &spec.uri)?;
-    let uris = std::iter::once(spec.uri.as_str());
-    spec.tls.as_ref().map_or(Ok(()), |spec| tls_to(&format!("{at}.tls"), spec, uris))
+    let uri = spec.uri.as_str();
+    spec.tls.as_ref().map_or(Ok(()), |spec| tls_to(&format!("{at}.tls"), spec, HTTP, [uri]))
 }
 
 /// What is replayed into its own source comes again, without end.

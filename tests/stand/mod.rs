@@ -154,9 +154,14 @@ pub struct Secured {
     /// host:port of the etcd that asks for no client certificate.
     pub etcd_one_way: String,
     /// host:port of Kafka's listener with a login and without TLS.
+    #[serde(default)]
     pub kafka_login: String,
     /// host:port of Kafka's listener with client certificates and without a login.
+    #[serde(default)]
     pub kafka_mutual: String,
+    /// host:port of Pulsar's listener without TLS.
+    #[serde(default)]
+    pub pulsar_plain: String,
 }
 
 impl Secured {

@@ -116,6 +116,24 @@ fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
         ),
         (
             full(),
+            "/source/queue",
+            json!({"pulsar": {"url": "pulsar://h:6650", "tls": {}}}),
+            "source.queue.pulsar.tls: pulsar://h:6650 does not use TLS",
+        ),
+        (
+            full(),
+            "/source/queue",
+            json!({"pulsar": {"url": "pulsar+ssl://h:6651", "tls": {"key": {"env": "K"}}}}),
+            "source.queue.pulsar.tls: certificate and key come together",
+        ),
+        (
+            full(),
+            "/source/queue",
+            json!({"pulsar": {"url": "pulsar+ssl://h:6651", "token": "hunter2"}}),
+            "source.queue.pulsar.token: a secret itself may not stand",
+        ),
+        (
+            full(),
             "/source/queue/kafka/plugin",
             json!("x.so"),
             "source.queue.kafka.plugin: unknown field `plugin`",
