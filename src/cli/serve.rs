@@ -31,8 +31,13 @@ pub async fn serve(args: Args) -> Result<()> {
     let address = listener.local_addr().map_err(|error| Error::operator(error.to_string()))?;
     let service = Service::start(config.task_store().await?, Work::real()).await?;
     info!("listening on http://{address}");
-    let api =
-        Api { service: service.clone(), token, cdc: Arc::new(config.cdc), process: telemetry::metrics() };
+    let api = Api {
+        service: service.clone(),
+        token,
+        cdc: Arc::new(config.cdc),
+        looks: Arc::default(),
+        process: telemetry::metrics(),
+    };
     let stopping = async {
         cancel.cancelled().await;
         service.stop().await;
