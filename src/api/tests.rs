@@ -244,6 +244,24 @@ async fn a_log_is_shown_with_identity_windows_holes_and_size() {
 }
 
 #[tokio::test]
+async fn metrics_tell_of_damage_in_a_log() {
+    let rig = rig().await;
+    rig.ask("POST", "/v1/tasks", Some(&task("a", "record"))).await;
+    let damaged = crate::log::verify::Report { more_damages: 2, ..Default::default() };
+    rig.script.lock().unwrap().verify.push_back(Ok(damaged));
+    crate::task::verification::verify_log(&rig.api.service.get("a").unwrap()).await;
+    let text = rig.ask("GET", "/metrics", None).await.1;
+    for line in [
+        "tapedeck_task_log_damages{task=\"a\"} 2",
+        "tapedeck_task_log_verified_timestamp_seconds{task=\"a\"} ",
+        "tapedeck_task_state{task=\"a\",state=\"running\"} 1",
+    ] {
+        assert!(text.as_str().unwrap().contains(line), "{text}");
+    }
+    assert_eq!(rig.ask("GET", "/v1/tasks/a", None).await.1["status"]["verification"]["damages"], 2);
+}
+
+#[tokio::test]
 async fn metrics_show_each_task_and_forget_deleted_ones() {
     let rig = rig().await;
     rig.ask("POST", "/v1/tasks", Some(&task("a", "record"))).await;

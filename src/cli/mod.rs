@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn the_commands_of_the_design_parse() {
         for line in [
-            "serve --config c.toml --listen 127.0.0.1:8444 --state file:///s",
+            "serve --config c.toml --listen 127.0.0.1:8444 --state file:///s --verify-every 24h",
             "run --spec task.json",
             "task create --spec task.json",
             "task list",

@@ -11,6 +11,7 @@ use crate::config::{Config, Flags};
 use crate::error::{Error, Result};
 use crate::task::connect::Work;
 use crate::task::service::Service;
+use crate::task::verification::keep_verifying;
 use crate::telemetry;
 
 #[derive(Debug, clap::Args)]
@@ -42,14 +43,20 @@ pub async fn serve(args: Args) -> Result<()> {
         cancel.cancelled().await;
         service.stop().await;
     };
-    let (served, ()) = tokio::join!(
+    let verifying = async {
+        if let Some(every) = config.verify_every {
+            keep_verifying(&service, every.0, &cancel).await;
+        }
+    };
+    let (served, (), ()) = tokio::join!(
         async {
             // A server that ends by itself ends the service.
             let served = api::serve(api, listener, cancel.clone()).await;
             cancel.cancel();
             served
         },
-        stopping
+        stopping,
+        verifying
     );
     info!("stopped");
     served
