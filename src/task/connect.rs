@@ -14,11 +14,13 @@ use super::spec::{
     SourceSpec, StoreSpec, TaskSpec,
 };
 use super::tls::TlsSpec;
+use super::verification::gently;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::log::layout;
-use crate::log::reader::LogReader;
+use crate::log::reader::{LogReader, no_log};
 use crate::log::store::{Store, StoreOptions};
+use crate::log::verify::{Report, Scope};
 use crate::position::Channel;
 use crate::progress::{RecordProgress, ReplayProgress};
 use crate::recorder::{Recorder, check_replicate_channel};
@@ -43,6 +45,9 @@ pub type Half<P> = Arc<
         + Sync,
 >;
 
+/// Verifies a part of a task's log.
+pub type Verify = Arc<dyn Fn(Arc<TaskSpec>, Scope) -> BoxFuture<'static, Result<Report>> + Send + Sync>;
+
 /// What tasks do. Tests put their own here.
 #[derive(Clone)]
 pub struct Work {
@@ -52,6 +57,8 @@ pub struct Work {
     pub replay: Half<ReplayProgress>,
     /// Tries every connection of a task once.
     pub check: Arc<dyn Fn(Arc<TaskSpec>) -> BoxFuture<'static, Vec<Check>> + Send + Sync>,
+    /// Verifies its log.
+    pub verify: Verify,
 }
 
 /// One connection that was tried.
@@ -80,6 +87,13 @@ impl Work {
                 .boxed()
             }),
             check: Arc::new(|spec| async move { check(&spec).await }.boxed()),
+            verify: Arc::new(|spec, scope| {
+                async move {
+                    let store = store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?;
+                    gently(store, scope).await
+                }
+                .boxed()
+            }),
         }
     }
 }
@@ -284,6 +298,7 @@ fn missing(section: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::position::Seq;
 
     fn replay_of(folder: &std::path::Path, kind: &str) -> TaskSpec {
         let mut spec = serde_json::json!({"name": "r", "kind": kind, "log": {"url": format!("file://{}", folder.display())},
@@ -319,5 +334,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = check_log(&replay_of(folder.path(), "replay")).await.unwrap_err();
         assert!(error.message.contains("there is no log at file://") && error.advice.is_some());
+    }
+
+    #[tokio::test]
+    async fn the_log_of_a_task_is_verified_with_pauses_and_from_where_it_is_asked() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("formats/golden/v1");
+        let spec = Arc::new(replay_of(&folder, "replay"));
+        let verify = Work::real().verify;
+        let whole = verify(spec.clone(), Scope::Whole).await.unwrap();
+        let part = verify(spec, Scope::After(Seq(1))).await.unwrap();
+        assert_eq!([(whole.from, whole.segments), (part.from, part.segments)], [(1, 2), (2, 1)]);
     }
 }

@@ -21,3 +21,4 @@ pub mod state;
 pub mod status;
 pub mod store;
 pub mod validate;
+pub mod verification;

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::spec::{Kind, TaskSpec, UntilSpec};
 use super::state::State;
+use super::verification::Verification;
 use crate::error::{Error, Verdict};
 use crate::progress::{RecordProgress, ReplayProgress, Retrying, RowCounts};
 use crate::tick::Tso;
@@ -52,6 +53,9 @@ pub struct Status {
     pub incomplete: Option<Incomplete>,
     /// The last failure.
     pub last_error: Option<LastError>,
+    /// What the checks of its log have found, where the service makes them.
+    #[serde(default)]
+    pub verification: Option<Verification>,
 }
 
 /// A point in the source's history.
@@ -255,6 +259,7 @@ pub fn status(spec: &TaskSpec, record: &RecordProgress, replay: &ReplayProgress,
             .as_ref()
             .and_then(|(since, what)| moment(*since).map(|since| Incomplete { since, what: what.clone() })),
         last_error: None,
+        verification: None,
     }
 }
 

@@ -21,4 +21,5 @@ mod ownership;
 mod outage;
 mod rivals;
 mod stop;
+mod timeline;
 mod untold;
