@@ -93,7 +93,7 @@ async fn begin(
     }
     let mut session =
         Session::new(writer, None, channels, definitions, (watermark, opens_at), progress, cancel.clone());
-    session.send_opening(opening, look.revision).await?;
+    session.send_opening(opening).await?;
     Ok(session)
 }
 
@@ -150,8 +150,9 @@ async fn resume(
 ) -> Result<Session> {
     let Tail { commit, catalog } = tail;
     let (watermark, opens_at) = (Tso(commit.watermark), Tso(commit.opens_at));
-    let definitions = Definitions::resume(catalog, opens_at, recorder.selection.clone())
-        .asking_for_properties(recorder.milvus.is_some());
+    let definitions =
+        Definitions::resume(catalog, commit.etcd_revision, opens_at, recorder.selection.clone())
+            .asking_for_properties(recorder.milvus.is_some());
     let mut channels = Channels::new(recorder.queue.clone());
     let needs = definitions.needs(watermark);
     for range in commit.channels {
