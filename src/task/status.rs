@@ -49,6 +49,9 @@ pub struct Status {
     pub retrying: Vec<RetryingStatus>,
     /// Messages that were recorded but that no replayer can apply.
     pub unknown: Vec<Unknown>,
+    /// Collections (`database.collection`) that are selected and not recorded: they came into the selection after they
+    /// were created, by a rename for example, so that their earlier rows are not in the log. Record them into a new log.
+    pub left_out: Vec<String>,
     /// Since when the target lacks something, and what.
     pub incomplete: Option<Incomplete>,
     /// The last failure.
@@ -254,6 +257,7 @@ pub fn status(spec: &TaskSpec, record: &RecordProgress, replay: &ReplayProgress,
             .iter()
             .map(|(message_type, count)| Unknown { message_type: message_type.clone(), count: *count })
             .collect(),
+        left_out: record.left_out.clone(),
         incomplete: replay
             .incomplete
             .as_ref()

@@ -1,17 +1,21 @@
-//! What a document that reads well can still get wrong. Pure; every error names its place.
+//! What a document that reads well can still get wrong. Pure but for the clock; every error names its place.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::SystemTime;
 
 use url::{Host, Url};
 
 use super::secret::Secret;
 use super::spec::{
-    EtcdSpec, KafkaSpec, Kind, LogSpec, MilvusSpec, PulsarSpec, QueueSpec, SourceSpec, TaskSpec,
+    EtcdSpec, KafkaSpec, Kind, LogSpec, MilvusSpec, PulsarSpec, QueueSpec, SourceSpec, StartSpec, TaskSpec,
 };
 use super::tls::TlsSpec;
 use crate::error::{Error, Result};
+use crate::tick::Tso;
 use crate::tls::{HTTP, PULSAR};
 
+/// The source's clock may be ahead of ours by this much.
+const CLOCK_SLACK_MS: u128 = 5_000;
 const STORES: [&str; 4] = ["s3", "gs", "az", "file"];
 
 /// Everything that can be known without a connection.
@@ -20,6 +24,9 @@ pub fn validate(spec: &TaskSpec) -> Result<()> {
     sections(spec)?;
     if let Some(from) = &spec.source {
         source(from)?;
+    }
+    if let Some(StartSpec::Tso(tso)) = spec.start {
+        start(Tso(tso))?;
     }
     log(&spec.log)?;
     if let Some(target) = &spec.target {
@@ -88,6 +95,18 @@ fn sections(spec: &TaskSpec) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn start(tso: Tso) -> Result<()> {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+    if u128::from(tso.millis()) <= now.saturating_add(CLOCK_SLACK_MS) {
+        return Ok(());
+    }
+    Err(wrong(
+        "start.tso",
+        &format!("{tso} ({}) lies in the future", tso.time()),
+        "write a TSO that the source has given out already, or \"now\"",
+    ))
 }
 
 fn source(spec: &SourceSpec) -> Result<()> {

@@ -15,6 +15,7 @@ mod world;
 mod again;
 mod crash;
 mod instants;
+mod late;
 mod live;
 mod order;
 mod ownership;

@@ -214,7 +214,7 @@ impl Store {
     }
 
     fn decode(&self, pairs: &[KeyValue]) -> Result<Vec<Put>> {
-        let put = |pair: &KeyValue| Put::decode(self.relative(pair)?, pair.value());
+        let put = |pair: &KeyValue| Put::decode(self.relative(pair)?, pair.value(), pair.mod_revision());
         pairs
             .iter()
             .map(put)
