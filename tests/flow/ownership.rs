@@ -10,6 +10,7 @@ use tapedeck::catalog::CollectionId;
 use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
 use tapedeck::error::{Result, Verdict};
 use tapedeck::log::store::Store;
+use tapedeck::recorder::Start;
 use tapedeck::replayer::Until;
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::MemoryTarget;
@@ -18,7 +19,7 @@ use tapedeck::target::{Mode, Target};
 use super::crash::{death, faulty, whole};
 use super::faulty_store::Fault;
 use super::oracle::assert_same;
-use super::stage::{forget, process, record_all, replay, replayer, seed};
+use super::stage::{finish, forget, open, process, record_all, replay, replayer, seed};
 use super::world::{Duplicates, World};
 
 /// A log with two collections that have rows, the second of them `docs`.
@@ -107,6 +108,30 @@ fn a_collection_with_rows_of_its_own_is_not_taken_over_wherever_the_replayer_die
     let calls = (1..200).find(|k| refused(*k)).expect("an end");
     assert!(calls > 8, "only {calls} calls");
     drop(world);
+}
+
+/// A run that ends within a commit has looked at all that the commit creates: the next run does not look again.
+#[test]
+fn a_collection_with_rows_of_its_own_is_found_by_a_run_that_ends_before_its_creation() {
+    let seed = seed();
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(2, seed, Duplicates::Kept));
+        let recording = open(&world, &store, Start::Earliest).await;
+        world.create(CollectionSpec::new("first"));
+        let between = world.source.now();
+        world.create(CollectionSpec::new("docs"));
+        insert(&mut world, 1, 0..20);
+        finish(&mut world, recording).await;
+        let target = Arc::new(MemoryTarget::new());
+        replay(replayer(&store, target.clone(), "other", Until::Latest)).end().await.unwrap();
+        drop_collection(&target, "first").await;
+        let before = target.contents();
+        for until in [Until::Tso(between), Until::Latest] {
+            let error = replay(replayer(&store, target.clone(), "r", until)).error().await;
+            assert!(error.to_string().contains("default.docs already, with rows of its own"), "{error}");
+            assert_same(&target.contents(), &before, &format!("seed {seed}"));
+        }
+    });
 }
 
 #[test]
