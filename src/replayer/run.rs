@@ -198,9 +198,8 @@ impl Run {
         if !safe {
             self.lanes.end_safe_mode();
         }
-        let definitions = definitions(&records);
+        self.check_free(seq, &records).await?;
         let steps = steps(records, self.until)?;
-        self.check_free(seq, &definitions, &steps).await?;
         if !steps.is_empty() {
             let tail =
                 if behind && self.journal.is_beyond_intent(seq) { self.reader.tail().await? } else { None };
@@ -236,15 +235,18 @@ impl Run {
 
     /// Before anything of a commit is sent for the first time: what it creates takes nobody else's place, also not what it
     /// creates after the end of this run.
-    async fn check_free(&mut self, seq: Seq, definitions: &[pb::Definition], steps: &[Step]) -> Result<()> {
-        let creates = |step: &Step| match step {
-            Step::Define(definition) => matches!(definition.change, Some(Change::CreateCollection(_))),
-            _ => false,
+    async fn check_free(&mut self, seq: Seq, records: &[pb::Record]) -> Result<()> {
+        let definitions = records.iter().filter_map(|record| match &record.body {
+            Some(Body::Definition(definition)) => Some(definition),
+            _ => None,
+        });
+        let creates = |definition: &pb::Definition| {
+            definition.tso <= self.until.0 && matches!(definition.change, Some(Change::CreateCollection(_)))
         };
-        if !self.journal.is_unchecked(seq) || !steps.iter().any(creates) {
+        if !self.journal.is_unchecked(seq) || !definitions.clone().any(creates) {
             return Ok(());
         }
-        if let Err(error) = self.definer.check_free(&self.naming, definitions.iter()).await {
+        if let Err(error) = self.definer.check_free(&self.naming, definitions).await {
             self.close(End::AfterCommit).await?;
             return Err(error);
         }
@@ -298,13 +300,4 @@ fn dropped(definition: &pb::Definition) -> Option<CollectionId> {
         Some(Change::DropCollection(dropped)) => Some(dropped.id),
         _ => None,
     }
-}
-
-/// The definitions of a commit, in order.
-fn definitions(records: &[pb::Record]) -> Vec<pb::Definition> {
-    let definition = |record: &pb::Record| match &record.body {
-        Some(Body::Definition(definition)) => Some(definition.clone()),
-        _ => None,
-    };
-    records.iter().filter_map(definition).collect()
 }
