@@ -40,11 +40,11 @@ pub async fn take(reading: &mut Reading, count: usize) -> Outcome<Vec<QueueMessa
     Ok(messages)
 }
 
-/// Opens a topic; what may pass by itself may pass.
-async fn open(broker: &dyn Broker, topic: &Channel, from: Position) -> Result<Reading, Error> {
+/// Asks until what may pass by itself has passed.
+async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
     let until = Instant::now() + PATIENCE;
     loop {
-        match broker.queue().subscribe(topic, from).await {
+        match ask().await {
             Err(error) if error.is_retry() && Instant::now() < until => {
                 sleep(Duration::from_millis(100)).await;
             }
@@ -53,17 +53,14 @@ async fn open(broker: &dyn Broker, topic: &Channel, from: Position) -> Result<Re
     }
 }
 
-/// Asks for the position of a time; what may pass by itself may pass.
+/// Opens a topic.
+async fn open(broker: &dyn Broker, topic: &Channel, from: Position) -> Result<Reading, Error> {
+    patiently(async || broker.queue().subscribe(topic, from).await).await
+}
+
+/// The position of a time.
 async fn position_at(broker: &dyn Broker, topic: &Channel, millis: u64) -> Result<Position, Error> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match broker.queue().position_at(topic, millis).await {
-            Err(error) if error.is_retry() && Instant::now() < until => {
-                sleep(Duration::from_millis(100)).await;
-            }
-            other => return other,
-        }
-    }
+    patiently(async || broker.queue().position_at(topic, millis).await).await
 }
 
 /// Exactly these texts at exactly these positions, in this order.
