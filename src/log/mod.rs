@@ -15,7 +15,7 @@
 pub mod checkpoint;
 pub mod commit;
 pub mod damage;
-mod describe;
+pub mod describe;
 pub mod envelope;
 pub mod identity;
 pub mod inspect;

@@ -1,5 +1,10 @@
 //! What the source's objects are called at the target. Pure.
 
+mod clash;
+mod subject;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -44,10 +49,16 @@ impl Naming {
         databases.map(|database| DefinitionChange::CreateDatabase { database: database.to_owned() }).collect()
     }
 
-    /// The collections that are at the target by now.
-    pub fn collections(&self) -> Vec<CollectionName> {
+    /// The catalog so far.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The collections that are at the target by now, by their names at the source and there.
+    pub fn collections(&self) -> Vec<(CollectionName, CollectionName)> {
         let names = self.catalog.collections.keys().filter_map(|id| self.catalog.name(*id));
-        names.filter(|name| self.selection.matches(name)).map(|name| self.renames.apply(&name)).collect()
+        let selected = names.filter(|name| self.selection.matches(name));
+        selected.map(|name| (name.clone(), self.renames.apply(&name))).collect()
     }
 
     /// Where the rows of a collection go; none: they are not selected.
@@ -305,6 +316,3 @@ fn unknown(id: i64) -> Error {
     ))
     .advice("verify the log with `tapedeck log verify`")
 }
-
-#[cfg(test)]
-mod tests;

@@ -26,6 +26,15 @@ async fn check_one(target: &dyn Target, name: CollectionName) -> Result<()> {
         .advice("another target, an emptied one or another selection needs a task of another name"))
 }
 
+/// A name that a collection is about to be given by a rename is free.
+pub async fn check_absent(target: &dyn Target, name: &CollectionName) -> Result<()> {
+    if target.id_of(name).await?.is_none() {
+        return Ok(());
+    }
+    Err(Error::operator(format!("the target has {name} already, to which a collection is renamed"))
+        .advice("drop or rename it in the target, or map the source's collection to another name"))
+}
+
 /// A collection that is about to be created for the first time takes nobody else's place, and that of its own source
 /// least of all: each row would come back as a new one, without end.
 pub async fn check_free(

@@ -20,10 +20,14 @@ use super::fetch::{self, Fetched};
 use super::journal::{self, Journal};
 use super::lanes::Lanes;
 use super::naming::Naming;
-use super::opening::{catalog_at, check_not_beyond, check_opened, checkpoint};
+use super::opening::{catalog_at, check_not_beyond, checkpoint};
 use super::ownership;
+use super::place::Place;
+use super::rehearsal::rehearse;
 use super::shared::Shared;
+use super::skip::Skip;
 use super::steps::{Step, steps};
+use super::window::check_opened;
 use super::{Replayer, Until};
 
 /// Commits in flight: beyond that the target sets the pace.
@@ -57,6 +61,7 @@ enum Due {
 pub struct Run {
     follower: Option<Follower>,
     naming: Naming,
+    skip: Skip,
     journal: Journal,
     lanes: Lanes,
     definer: Definer,
@@ -89,7 +94,13 @@ impl Run {
         let shared = Shared::new(replayer.target.clone(), progress, stop.clone());
         let applied = Tso(state.applied_tso);
         let mut journal = Journal::new(checkpoints, state, progress, stop.clone());
-        let (catalog, log_to) = catalog_at(&reader, journal.ack().seq, tail).await?;
+        let (mut catalog, log_to) = catalog_at(&reader, journal.ack().seq, tail).await?;
+        let mut skip = replayer.skip.clone();
+        if !skip.is_empty() {
+            // The catalog of the log is the source's. What clashes shows before anything is sent.
+            let (tail, ack) = (tail.unwrap_or_default(), journal.ack().seq);
+            (catalog, skip) = rehearse(replayer, reader.clone(), until, tail, ack).await?;
+        }
         progress.send_modify(|progress| {
             progress.applied_to = applied;
             progress.started_from = applied;
@@ -103,7 +114,8 @@ impl Run {
         }
         let naming = Naming::new(catalog, replayer.selection.clone(), replayer.renames.clone());
         if journal.is_after_a_commit() {
-            ownership::check_there(&*replayer.target, naming.collections()).await?;
+            let names = naming.collections().into_iter().map(|(_, name)| name).collect();
+            ownership::check_there(&*replayer.target, names).await?;
         }
         let definer = Definer::new(shared.clone());
         definer.apply(&naming.extra_databases()).await?;
@@ -112,6 +124,7 @@ impl Run {
         Ok(Run {
             follower,
             naming,
+            skip,
             journal,
             lanes,
             definer,
@@ -218,6 +231,10 @@ impl Run {
                 Step::Rows(_) if LogPosition { rows: true, ..at } <= done => {}
                 Step::Rows(lanes) => {
                     for (key, messages) in lanes {
+                        let messages = self.skip.rows(&self.naming, key.collection, messages)?;
+                        if messages.is_empty() {
+                            continue;
+                        }
                         let Some(destination) = self.naming.destination(key.collection)? else { continue };
                         self.definer.ready_for_rows(key.collection).await?;
                         self.lanes.send(key, messages, &destination, safe, &in_target).await?;
@@ -232,7 +249,10 @@ impl Run {
                     } else {
                         Due::First
                     };
-                    self.define(&definition, at..next, due, &in_target).await?;
+                    let place = Place::Definition(seq, next.definitions);
+                    if let Some(definition) = self.skip.definition(&self.naming, place, definition)? {
+                        self.define(&definition, at..next, due, &in_target).await?;
+                    }
                     at = next;
                 }
                 Step::Unknown(tso, name) => self.journal.incomplete(tso, &name),

@@ -19,6 +19,8 @@ mod live;
 mod order;
 mod ownership;
 mod outage;
+mod plan;
 mod rivals;
+mod skip;
 mod stop;
 mod untold;

@@ -213,6 +213,7 @@ fn golden() -> Vec<(String, Bytes)> {
         incomplete: vec!["MsgType 408".into()],
         counts: Some(pb::Counts { inserted: 2, deleted: 0, upserted: 0 }),
         intent_tso: 0,
+        skip: vec![],
     };
     let bounded = pb::Checkpoint { n: 2, intent_tso: tso(1).0, ..checkpoint.clone() };
     let identity = Identity::new(LOG_ID.parse().unwrap(), "2026-11-23T08:00:00Z".parse().unwrap());
