@@ -1,5 +1,6 @@
 //! A replay leaves out one named change, and nothing else: the mistaken drop, delete or creation is undone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,17 +8,18 @@ use tapedeck::change::CollectionName;
 use tapedeck::error::{Error, Verdict};
 use tapedeck::log::reader::{Follower, LogReader};
 use tapedeck::log::store::Store;
-use tapedeck::pb::log::{definition::Change, record::Body};
+use tapedeck::pb::log::{Definition, definition::Change, record::Body};
 use tapedeck::position::Seq;
 use tapedeck::recorder::Start;
 use tapedeck::replayer::{Depth, Place, Replayer, Skip, Until};
+use tapedeck::selection::{Renames, Selection};
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::{Contents, Fault, MemoryTarget};
 use tapedeck::tick::Tso;
 
 use super::doomed::Doomed;
-use super::oracle::assert_same;
-use super::stage::{finish, forget, open, process, replay, replayer, settle};
+use super::oracle::{assert_same, dated};
+use super::stage::{finish, forget, open, process, replay, replayer, seed, settle};
 use super::world::{Duplicates, World};
 
 /// `docs` with rows in two partitions and an alias, and `other` with rows.
@@ -53,23 +55,28 @@ fn after(world: &mut World) {
     world.upsert(last, partition, &[1]);
 }
 
-/// The place of the last definition that is meant.
-async fn place(store: &Store, meant: impl Fn(&Change) -> bool) -> Place {
+/// All definitions with their places.
+async fn definitions(store: &Store) -> Vec<(Place, Definition)> {
     let mut follower = Follower::after(LogReader::open(store.clone()).await.unwrap(), Seq(0)).await.unwrap();
-    let mut found = None;
+    let mut all = Vec::new();
     while let Some(sealed) = follower.next().await.unwrap() {
         let mut number = 0;
         for reference in &sealed.commit.segments {
             for record in follower.reader().segment(reference).await.unwrap().records {
                 let Some(Body::Definition(definition)) = record.body else { continue };
                 number += 1;
-                if meant(&definition.change.unwrap()) {
-                    found = Some(Place::Definition(sealed.seq(), number));
-                }
+                all.push((Place::Definition(sealed.seq(), number), definition));
             }
         }
     }
-    found.expect("the definition")
+    all
+}
+
+/// The place of the last definition that is meant.
+async fn place(store: &Store, meant: impl Fn(&Change) -> bool) -> Place {
+    let all = definitions(store).await.into_iter();
+    let mut meant = all.filter(|(_, definition)| definition.change.as_ref().is_some_and(&meant));
+    meant.next_back().expect("the definition").0
 }
 
 async fn drop_of_a_collection(store: &Store) -> Place {
@@ -329,4 +336,86 @@ fn a_replay_that_leaves_something_out_and_dies_at_any_call_of_the_target_gives_t
             }
         }
     }
+}
+
+#[test]
+fn a_dropped_collection_is_restored_beside_the_one_that_has_its_name_now() {
+    process(async {
+        let (store, mut world) = (Store::memory(), world());
+        let before = world.oracle.contents();
+        let again = |world: &mut World| {
+            world.drop_collection(0);
+            world.create(CollectionSpec::new("docs"));
+        };
+        recorded(&mut world, &store, again).await;
+        let created = |change: &Change| matches!(change, Change::CreateCollection(it) if it.name == "docs");
+        let places = [drop_of_a_collection(&store).await, place(&store, created).await];
+        let target = Arc::new(MemoryTarget::new());
+        replay(replayer(&store, target.clone(), "live", Until::Latest)).end().await.unwrap();
+        let live = target.contents();
+
+        let selection = Selection::new(&["default.docs".to_owned()], &[]).unwrap();
+        let names = BTreeMap::from([("default.docs".to_owned(), "default.restored".to_owned())]);
+        let renames = Renames::new(&names, &selection).unwrap();
+        let restore = || Replayer {
+            selection: selection.clone(),
+            renames: renames.clone(),
+            ..without(&store, &target, &places)
+        };
+        let to = Tso(last_watermark(&store).await);
+        assert_eq!(restore().plan(to, Depth::Rows, |_, _| {}).await.unwrap().conflicts, []);
+        replay(restore()).end().await.unwrap();
+        let mut contents = target.contents();
+        let restored = contents.collections.remove(&CollectionName::new("default", "restored")).unwrap();
+        let docs = &before.collections[&CollectionName::new("default", "docs")];
+        assert_eq!(restored.partitions, docs.partitions);
+        assert_eq!(contents.collections, live.collections, "nothing else is changed");
+    });
+}
+
+/// Random work in several commits.
+async fn recorded_random(world: &mut World, store: &Store) {
+    world.work(20);
+    let mut recording = open(world, store, Start::Earliest).await;
+    for _ in 0..6 {
+        world.work(40);
+        let to = settle(world);
+        recording.reach(to).await;
+    }
+    finish(world, recording).await;
+}
+
+#[test]
+fn any_drop_is_left_out_alone_or_refused_for_a_clash_with_an_untouched_target() {
+    let (first, mut left_out, mut clashed) = (seed(), 0, 0);
+    for seed in (0..10).map(|number| first.wrapping_add(number)) {
+        process(async {
+            let (store, mut world) = (Store::memory(), World::new(2, seed, Duplicates::Kept));
+            recorded_random(&mut world, &store).await;
+            for (place, definition) in definitions(&store).await {
+                let is_drop = match &definition.change {
+                    // Nothing is in the way of what comes after it.
+                    Some(Change::AlterCollection(_)) => false,
+                    Some(Change::DropCollection(_) | Change::DropPartition(_)) => true,
+                    _ => continue,
+                };
+                let (target, what) = (Arc::new(MemoryTarget::new()), format!("seed {seed}, without {place}"));
+                match replay(without(&store, &target, &[place])).end().await {
+                    Ok(()) if !is_drop => {}
+                    Ok(()) => {
+                        let expected = world.oracle.without(|tso, _| tso.0 == definition.tso).contents();
+                        assert_same(&dated(target.contents()), &dated(expected), &what);
+                        left_out += 1;
+                    }
+                    Err(error) => {
+                        assert!(is_drop && error.message.contains("clashes with"), "{what}: {error}");
+                        assert_eq!(target.calls(), 0, "{what}");
+                        clashed += 1;
+                    }
+                }
+                forget(&store, "r").await;
+            }
+        });
+    }
+    assert!(left_out > 0 && clashed > 0, "{left_out} left out, {clashed} clashed");
 }

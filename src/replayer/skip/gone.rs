@@ -93,7 +93,7 @@ impl Gone {
     fn takes_load(&self, load: &mut LoadChange) -> Option<Place> {
         let partition = |id: &PartitionId| self.rows(load.collection_id, *id);
         let place = load.partition_ids.iter().find_map(partition);
-        load.partition_ids.retain(|id| self.partitions.get(&(load.collection_id, *id)).is_none());
+        load.partition_ids.retain(|id| !self.partitions.contains_key(&(load.collection_id, *id)));
         let nothing_left = !load.whole && load.partition_ids.is_empty();
         self.collections.get(&load.collection_id).copied().or(place.filter(|_| nothing_left))
     }
