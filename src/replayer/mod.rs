@@ -5,6 +5,9 @@
 //! everything. [`journal`] says how far the target is, and what a start after a crash applies again: there, inserts go
 //! out as upserts ("safe mode"), so that rows which are in the target already stay single.
 //!
+//! Named changes can be left out ([`Skip`]). What they clash with, and what a replay to an instant would do ([`Plan`]), a
+//! [`rehearsal`] finds: the same walk over the log without a target.
+//!
 //! What safe mode cannot know: a key that the source holds twice, once from before the stretch that is applied again
 //! and once from within it, is left with the newer row only.
 
