@@ -161,7 +161,10 @@ fn of_a_creation_that_is_left_out_nothing_is_there() {
 fn of_a_partition_whose_creation_is_left_out_no_row_is_there() {
     process(async {
         let (store, mut world) = (Store::memory(), world());
+        world.create_index(1);
+        world.load(1);
         let mistake = |world: &mut World| {
+            // It is loaded at once: its collection is.
             let partition = world.create_partition(1, "wrong");
             world.insert(1, partition, &[7, 8]);
             world.delete(1, Some(partition), &[7]);
@@ -194,19 +197,48 @@ fn what_clashes_with_something_kept_is_refused_and_the_target_is_untouched() {
             world.drop_collection(0);
             world.create(CollectionSpec::new("x"));
         };
+        let partition: Mistake = |world| {
+            let id = *world.tables[0].partitions.keys().next_back().expect("a partition");
+            world.drop_partition(0, id);
+            world.create_partition(0, "p");
+        };
+        let kept = |change: &Change| matches!(change, Change::DropCollection(_) | Change::DropPartition(_));
         for (mistake, says) in [
             (again, "the creation of default.docs at "),
             (renamed, "the rename to default.docs at "),
             (alias, "x at "),
             (named_as_alias, "the creation of default.x at "),
+            (partition, "the creation of partition p of default.docs at "),
         ] {
             let (store, mut world) = (Store::memory(), world());
             recorded(&mut world, &store, mistake).await;
-            let error = refused(&store, &[drop_of_a_collection(&store).await]).await;
+            let error = refused(&store, &[place(&store, kept).await]).await;
             assert_eq!(error.verdict, Verdict::Refused, "{error}");
             assert!(error.message.contains(says) && error.message.contains("clashes with"), "{error}");
             assert!(error.advice.unwrap().contains("earlier instant"));
         }
+    });
+}
+
+#[test]
+fn an_index_whose_drop_is_left_out_stays_and_clashes_with_another_of_its_field() {
+    process(async {
+        let (store, mut world) = (Store::memory(), world());
+        world.create_index(0);
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        let to = settle(&mut world);
+        recording.reach(to).await;
+        world.drop_index(0);
+        finish(&mut world, recording).await;
+        let drop = place(&store, |change| matches!(change, Change::DropIndex(_))).await;
+        let contents = replayed_without(&store, &[drop]).await;
+        let expected = world.oracle.without(|_, change| change.contains("DropIndex")).contents();
+        assert_same(&contents, &expected, "without the drop of the index");
+        let recording = open(&world, &store, Start::Earliest).await;
+        world.create_index(0);
+        finish(&mut world, recording).await;
+        let error = refused(&store, &[drop]).await;
+        assert!(error.message.contains("clashes with the index"), "{error}");
     });
 }
 
