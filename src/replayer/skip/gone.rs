@@ -98,3 +98,54 @@ impl Gone {
         self.collections.get(&load.collection_id).copied().or(place.filter(|_| nothing_left))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pb::log::{self as pb, Collection, CreatePartition, Database, DropPartition, Partition};
+    use crate::position::Seq;
+
+    const PLACE: Place = Place::Definition(Seq(1), 2);
+
+    fn without(change: Change) -> Gone {
+        let mut gone = Gone::default();
+        gone.leave_out(PLACE, Some(&change)).unwrap();
+        gone
+    }
+
+    #[test]
+    fn a_load_loses_the_partitions_that_are_gone_and_goes_with_the_last() {
+        let partition = Some(Partition { id: 70, ..Partition::default() });
+        let mut gone = without(Change::CreatePartition(CreatePartition { collection_id: 7, partition }));
+        for (whole, ids, taken, left) in [
+            (false, vec![70, 71], None, vec![71]),
+            (false, vec![70], Some(PLACE), vec![]),
+            (true, vec![70], None, vec![]),
+            (true, vec![], None, vec![]),
+        ] {
+            let load = LoadChange { collection_id: 7, whole, partition_ids: ids, replicas: 1 };
+            let mut change = Change::Load(load);
+            assert_eq!(gone.takes(&mut change).unwrap(), taken);
+            assert!(matches!(change, Change::Load(load) if load.partition_ids == left));
+        }
+        let mut dropped = Change::DropPartition(DropPartition { collection_id: 7, partition_id: 70 });
+        assert_eq!(gone.takes(&mut dropped).unwrap(), Some(PLACE));
+        assert_eq!((gone.rows(7, 70), gone.rows(7, 71), gone.rows(8, 70)), (Some(PLACE), None, None));
+    }
+
+    #[test]
+    fn a_database_that_is_gone_takes_what_is_made_in_it_and_takes_nothing_in() {
+        let mut gone = without(Change::CreateDatabase(Database { id: 5, ..Database::default() }));
+        let inside = Collection { id: 7, database_id: 5, ..Collection::default() };
+        assert_eq!(gone.takes(&mut Change::CreateCollection(inside)).unwrap(), Some(PLACE));
+        assert_eq!((gone.rows(7, 1), gone.rows(8, 1)), (Some(PLACE), None));
+        let renamed = |id| {
+            let name = "moved".to_owned();
+            Change::RenameCollection(RenameCollection { id, database_id: 5, name })
+        };
+        assert_eq!(gone.takes(&mut renamed(7)).unwrap(), Some(PLACE));
+        assert!(gone.takes(&mut renamed(8)).unwrap_err().message.contains("as moved"));
+        let mut dropped = Change::DropDatabase(pb::DropDatabase { id: 5 });
+        assert_eq!(gone.takes(&mut dropped).unwrap(), Some(PLACE));
+    }
+}
