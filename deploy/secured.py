@@ -2,14 +2,18 @@
 
   etcd     asks for a client certificate and a login; etcd2 for a login only
   kafka    "main": SASL_SSL, "login": SASL_PLAINTEXT, "mutual": SSL with client certificates
+  pulsar   "main": TLS, "plain": none; both ask for a token, "main" takes a client certificate instead
   minio    TLS
-  source   TLS and a token; on the secured kafka and etcd
+  source   TLS and a token; on the secured queue and etcd
   target   TLS with client certificates and a token
 """
 
 import base64
 import contextlib
+import hashlib
+import hmac
 import json
+import secrets
 import shutil
 import socket
 import ssl
@@ -18,6 +22,8 @@ from functools import cached_property
 
 USER, PASSWORD = "tapedeck", "tapedeck-password"
 ROOT_PASSWORD = "etcd-password"
+# may do everything in Pulsar
+MILVUS_ROLE = "milvus"
 # file -> (who signs it, whose it is, what for)
 CERTIFICATES = {
     "server": ("ca", "/O=stand", "server"),
@@ -52,7 +58,8 @@ def make_certificates(folder):
     (draft / "openssl.cnf").write_text(OPENSSL)
 
     def make(name, subject, section, *signed):
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+        # Pulsar 3.0 reads no keys but RSA
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes",
                         "-days", "30", "-config", "openssl.cnf", "-subj", subject, "-extensions", section,
                         "-keyout", f"{name}.key", "-out", f"{name}.pem", *signed],
                        cwd=draft, check=True, capture_output=True)
@@ -66,6 +73,8 @@ def make_certificates(folder):
     (draft / "minio").mkdir()
     shutil.copy(draft / "server.pem", draft / "minio/public.crt")
     shutil.copy(draft / "server.key", draft / "minio/private.key")
+    # what the tokens of Pulsar are signed with
+    (draft / "pulsar.secret").write_bytes(secrets.token_bytes(32))
     draft.rename(folder)
 
 
@@ -89,11 +98,11 @@ class Secured:
         make_certificates(self.certificates)
 
     def parts(self, name):
-        return super().parts(name) + (["login", "mutual"] if name == "kafka" else [])
+        return super().parts(name) + {"kafka": ["login", "mutual"], "pulsar": ["plain"]}.get(name, [])
 
     def description(self):
         places = {"etcd_one_way": ("etcd2", "main"), "kafka_login": ("kafka", "login"),
-                  "kafka_mutual": ("kafka", "mutual")}
+                  "kafka_mutual": ("kafka", "mutual"), "pulsar_plain": ("pulsar", "plain")}
         addresses = {key: self.address(*place) for key, place in places.items() if place[0] in self.ports}
         return super().description() | {"secured": {
             "certificates": str(self.certificates), "user": USER, "password": PASSWORD, **addresses}}
@@ -174,6 +183,49 @@ class Secured:
             stack.pop_all()
         return secured
 
+    # -- pulsar
+
+    def pulsar_listeners(self, name):
+        files, providers = self.certificates, "org.apache.pulsar.broker.authentication.AuthenticationProvider"
+        return [
+            f"brokerServicePort={self.ports[name]['plain']}",
+            f"brokerServicePortTls={self.ports[name]['main']}",
+            f"tlsCertificateFilePath={files / 'server.pem'}",
+            f"tlsKeyFilePath={files / 'server.key'}",
+            f"tlsTrustCertsFilePath={files / 'ca.pem'}",
+            # who has no certificate needs a token
+            "tlsRequireTrustedClientCertOnConnect=false",
+            "authenticationEnabled=true",
+            f"authenticationProviders={providers}Token,{providers}Tls",
+            f"tokenSecretKey=file://{files / 'pulsar.secret'}",
+            "authenticationRefreshCheckSeconds=2",
+            "authorizationEnabled=true",
+            f"superUserRoles={MILVUS_ROLE}",
+            "brokerClientAuthenticationPlugin=org.apache.pulsar.client.impl.auth.AuthenticationToken",
+            f"brokerClientAuthenticationParameters=token:{self.pulsar_token()}",
+        ]
+
+    def pulsar_url(self):
+        return f"pulsar+ssl://{self.address('pulsar')}"
+
+    def pulsar_token(self):
+        secret = (self.certificates / "pulsar.secret").read_bytes()
+        signed = ".".join(map(in_token, ('{"alg":"HS256"}', json.dumps({"sub": MILVUS_ROLE}))))
+        return f"{signed}.{in_token(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
+
+    def ask_pulsar(self, path, body=None):
+        url = f"http://{self.address('pulsar', 'web')}/admin/v2/{path}"
+        return self.ask(url, body, authorization=f"Bearer {self.pulsar_token()}")
+
+    def ready_pulsar(self, name):
+        return super().ready_pulsar(name) and self.may_read()
+
+    def may_read(self):
+        """tapedeck, and nothing else, whichever way it logs in."""
+        for role in (USER, "client"):
+            self.ask_pulsar(f"namespaces/public/default/permissions/{role}", ["consume"])
+        return True
+
     # -- minio
 
     def minio_options(self):
@@ -198,6 +250,13 @@ class Secured:
             "common.security.tlsMode": 1 if name == "source" else 2,
         }
 
+    def milvus_environment(self):
+        """Milvus' client of Pulsar trusts whom the system trusts."""
+        return {"SSL_CERT_FILE": str(self.certificates / "ca.pem")}
+
+    def milvus_pulsar(self):
+        return ["  authPlugin: token", f"  authParams: token:{self.pulsar_token()}"]
+
     def milvus_kafka(self):
         authority = [f"  {side}: {{ssl: {{ca: {{location: {self.certificates / 'ca.pem'}}}}}}}"
                      for side in ("consumer", "producer")]
@@ -207,3 +266,7 @@ class Secured:
 
 def encoded(text):
     return base64.b64encode(text.encode()).decode()
+
+
+def in_token(part):
+    return base64.urlsafe_b64encode(part if isinstance(part, bytes) else part.encode()).decode().rstrip("=")

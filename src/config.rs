@@ -1,11 +1,13 @@
 //! The service's configuration: a TOML file, then the environment (`TAPEDECK_...`), then flags; later ones win.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
 
 use figment::Figment;
 use figment::Provider;
 use figment::providers::{Env, Format, Serialized, Toml};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::api::{CdcDefaults, Token};
 use crate::error::{Error, Result};
@@ -16,7 +18,9 @@ use crate::task::store::TaskStore;
 use crate::telemetry::LogFormat;
 
 const TOKEN: &str = "TAPEDECK_TOKEN";
-const FROM_ENVIRONMENT: [&str; 3] = ["listen", "state", "log_format"];
+/// Nothing repeats itself more often.
+const SHORTEST: Duration = Duration::from_secs(1);
+const FROM_ENVIRONMENT: [&str; 4] = ["listen", "state", "log_format", "verify_every"];
 
 /// What the service is told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +36,8 @@ pub struct Config {
     pub token: Option<Secret>,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// How often the log of each task that records is verified; without it never.
+    pub verify_every: Option<Period>,
     /// What requests of milvus-cdc's dialect leave out.
     pub cdc: CdcDefaults,
 }
@@ -44,6 +50,7 @@ impl Default for Config {
             state_options: StoreSpec::default(),
             token: None,
             log_format: LogFormat::Text,
+            verify_every: None,
             cdc: CdcDefaults::default(),
         }
     }
@@ -68,6 +75,36 @@ pub struct Flags {
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_format: Option<LogFormat>,
+    /// How often the log of each task that records is verified, e.g. 24h [default: never]
+    #[arg(long, value_name = "PERIOD")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify_every: Option<Period>,
+}
+
+/// A length of time as people write it: `24h`, `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Period(pub Duration);
+
+impl FromStr for Period {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Period> {
+        let period = humantime::parse_duration(text).ok().filter(|period| *period >= SHORTEST);
+        let refused = || Error::usage(format!("\"{text}\" is no period of a second or more: write e.g. 24h"));
+        period.map(Period).ok_or_else(refused)
+    }
+}
+
+impl Serialize for Period {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Period {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Period, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 impl Config {
@@ -140,11 +177,14 @@ mod tests {
             "listen = \"file:1\"\nstate = \"file\"\nlog_format = \"json\"\n[state_options]\nsecret_access_key = { env = \"KEY\" }\n",
         )
         .unwrap();
-        let environment = Serialized::defaults(serde_json::json!({"listen": "env:1", "state": "env"}));
+        let environment = Serialized::defaults(
+            serde_json::json!({"listen": "env:1", "state": "env", "verify_every": "24h"}),
+        );
         let flags = Flags { listen: Some("flag:1".to_owned()), ..Flags::default() };
         let config = Config::join(Some(&file), environment, &flags).unwrap();
         assert_eq!((config.listen.as_str(), config.state.as_str()), ("flag:1", "env"));
         assert_eq!(config.log_format, LogFormat::Json);
+        assert_eq!(config.verify_every, Some(Period(Duration::from_secs(86_400))));
         assert_eq!(config.state_options.secret_access_key, Some(Secret::Env("KEY".to_owned())));
     }
 
@@ -152,9 +192,13 @@ mod tests {
     fn a_setting_that_does_not_exist_is_refused_and_a_literal_secret_never_repeated() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("tapedeck.toml");
-        for (text, message) in
-            [("colour = 1", "colour"), ("token = \"hunter2\"", "a secret itself may not stand")]
-        {
+        for (text, message) in [
+            ("colour = 1", "colour"),
+            ("token = \"hunter2\"", "a secret itself may not stand"),
+            ("verify_every = \"daily\"", "\"daily\" is no period of a second or more: write e.g. 24h"),
+            ("verify_every = \"0s\"", "\"0s\" is no period"),
+            ("verify_every = 24", "expected a string"),
+        ] {
             std::fs::write(&file, text).unwrap();
             let error = Config::load(Some(&file), &Flags::default()).unwrap_err();
             assert!(error.message.contains(message) && !error.message.contains("hunter2"), "{error}");

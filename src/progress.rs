@@ -46,6 +46,9 @@ pub struct RecordProgress {
     pub commits: u64,
     /// Messages that were recorded but that no replayer can apply, by name of their type.
     pub unknown: Vec<(String, u64)>,
+    /// Collections that are selected and not recorded, as `database.collection`: they were there before they came into
+    /// the selection, and their earlier rows are not in the log.
+    pub left_out: Vec<String>,
     /// Failed tries.
     pub retries: u64,
     /// What is being tried again now.

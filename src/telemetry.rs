@@ -21,6 +21,10 @@ pub const COMMITS: &str = "tapedeck_task_commits_total";
 pub const RETRIES: &str = "tapedeck_task_retries_total";
 /// How much of what there is to do is done, 0 to 1.
 pub const PROGRESS: &str = "tapedeck_task_progress_ratio";
+/// Damages in the task's log, as its last check found them.
+pub const LOG_DAMAGES: &str = "tapedeck_task_log_damages";
+/// When that check ended.
+pub const LOG_VERIFIED: &str = "tapedeck_task_log_verified_timestamp_seconds";
 
 /// Says what the metrics of tasks are, to the current recorder.
 pub fn describe() {
@@ -31,6 +35,8 @@ pub fn describe() {
     describe_counter!(COMMITS, "Commits that were applied, or recorded");
     describe_counter!(RETRIES, "Failed tries");
     describe_gauge!(PROGRESS, "How much of what there is to do is done");
+    describe_gauge!(LOG_DAMAGES, "Damages in the task's log, as its last check found them");
+    describe_gauge!(LOG_VERIFIED, Unit::Seconds, "When the task's log was last checked, since 1970");
 }
 
 /// How log lines look.

@@ -2,7 +2,11 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 use tonic::Status;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
@@ -32,7 +36,36 @@ impl Tls {
             None => config,
         }
     }
+
+    /// The same for what is neither gRPC nor HTTP.
+    pub fn client(&self) -> Result<ClientConfig, Box<dyn Error>> {
+        let mut roots = RootCertStore::empty();
+        match &self.ca {
+            Some(ca) => {
+                for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
+                    roots.add(certificate?)?;
+                }
+            }
+            None => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let Some((certificate, key)) = &self.identity else { return Ok(config.with_no_client_auth()) };
+        let certificates =
+            CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<_, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
+        Ok(config.with_client_auth_cert(certificates, key)?)
+    }
 }
+
+/// How addresses without and with TLS begin.
+pub const HTTP: [&str; 2] = ["http://", "https://"];
+/// The same for Pulsar.
+pub const PULSAR: [&str; 2] = ["pulsar://", "pulsar+ssl://"];
 
 /// An error with all that lies behind it: why a certificate was refused stands last.
 pub fn chain(error: &dyn Error) -> String {
@@ -56,18 +89,18 @@ fn with_reasons(mut text: String, mut behind: Option<&(dyn Error + 'static)>) ->
 }
 
 /// What to look at when TLS, or the want of it, is why there is no connection; `section` is its place in the document.
-pub fn advice(said: &str, section: &str) -> Option<String> {
+pub fn advice(said: &str, section: &str, [plain, secured]: [&str; 2]) -> Option<String> {
     let says = |words: &[&str]| words.iter().any(|words| said.contains(words));
     let look = if says(&["peer certificate"]) {
-        "its ca, and server_name where the certificate has another name than the address"
+        "its ca, and server_name where the certificate has another name than the address".to_owned()
     } else if says(&["received fatal alert"]) {
-        "its certificate and key: the server does not accept them, or wants some"
+        "its certificate and key: the server does not accept them, or wants some".to_owned()
     } else if says(&["KeyMismatch", "private key"]) {
-        "its certificate and key: they must belong together"
+        "its certificate and key: they must belong together".to_owned()
     } else if says(&["corrupt message", "handshake eof"]) {
-        "whether the server speaks TLS at all; if not, write http://"
+        format!("whether the server speaks TLS at all; if not, write {plain}")
     } else if says(&["connection closed", "broken pipe", "Connection reset", "unexpected EOF"]) {
-        "whether the server wants TLS (https://), or a client certificate that it trusts"
+        format!("whether the server wants TLS ({secured}), or a client certificate that it trusts")
     } else {
         return None;
     };

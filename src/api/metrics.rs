@@ -58,4 +58,10 @@ fn show(spec: &TaskSpec, status: &Status) {
     if let Some(progress) = &status.progress {
         gauge!(name::PROGRESS, "task" => task()).set(progress.percent / 100.0);
     }
+    if let Some(checked) = &status.verification
+        && let Some(at) = checked.at.as_ref().and_then(|at| at.parse::<jiff::Timestamp>().ok())
+    {
+        gauge!(name::LOG_DAMAGES, "task" => task()).set(checked.damages as f64);
+        gauge!(name::LOG_VERIFIED, "task" => task()).set(at.as_second() as f64);
+    }
 }

@@ -28,6 +28,7 @@ pub use auth::Token;
 pub use cdc::Defaults as CdcDefaults;
 pub use error::Problem;
 pub use events::EventList;
+pub use logs::Looks;
 pub use openapi::document;
 pub use tasks::{TaskList, TaskView};
 
@@ -45,6 +46,8 @@ pub struct Api {
     pub token: Option<Token>,
     /// What requests of the dialect at `/cdc` leave out.
     pub cdc: Arc<CdcDefaults>,
+    /// What answers about logs have read.
+    pub looks: Arc<Looks>,
     /// Metrics of the process.
     pub process: Option<PrometheusHandle>,
 }

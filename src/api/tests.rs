@@ -19,7 +19,10 @@ struct Rig {
 async fn rig() -> Rig {
     let script = Shared::default();
     let service = service(&Store::memory(), &script).await;
-    Rig { api: Api { service, token: None, cdc: Arc::default(), process: None }, script }
+    Rig {
+        api: Api { service, token: None, cdc: Arc::default(), looks: Arc::default(), process: None },
+        script,
+    }
 }
 
 impl Rig {
@@ -73,7 +76,10 @@ async fn what_is_wrong_is_told_in_a_problem_body_with_its_status() {
         "file:///state".into(),
     );
     let service = service(&state, &script).await;
-    let rig = Rig { api: Api { service, token: None, cdc: Arc::default(), process: None }, script };
+    let rig = Rig {
+        api: Api { service, token: None, cdc: Arc::default(), looks: Arc::default(), process: None },
+        script,
+    };
     let unknown = json!({"name": "a", "kind": "replay", "colour": 1});
     let literal = {
         let mut literal = task("a", "replay");
@@ -87,7 +93,8 @@ async fn what_is_wrong_is_told_in_a_problem_body_with_its_status() {
         over_state
     };
     let folder = tempfile::tempdir().unwrap();
-    let no_log = format!("/v1/logs?url=file://{}", folder.path().display());
+    let nothing = folder.path().join("nothing");
+    let no_log = format!("/v1/logs?url=file://{}", nothing.display());
     let big = json!({"name": "x".repeat(2 << 20)});
     for (method, path, body, status, detail) in [
         ("GET", "/nothing", None, 404, "nothing at this path"),
@@ -114,6 +121,7 @@ async fn what_is_wrong_is_told_in_a_problem_body_with_its_status() {
         );
         assert!(!problem.to_string().contains("hunter2"));
     }
+    assert!(!nothing.exists(), "a look has made a folder");
 }
 
 #[tokio::test]
@@ -217,6 +225,40 @@ async fn every_route_is_in_the_document_and_the_document_has_no_other() {
         let (status, _) = rig.ask(&method.to_uppercase(), &path, None).await;
         assert_ne!(status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn a_log_is_shown_with_identity_windows_holes_and_size() {
+    let rig = rig().await;
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/formats/golden/v1");
+    let path = format!("/v1/logs?url=file://{golden}");
+    let (status, log) = rig.ask("GET", &path, None).await;
+    assert_eq!((status, &log["log_id"]), (StatusCode::OK, &json!("6a2f41a3-c54c-4e8a-9f0e-3b1f3d6a7c11")));
+    assert_eq!(log["source"], json!({"queue": "kafka:abc", "etcd": "1234/by-dev/meta"}));
+    assert_eq!((&log["commits"], &log["read_to"], &log["rows"]), (&json!(3), &json!(3), &json!(2)));
+    assert_eq!(log["windows"], json!([]), "the first commit has a hole");
+    let hole = json!({"commit": 1, "after": null, "channel": "other", "start": "0", "end": "1", "reason": "retention"});
+    assert_eq!((&log["holes"], &log["objects"]), (&json!([hole]), &json!(6)));
+    // A second look goes on from there.
+    assert_eq!(rig.ask("GET", &path, None).await.1, log);
+}
+
+#[tokio::test]
+async fn metrics_tell_of_damage_in_a_log() {
+    let rig = rig().await;
+    rig.ask("POST", "/v1/tasks", Some(&task("a", "record"))).await;
+    let damaged = crate::log::verify::Report { more_damages: 2, ..Default::default() };
+    rig.script.lock().unwrap().verify.push_back(Ok(damaged));
+    crate::task::verification::verify_log(&rig.api.service.get("a").unwrap()).await;
+    let text = rig.ask("GET", "/metrics", None).await.1;
+    for line in [
+        "tapedeck_task_log_damages{task=\"a\"} 2",
+        "tapedeck_task_log_verified_timestamp_seconds{task=\"a\"} ",
+        "tapedeck_task_state{task=\"a\",state=\"running\"} 1",
+    ] {
+        assert!(text.as_str().unwrap().contains(line), "{text}");
+    }
+    assert_eq!(rig.ask("GET", "/v1/tasks/a", None).await.1["status"]["verification"]["damages"], 2);
 }
 
 #[tokio::test]

@@ -1,23 +1,26 @@
 //! `tapedeck log`: a look into a log.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::progress::ProgressLine;
-use super::{print, print_json};
+use super::{instant, print, print_json, timeline};
 use crate::config;
 use crate::error::{Error, Result};
+use crate::log::inspect;
 use crate::log::reader::{LogReader, no_log};
 use crate::log::store::Store;
-use crate::log::{inspect, verify};
+use crate::log::verify::{Scope, verify};
 use crate::position::Seq;
 use crate::task::connect;
-use crate::task::log::view;
+use crate::task::log::{Look, view};
 use crate::task::spec::{LogSpec, StoreSpec};
 use crate::telemetry::{self, LogFormat};
+use crate::tick::Tso;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Identity, window of restores, holes and size
+    /// Identity, windows of restores, holes and size
     Info(Place),
     /// Commits, one line each
     Ls {
@@ -36,8 +39,16 @@ pub enum Command {
         #[command(flatten)]
         range: Commits,
     },
+    /// What changed when, holes, rows per period, and which instants can be restored
+    Timeline(timeline::Args),
     /// Check every digest and every link
-    Verify(Place),
+    Verify {
+        #[command(flatten)]
+        place: Place,
+        /// Only commits whose watermark is later: a TSO or RFC 3339
+        #[arg(long, value_name = "INSTANT", value_parser = instant)]
+        since: Option<Tso>,
+    },
 }
 
 /// Where a log is.
@@ -89,10 +100,10 @@ impl Place {
 
     async fn store(&self) -> Result<Store> {
         let spec = self.spec()?;
-        connect::store(&spec.url, &spec.options).await
+        connect::store_to_read(&spec).await?.ok_or_else(|| no_log(&spec.url))
     }
 
-    async fn reader(&self) -> Result<LogReader> {
+    pub(super) async fn reader(&self) -> Result<LogReader> {
         LogReader::open(self.store().await?).await
     }
 }
@@ -108,7 +119,8 @@ pub async fn run(command: Command) -> Result<()> {
     match command {
         Command::Info(place) => {
             let spec = place.spec()?;
-            print_json(&view(&spec).await?.ok_or_else(|| no_log(&spec.url))?)
+            let found = view(&spec, &mut Look::default(), Duration::MAX).await?;
+            print_json(&found.ok_or_else(|| no_log(&spec.url))?)
         }
         Command::Ls { place, range, json } => {
             inspect::ls(place.reader().await?, range.range(), |row| {
@@ -119,18 +131,23 @@ pub async fn run(command: Command) -> Result<()> {
         Command::Cat { place, range } => {
             inspect::cat(place.reader().await?, range.range(), |record| print(compact(&record)?)).await
         }
-        Command::Verify(place) => verify_all(place.store().await?).await,
+        Command::Timeline(args) => timeline::run(args).await,
+        Command::Verify { place, since } => verify_from(place.store().await?, since).await,
     }
 }
 
-async fn verify_all(store: Store) -> Result<()> {
+async fn verify_from(store: Store, since: Option<Tso>) -> Result<()> {
+    let scope = since.map_or(Scope::Whole, Scope::Since);
     let progress = ProgressLine::new();
-    let report =
-        verify::verify(store, |seq, bytes| progress.tell(format!("commit {seq}, {bytes} bytes"))).await;
+    let tell = |seq, bytes| {
+        progress.tell(format!("commit {seq}, {bytes} bytes"));
+        std::future::ready(())
+    };
+    let report = verify(store, scope, tell).await;
     progress.clear();
     let report = report?;
     print_json(&report)?;
-    match report.damages.len() {
+    match report.damaged() {
         0 => Ok(()),
         damages => Err(Error::refused(format!("the log has {damages} damages"))
             .advice("restore the named objects from a copy")),
@@ -151,6 +168,6 @@ fn line(row: &inspect::Row) -> String {
     )
 }
 
-fn compact(value: &impl serde::Serialize) -> Result<String> {
+pub(super) fn compact(value: &impl serde::Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::operator(error.to_string()))
 }

@@ -9,6 +9,7 @@ mod run;
 mod serve;
 mod signal;
 mod task;
+mod timeline;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::task::spec::TaskSpec;
+use crate::tick::Tso;
 
 const MOST_SPEC_BYTES: u64 = 1 << 20;
 
@@ -100,6 +102,14 @@ impl SpecFile {
     }
 }
 
+/// An instant on the command line, refused with what to write.
+fn instant(text: &str) -> std::result::Result<Tso, String> {
+    text.parse().map_err(|error: Error| match error.advice {
+        Some(advice) => format!("{}; {advice}", error.message),
+        None => error.message,
+    })
+}
+
 /// A line on standard output. Whoever reads it may stop doing so (`| head`): then there is nothing more to do.
 fn print(line: impl std::fmt::Display) -> Result<()> {
     match writeln!(std::io::stdout(), "{line}") {
@@ -124,16 +134,26 @@ mod tests {
     }
 
     #[test]
+    fn an_instant_that_is_none_is_refused_with_what_to_write() {
+        let error =
+            Cli::try_parse_from(["tapedeck", "log", "timeline", "file:///log", "--from", "yesterday"]);
+        let error = error.unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("write a TSO such as 470656465160896520, or a time"), "{error}");
+    }
+
+    #[test]
     fn the_commands_of_the_design_parse() {
         for line in [
-            "serve --config c.toml --listen 127.0.0.1:8444 --state file:///s",
+            "serve --config c.toml --listen 127.0.0.1:8444 --state file:///s --verify-every 24h",
             "run --spec task.json",
             "task create --spec task.json",
             "task list",
             "task get a",
             "task events a --follow",
             "log ls file:///log",
-            "log verify s3://bucket/log --endpoint http://127.0.0.1:9000",
+            "log timeline file:///log --from 2026-11-23T08:00:00Z --to 470656465160896520 --period 15m --json --svg t.svg",
+            "log verify s3://bucket/log --endpoint http://127.0.0.1:9000 --since 2026-11-23T08:00:00Z",
             "restore --log s3://bucket/log --to 2026-11-23T08:00:00Z --target http://h:1 --token-env T --plan",
             "restore --log l --to 9 --target http://h:1 --select a.* --exclude a.b --rename a.c=a.d --skip 12:3",
             "check --spec task.json",

@@ -54,6 +54,14 @@ impl ProgressLine {
         }
     }
 
+    /// Prints something else, with the line out of its way.
+    pub fn print<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
     /// Takes the line away.
     pub fn clear(&self) {
         if let Some(bar) = &self.bar {

@@ -11,6 +11,7 @@ use crate::config::{Config, Flags};
 use crate::error::{Error, Result};
 use crate::task::connect::Work;
 use crate::task::service::Service;
+use crate::task::verification::keep_verifying;
 use crate::telemetry;
 
 #[derive(Debug, clap::Args)]
@@ -31,20 +32,31 @@ pub async fn serve(args: Args) -> Result<()> {
     let address = listener.local_addr().map_err(|error| Error::operator(error.to_string()))?;
     let service = Service::start(config.task_store().await?, Work::real()).await?;
     info!("listening on http://{address}");
-    let api =
-        Api { service: service.clone(), token, cdc: Arc::new(config.cdc), process: telemetry::metrics() };
+    let api = Api {
+        service: service.clone(),
+        token,
+        cdc: Arc::new(config.cdc),
+        looks: Arc::default(),
+        process: telemetry::metrics(),
+    };
     let stopping = async {
         cancel.cancelled().await;
         service.stop().await;
     };
-    let (served, ()) = tokio::join!(
+    let verifying = async {
+        if let Some(every) = config.verify_every {
+            keep_verifying(&service, every.0, &cancel).await;
+        }
+    };
+    let (served, (), ()) = tokio::join!(
         async {
             // A server that ends by itself ends the service.
             let served = api::serve(api, listener, cancel.clone()).await;
             cancel.cancel();
             served
         },
-        stopping
+        stopping,
+        verifying
     );
     info!("stopped");
     served

@@ -14,6 +14,7 @@
 
 pub mod checkpoint;
 pub mod commit;
+pub mod coverage;
 pub mod damage;
 pub mod describe;
 pub mod envelope;
@@ -21,9 +22,11 @@ pub mod identity;
 pub mod inspect;
 pub mod layout;
 pub mod reader;
+mod seek;
 pub mod segment;
 pub mod store;
 mod tail;
+pub mod timeline;
 pub mod verify;
 pub mod writer;
 

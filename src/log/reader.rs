@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
 
 use super::commit::{self, Sealed};
 use super::damage::Damage;
@@ -17,6 +18,9 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::pb::log as pb;
 use crate::position::Seq;
+
+/// Commits that are read at once: each is small.
+const COMMITS_AHEAD: usize = 32;
 
 /// Reads a log. Everything it returns has been checked against its digest.
 #[derive(Clone, Debug)]
@@ -49,6 +53,10 @@ impl LogReader {
         &self.identity
     }
 
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Number of the last commit; none in an empty log.
     pub async fn tail(&self) -> Result<Option<Seq>> {
         let known = self.known.load(Ordering::Relaxed);
@@ -65,6 +73,33 @@ impl LogReader {
         let sealed = commit::open(seq, bytes)?;
         self.known.fetch_max(seq.0, Ordering::Relaxed);
         Ok(Some(sealed))
+    }
+
+    /// Number of the last commit, 0 in an empty log. Where later commits stand beyond a missing one, an error.
+    pub async fn last(&self) -> Result<Seq> {
+        let last = self.tail().await?.unwrap_or_default();
+        tail::nothing_beyond(&self.store, last).await?;
+        Ok(last)
+    }
+
+    /// The commits after `previous` up to `last`, in order, read ahead; each follows the one before.
+    pub fn commits(
+        &self,
+        mut previous: Option<Sealed>,
+        last: Seq,
+    ) -> impl Stream<Item = Result<Sealed>> + use<> {
+        let reader = self.clone();
+        let first = previous.as_ref().map_or(Seq(1), |previous| previous.seq().next());
+        let read = move |seq: u64| {
+            let reader = reader.clone();
+            async move { reader.commit(Seq(seq)).await?.ok_or_else(|| missing(Seq(seq)).into()) }
+        };
+        stream::iter(first.0..=last.0).map(read).buffered(COMMITS_AHEAD).map(move |next: Result<Sealed>| {
+            let next = next?;
+            commit::follows(previous.as_ref(), &next.commit)?;
+            previous = Some(next.clone());
+            Ok(next)
+        })
     }
 
     /// A segment that a commit names.
@@ -88,6 +123,11 @@ impl LogReader {
             || Damage::new(key, None, format!("is missing; it was written for commit {}", named.seq));
         Ok(self.store.get(key).await?.ok_or_else(missing)?)
     }
+}
+
+/// A commit that must be there and is not.
+pub(super) fn missing(seq: Seq) -> Damage {
+    Damage::new(&layout::commit(seq), None, "is missing, but reading should go on after it")
 }
 
 /// The error where no log is.
@@ -139,13 +179,7 @@ impl Follower {
     pub async fn after(reader: LogReader, after: Seq) -> Result<Follower> {
         let last = match after {
             Seq(0) => None,
-            _ => Some(reader.commit(after).await?.ok_or_else(|| {
-                Error::from(Damage::new(
-                    &layout::commit(after),
-                    None,
-                    "is missing, but reading should go on after it",
-                ))
-            })?),
+            _ => Some(reader.commit(after).await?.ok_or_else(|| missing(after))?),
         };
         Ok(Follower { reader, last, reached_tail: false })
     }

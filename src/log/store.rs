@@ -8,6 +8,7 @@ mod open;
 mod probe;
 
 use std::fmt;
+use std::future::ready;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -153,19 +154,33 @@ impl Store {
 
     /// Keys and sizes below the folder `prefix` (all: ""), in order; those after the key `after` if one is given.
     pub async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<(String, u64)>> {
+        let mut keys = Vec::new();
+        self.scan(prefix, after, |key, size| keys.push((key.to_owned(), size))).await?;
+        keys.sort_unstable();
+        Ok(keys)
+    }
+
+    /// Gives what [`Store::list`] lists to `see`, in any order and without holding it.
+    pub async fn scan(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        mut see: impl FnMut(&str, u64),
+    ) -> Result<()> {
         let folder = self.path(prefix)?;
         let listing = match after {
             Some(after) => self.inner.list_with_offset(Some(&folder), &self.path(after)?),
             None => self.inner.list(Some(&folder)),
         };
         let skip = if self.prefix.is_root() { 0 } else { self.prefix.as_ref().len() + 1 };
-        let keys = listing.try_filter_map(|object| async move {
-            Ok(object.location.as_ref().get(skip..).map(|key| (key.to_owned(), object.size)))
+        let seen = listing.try_for_each(|object| {
+            if let Some(key) = object.location.as_ref().get(skip..) {
+                see(key, object.size);
+            }
+            ready(Ok(()))
         });
-        let keys = keys.try_collect::<Vec<_>>().await;
-        let mut keys = self.absent_is_none(keys, "list", prefix)?.unwrap_or_default();
-        keys.sort_unstable();
-        Ok(keys)
+        let seen = seen.await;
+        self.absent_is_none(seen, "list", prefix).map(drop)
     }
 
     fn path(&self, key: &str) -> Result<Path> {

@@ -5,4 +5,5 @@ mod crash;
 mod damage;
 mod golden;
 mod sample;
+mod timeline;
 mod writers;

@@ -1,134 +1,200 @@
-//! Checking a whole log: every digest, every link of the chain, every object that a commit names.
+//! Checking a log: every digest, every link of the chain, every object that a commit names, and that each catalog is
+//! what the definitions since the one before make of it.
 
-use std::collections::BTreeSet;
+mod report;
+mod schema;
+mod unnamed;
+
+use bytes::Bytes;
 
 use super::commit::{self, Sealed};
 use super::damage::Damage;
 use super::identity::Identity;
-use super::reader::{no_log, open_catalog, open_segment};
+use super::reader::{missing, no_log, open_segment};
+use super::segment::{self, Segment};
 use super::store::Store;
-use super::{checkpoint, layout};
+use super::{checkpoint, layout, seek};
 use crate::error::{Error, Result, Verdict};
 use crate::pb::log as pb;
 use crate::position::Seq;
+use crate::tick::Tso;
+use schema::Schema;
+use unnamed::Unnamed;
 
-/// What a log holds, and what is wrong with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Report {
-    /// Commits that are as they should be.
-    pub commits: u64,
-    /// Segments that are as they should be.
-    pub segments: u64,
-    /// Bytes of them.
-    pub bytes: u64,
-    /// What is wrong, in the order in which a replay would meet it.
-    pub damages: Vec<Damage>,
-    /// Objects that no commit names: left by crashes, or being written now. Harmless.
-    pub orphans: Vec<String>,
+pub use report::Report;
+
+/// How much of a log is checked. Checkpoints are checked always: few stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it.
+    Whole,
+    /// Commits with a later watermark.
+    Since(Tso),
+    /// Commits after one, which is taken for well.
+    After(Seq),
 }
 
-/// Reads everything. Goes on after each damage; an error means that the store itself failed, or that no log is there.
-pub async fn verify(store: Store, mut on_progress: impl FnMut(Seq, u64)) -> Result<Report> {
-    let mut report = Report::default();
-    let identity = match store.get(layout::IDENTITY).await? {
-        Some(bytes) => report.note(Identity::from_bytes(&bytes)),
-        None if store.list(layout::COMMITS, None).await?.is_empty() => return Err(no_log(&store)),
-        None => report.note(Err(Damage::new(layout::IDENTITY, None, "is missing"))),
-    };
-    // Listed before the commits are read: what is uploaded meanwhile is no orphan.
-    let mut orphans = BTreeSet::new();
-    for folder in [layout::SEGMENTS, layout::CATALOGS] {
-        orphans.extend(store.list(folder, None).await?.into_iter().map(|(key, _)| key));
-    }
-    let commits = store.list(layout::COMMITS, None).await?;
-    let last = commits.iter().filter_map(|(key, _)| layout::parse_commit(key)).max().unwrap_or_default();
-    orphans.extend(commits.into_iter().map(|(key, _)| key).filter(|key| layout::parse_commit(key).is_none()));
-
-    let log_id = identity.as_ref().map(|identity| identity.log_id.as_str());
-    let mut previous = None;
-    let mut seq = Seq(1);
+/// Checks a log and goes on after each damage; an error means that the store itself failed, or that no log is there.
+/// After each commit `on_progress` gets its number and the bytes of segments so far, and is waited for. In memory are a
+/// segment, a catalog and the names of a stretch of commits.
+pub async fn verify<F: Future<Output = ()>>(
+    store: Store,
+    scope: Scope,
+    mut on_progress: impl FnMut(Seq, u64) -> F,
+) -> Result<Report> {
+    let mut this = Verifier::new(&store);
+    let (first, last) = this.begin(scope).await?;
+    this.unnamed.list(&store, first, last, scope == Scope::Whole).await?;
+    let mut seq = first;
     while seq <= last {
-        let sealed = report.commit(&store, seq, previous.as_ref()).await?;
-        let before = previous.as_ref().and_then(|previous: &Sealed| previous.commit.catalog.clone());
-        if let Some(sealed) = &sealed {
-            for reference in &sealed.commit.segments {
-                orphans.remove(&reference.key);
-                report.segment(&store, log_id, seq, reference).await?;
-            }
-            if let Some(reference) = &sealed.commit.catalog {
-                orphans.remove(&reference.key);
-                // Commits without a definition name the catalog of the commit before.
-                if before.as_ref() != Some(reference) {
-                    report.catalog(&store, seq, reference).await?;
-                }
-            }
+        if this.unnamed.begins_at(seq) {
+            this.tell_orphans(last).await?;
+            this.unnamed.list(&store, seq, last, false).await?;
         }
-        on_progress(seq, report.bytes);
-        previous = sealed;
+        this.commit(seq).await?;
+        on_progress(seq, this.report.bytes).await;
         seq = seq.next();
     }
-    report.checkpoints(&store).await?;
-    report.orphans = orphans.into_iter().collect();
-    Ok(report)
+    this.tell_orphans(last).await?;
+    this.checkpoints().await?;
+    Ok(this.report)
 }
 
-impl Report {
-    fn note<T>(&mut self, checked: Result<T, Damage>) -> Option<T> {
-        checked.map_err(|damage| self.damages.push(damage)).ok()
+struct Verifier<'a> {
+    store: &'a Store,
+    log_id: Option<String>,
+    previous: Option<Sealed>,
+    schema: Schema,
+    unnamed: Unnamed,
+    report: Report,
+}
+
+impl Verifier<'_> {
+    fn new(store: &Store) -> Verifier<'_> {
+        let (schema, report) = (Schema::beginning(), Report::default());
+        Verifier { store, log_id: None, previous: None, schema, unnamed: Unnamed::default(), report }
+    }
+
+    /// Checks the identity and finds the commits of a scope: the first, which need not be there, and the last.
+    async fn begin(&mut self, scope: Scope) -> Result<(Seq, Seq)> {
+        let after = match scope {
+            Scope::After(after) => after,
+            Scope::Whole | Scope::Since(_) => Seq(0),
+        };
+        let (mut any, mut last) = (false, after);
+        let after = (after > Seq(0)).then(|| layout::commit(after));
+        let (unnamed, whole) = (&mut self.unnamed, scope == Scope::Whole);
+        let see = |key: &str, _| {
+            any = true;
+            match layout::parse_commit(key) {
+                Some(seq) => last = last.max(seq),
+                None if whole => unnamed.add(key),
+                None => {}
+            }
+        };
+        self.store.scan(layout::COMMITS, after.as_deref(), see).await?;
+        let identity = match self.store.get(layout::IDENTITY).await? {
+            Some(bytes) => self.report.note(Identity::from_bytes(&bytes)),
+            None if !any => return Err(no_log(self.store)),
+            None => self.report.note(Err(Damage::new(layout::IDENTITY, None, "is missing"))),
+        };
+        self.log_id = identity.map(|identity| identity.log_id);
+        let first = match scope {
+            Scope::Whole => Seq(1),
+            Scope::Since(since) => seek::first_after(self.store, last, since).await?,
+            Scope::After(after) => after.next(),
+        };
+        if first > Seq(1) {
+            self.go_on_after(Seq(first.0 - 1)).await?;
+        }
+        (self.report.log_id, self.report.from, self.report.to) = (self.log_id.clone(), first.0, last.0);
+        Ok((first, last))
+    }
+
+    /// The links to a commit before the scope.
+    async fn go_on_after(&mut self, seq: Seq) -> Result<()> {
+        let sealed = match self.store.get(&layout::commit(seq)).await? {
+            Some(bytes) => self.report.note(commit::open(seq, bytes)),
+            None => self.report.note(Err(missing(seq))),
+        };
+        self.schema = Schema::unknown();
+        if let Some(sealed) = &sealed {
+            self.catalog(&sealed.commit).await?;
+        }
+        self.previous = sealed;
+        Ok(())
     }
 
     /// After a damaged commit the chain is taken up again at the next one.
-    async fn commit(&mut self, store: &Store, seq: Seq, previous: Option<&Sealed>) -> Result<Option<Sealed>> {
+    async fn commit(&mut self, seq: Seq) -> Result<()> {
         let key = layout::commit(seq);
-        let Some(bytes) = store.get(&key).await? else {
-            self.damages.push(Damage::new(&key, None, "is missing, though later commits are there"));
-            return Ok(None);
+        let previous = self.previous.take();
+        let sealed = match self.store.get(&key).await? {
+            Some(bytes) => self.report.note(commit::open(seq, bytes)),
+            None => {
+                let damage = Damage::new(&key, None, "is missing, though later commits are there");
+                self.report.note(Err(damage))
+            }
         };
-        let Some(sealed) = self.note(commit::open(seq, bytes)) else {
-            return Ok(None);
-        };
-        let follows = match previous {
-            None if seq > Seq(1) => Ok(()),
-            previous => commit::follows(previous, &sealed.commit),
-        };
-        match follows {
-            Ok(()) => self.commits += 1,
-            Err(error) => self.damages.push(Damage::new(&key, None, format!("is out of place: {error}"))),
-        }
-        Ok(Some(sealed))
-    }
-
-    async fn segment(
-        &mut self,
-        store: &Store,
-        log_id: Option<&str>,
-        seq: Seq,
-        named: &pb::ObjectRef,
-    ) -> Result<()> {
-        let Some(bytes) = self.object(store, seq, &named.key).await? else {
+        let Some(sealed) = sealed else {
+            self.schema = Schema::unknown();
             return Ok(());
         };
-        let length = bytes.len() as u64;
-        let checked = match log_id {
-            Some(log_id) => open_segment(log_id, named, bytes),
-            None => super::segment::read(&named.key, named, bytes),
+        let follows = match &previous {
+            None if seq > Seq(1) => Ok(()),
+            previous => commit::follows(previous.as_ref(), &sealed.commit),
         };
-        if self.note(checked).is_some() {
-            self.segments += 1;
-            self.bytes = self.bytes.saturating_add(length);
+        match follows {
+            Ok(()) => self.report.commits += 1,
+            Err(error) => {
+                let damage = Damage::new(&key, None, format!("is out of place: {error}"));
+                self.report.note::<()>(Err(damage));
+            }
         }
+        for named in &sealed.commit.segments {
+            self.unnamed.is_named(&named.key);
+            match self.segment(seq, named).await? {
+                Some(segment) => drop(self.report.note(self.schema.read(&named.key, seq, &segment))),
+                None => self.schema.lose(),
+            }
+        }
+        self.catalog(&sealed.commit).await?;
+        self.previous = Some(sealed);
         Ok(())
     }
 
-    async fn catalog(&mut self, store: &Store, seq: Seq, named: &pb::ObjectRef) -> Result<()> {
-        if let Some(bytes) = self.object(store, seq, &named.key).await? {
-            self.note(open_catalog(named, bytes));
+    async fn segment(&mut self, seq: Seq, named: &pb::ObjectRef) -> Result<Option<Segment>> {
+        let Some(bytes) = self.object(seq, &named.key).await? else {
+            return Ok(None);
+        };
+        let length = bytes.len() as u64;
+        let checked = match &self.log_id {
+            Some(log_id) => open_segment(log_id, named, bytes),
+            None => segment::read(&named.key, named, bytes),
+        };
+        let segment = self.report.note(checked);
+        if segment.is_some() {
+            self.report.segments += 1;
+            self.report.bytes = self.report.bytes.saturating_add(length);
         }
+        Ok(segment)
+    }
+
+    /// The catalog that a commit names. Commits without a definition name that of the commit before.
+    async fn catalog(&mut self, commit: &pb::Commit) -> Result<()> {
+        let seq = Seq(commit.seq);
+        let Some(named) = commit.catalog.as_ref().filter(|named| !self.schema.is(named)) else {
+            self.report.note(self.schema.stays(seq));
+            return Ok(());
+        };
+        self.unnamed.is_named(&named.key);
+        let bytes = self.object(seq, &named.key).await?;
+        self.report.note(self.schema.moves(seq, named, bytes));
         Ok(())
     }
 
-    async fn object(&mut self, store: &Store, seq: Seq, key: &str) -> Result<Option<bytes::Bytes>> {
-        let found = match store.get(key).await {
+    async fn object(&mut self, seq: Seq, key: &str) -> Result<Option<Bytes>> {
+        let found = match self.store.get(key).await {
             // A key that no store takes can only stand in a commit that was made by hand.
             Err(Error { verdict: Verdict::Refused, message, .. }) => Err(message),
             found => Ok(found?),
@@ -138,12 +204,17 @@ impl Report {
             Ok(None) => format!("is missing; commit {seq} names it"),
             Err(message) => format!("cannot be: {message}"),
         };
-        self.damages.push(Damage::new(key, None, damage));
-        Ok(None)
+        Ok(self.report.note(Err(Damage::new(key, None, damage))))
     }
 
-    async fn checkpoints(&mut self, store: &Store) -> Result<()> {
-        for (key, _) in store.list(layout::READERS, None).await? {
+    async fn tell_orphans(&mut self, last: Seq) -> Result<()> {
+        let orphans = self.unnamed.take(self.store, last).await?;
+        orphans.into_iter().for_each(|key| self.report.orphan(key));
+        Ok(())
+    }
+
+    async fn checkpoints(&mut self) -> Result<()> {
+        for (key, _) in self.store.list(layout::READERS, None).await? {
             let Some((folder, n)) = key
                 .rsplit_once('/')
                 .and_then(|(folder, _)| Some((folder, layout::parse_checkpoint(folder, &key)?)))
@@ -151,8 +222,8 @@ impl Report {
                 continue;
             };
             // A replayer at work deletes old ones.
-            if let Some(bytes) = store.get(&key).await? {
-                self.note(checkpoint::open(folder, n, bytes));
+            if let Some(bytes) = self.store.get(&key).await? {
+                self.report.note(checkpoint::open(folder, n, bytes));
             }
         }
         Ok(())

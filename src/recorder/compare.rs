@@ -13,6 +13,24 @@ use crate::tick::Tso;
 use super::cut::{Cut, Place};
 use super::requests::Requests;
 
+/// Which collections a log takes in.
+#[derive(Clone, Copy)]
+pub struct Intake<'a> {
+    /// Those with these names...
+    pub selection: &'a Selection,
+    /// ...that were created after this watermark...
+    pub since: Tso,
+    /// ...or shown after it.
+    pub late: &'a BTreeSet<CollectionId>,
+}
+
+impl Intake<'_> {
+    /// Whether all rows of a collection are still to come.
+    pub fn takes_rows_of(&self, collection: &Collection) -> bool {
+        collection.create_tso > self.since.0 || self.late.contains(&collection.id)
+    }
+}
+
 /// Whether a collection was renamed or moved to another database.
 pub fn moved(before: &Collection, after: &Collection) -> bool {
     before.name != after.name || before.database_id != after.database_id
@@ -28,18 +46,13 @@ fn redefined(before: &Collection, after: &Collection) -> bool {
 
 /// What an object, seen at a TSO, changes in a catalog; nothing where the catalog has it already or where it is not
 /// selected. A collection that was recorded once is followed, whatever its name becomes.
-pub fn changes_of(
-    object: &Object,
-    (since, tso): (Tso, Tso),
-    catalog: &Catalog,
-    selection: &Selection,
-) -> Vec<Change> {
+pub fn changes_of(object: &Object, tso: Tso, catalog: &Catalog, intake: Intake<'_>) -> Vec<Change> {
     match object {
         Object::Database { id, name, properties } => {
             let database = pb::Database { id: *id, name: name.clone(), properties: properties.clone() };
             match catalog.databases.get(id) {
                 Some(known) => only_if(*known != database, || Change::AlterDatabase(database)),
-                None => only_if(selection.matches_database(name), || Change::CreateDatabase(database)),
+                None => only_if(intake.selection.matches_database(name), || Change::CreateDatabase(database)),
             }
         }
         Object::DatabaseGone { id } => {
@@ -49,7 +62,7 @@ pub fn changes_of(
                 Change::DropDatabase(pb::DropDatabase { id: *id })
             })
         }
-        Object::Collection(collection) => collection_changes(collection, since, catalog, selection),
+        Object::Collection(collection) => collection_changes(collection, catalog, intake),
         Object::CollectionGone { id } => only_if(catalog.collections.contains_key(id), || {
             Change::DropCollection(pb::DropCollection { id: *id })
         }),
@@ -101,18 +114,13 @@ fn partitions(catalog: &Catalog, collection: i64) -> Option<BTreeSet<PartitionId
     Some(collection.partitions.iter().map(|partition| partition.id).collect())
 }
 
-fn collection_changes(
-    collection: &Collection,
-    since: Tso,
-    catalog: &Catalog,
-    selection: &Selection,
-) -> Vec<Change> {
+fn collection_changes(collection: &Collection, catalog: &Catalog, intake: Intake<'_>) -> Vec<Change> {
     let Some(known) = catalog.collections.get(&collection.id) else {
         let database = catalog.database_name(collection.database_id);
-        let selected =
-            database.is_some_and(|name| selection.matches(&CollectionName::new(name, &collection.name)));
+        let selected = database
+            .is_some_and(|name| intake.selection.matches(&CollectionName::new(name, &collection.name)));
         // One that a rename brings into the selection stays out: its earlier rows are not in the log.
-        return only_if(selected && collection.create_tso > since.0, || {
+        return only_if(selected && intake.takes_rows_of(collection), || {
             Change::CreateCollection(Collection { indexes: Vec::new(), load: None, ..collection.clone() })
         });
     };

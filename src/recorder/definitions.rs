@@ -7,6 +7,7 @@
 //! has forgotten goes among the dated changes first, at the earliest time at which it may have been.
 
 mod gaps;
+mod late;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::selection::Selection;
 use crate::source::{Event, Object, Observation};
 use crate::tick::Tso;
 
-use super::compare::{changes_of, moved, objects_between, serving};
+use super::compare::{Intake, changes_of, moved, objects_between, serving};
 use super::cut::{Cut, Place, Window};
 use super::requests::Requests;
 
@@ -34,6 +35,12 @@ pub struct Definitions {
     watermark: Tso,
     selection: Selection,
     asks_for_properties: bool,
+    /// Collections shown after the watermark had passed their date; until the next cut.
+    late: BTreeSet<CollectionId>,
+    /// Revision of the last look...
+    looked_at: i64,
+    /// ...and of the last one before which everything late is recorded.
+    revision: i64,
 }
 
 /// What a channel is read for.
@@ -54,7 +61,9 @@ impl Definitions {
         selection: Selection,
     ) -> Result<(Definitions, Vec<Definition>)> {
         let live = observation.live.clone();
-        let mut this = Definitions { live, ..Definitions::resume(Catalog::default(), opens_at, selection) };
+        let revision = observation.revision;
+        let mut this =
+            Definitions { live, ..Definitions::resume(Catalog::default(), revision, opens_at, selection) };
         let mut cut = Cut::new(Window { after: Tso::ZERO, to: Tso::ZERO }, Catalog::default());
         this.compare_existence(&mut cut)?;
         let (recorded, definitions) = cut.finish();
@@ -62,8 +71,8 @@ impl Definitions {
         Ok((this, definitions))
     }
 
-    /// Continues with the catalog of the last commit.
-    pub fn resume(recorded: Catalog, opens_at: Tso, selection: Selection) -> Definitions {
+    /// Continues with the catalog and the revision of the last commit.
+    pub fn resume(recorded: Catalog, revision: i64, opens_at: Tso, selection: Selection) -> Definitions {
         Definitions {
             live: Arc::new(recorded.clone()),
             recorded,
@@ -72,6 +81,9 @@ impl Definitions {
             watermark: Tso::ZERO,
             selection,
             asks_for_properties: false,
+            late: BTreeSet::new(),
+            looked_at: revision,
+            revision,
         }
     }
 
@@ -86,12 +98,18 @@ impl Definitions {
         &self.recorded
     }
 
+    /// The revision for the next commit.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
     /// Takes in what etcd shows. Dated changes at or below the watermark are recorded already. Of those from before the
     /// log opened only the last of each object counts, and only if the object still is: the earlier ones are history
     /// that the first commit has taken in, and would undo what came after them.
     pub fn observe(&mut self, observation: Observation, watermark: Tso) {
-        self.live = observation.live;
         self.watermark = watermark;
+        self.take_in_late(&observation);
+        self.live = observation.live;
         for Event { tso, object } in observation.events.into_iter().filter(|event| event.tso > watermark) {
             if tso < self.opens_at {
                 for (_, earlier) in self.pending.range_mut(..tso) {
@@ -169,7 +187,11 @@ impl Definitions {
 
     /// Whether the log takes in a collection from its creation on.
     fn begins(&self, collection: &Collection) -> bool {
-        collection.create_tso > self.watermark.0 && self.selects(collection)
+        self.intake(self.watermark).takes_rows_of(collection) && self.selects(collection)
+    }
+
+    fn intake(&self, since: Tso) -> Intake<'_> {
+        Intake { selection: &self.selection, since, late: &self.late }
     }
 
     fn selects(&self, collection: &Collection) -> bool {
@@ -229,7 +251,7 @@ impl Definitions {
             flushed = tso;
             let place = if tso > window.after { Place::Dated } else { Place::Undated };
             for object in objects {
-                for change in changes_of(&object, (window.after, tso), &cut.catalog, &self.selection) {
+                for change in changes_of(&object, tso, &cut.catalog, self.intake(window.after)) {
                     cut.push(tso, place, change)?;
                 }
             }
@@ -241,6 +263,8 @@ impl Definitions {
         }
         let (recorded, definitions) = cut.finish();
         self.recorded = recorded;
+        self.late.clear();
+        self.revision = self.looked_at;
         Ok(definitions)
     }
 
@@ -249,7 +273,7 @@ impl Definitions {
         for object in objects_between(&cut.catalog, &self.live) {
             if let Some(date) = self.date(&object, &cut.catalog, cut.window) {
                 let tso = if date > cut.window.after { date } else { cut.window.to };
-                for change in changes_of(&object, (cut.window.after, tso), &cut.catalog, &self.selection) {
+                for change in changes_of(&object, tso, &cut.catalog, self.intake(cut.window.after)) {
                     cut.push(tso, Place::Undated, change)?;
                 }
             }

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
 use crate::error::{Context, Error, Result};
+use crate::log::identity::Identity;
 use crate::log::writer::{LogWriter, Tail};
 use crate::pb::log as pb;
 use crate::position::{Channel, Position};
@@ -31,11 +32,49 @@ pub async fn open(
         etcd: recorder.catalog.identity().await?,
     };
     recorder.store.probe().await?;
+    // Before anything is written: where a log cannot begin, none is left behind.
+    let look = match Identity::load(&recorder.store).await? {
+        None => Some(first_look(recorder).await?),
+        Some(_) => None,
+    };
     let (writer, tail) = LogWriter::open(recorder.store.clone(), &source).await?;
     match tail {
         Some(tail) => resume(recorder, writer, tail, progress, cancel).await,
-        None => begin(recorder, writer, progress, cancel).await,
+        None => {
+            let look = match look {
+                Some(look) => look,
+                None => first_look(recorder).await?,
+            };
+            begin(recorder, writer, look, progress, cancel).await
+        }
     }
+}
+
+/// What a new log begins with; refused where it cannot begin.
+async fn first_look(recorder: &mut Recorder) -> Result<FirstLook> {
+    let look = recorder.catalog.read().await?;
+    if let Some(channel) = &recorder.replicate_channel {
+        check_replicate_channel(recorder.queue.as_ref(), channel, &look.live).await?;
+    }
+    let now = Tso::from_millis(look.bound.millis().saturating_sub(RESERVED_MS));
+    let opens_at = newest_definition(&look).max(now);
+    match recorder.start {
+        Start::After(tso) if tso >= opens_at => Err(Error::usage(format!(
+            "the start {tso} ({}) lies in the future: the source is at {}",
+            tso.time(),
+            opens_at.time()
+        ))
+        .advice("start at a TSO that the source has given out already, or with \"now\"")),
+        _ => Ok(FirstLook { look, now, opens_at }),
+    }
+}
+
+/// The source as it is when a log begins.
+struct FirstLook {
+    look: Observation,
+    /// The source has given out every TSO up to this.
+    now: Tso,
+    opens_at: Tso,
 }
 
 /// Milvus creates its replicate channel with the first request. Until then the channels of collections show whether the
@@ -60,25 +99,17 @@ pub async fn check_replicate_channel(queue: &dyn Queue, channel: &Channel, live:
 async fn begin(
     recorder: &mut Recorder,
     writer: LogWriter,
+    FirstLook { look, now, opens_at }: FirstLook,
     progress: &watch::Sender<RecordProgress>,
     cancel: &CancellationToken,
 ) -> Result<Session> {
-    let look = recorder.catalog.read().await?;
-    if let Some(channel) = &recorder.replicate_channel {
-        check_replicate_channel(recorder.queue.as_ref(), channel, &look.live).await?;
-    }
-    let now = Tso::from_millis(look.bound.millis().saturating_sub(RESERVED_MS));
-    let opens_at = newest_definition(&look).max(now);
     let (definitions, opening) = Definitions::open(&look, opens_at, recorder.selection.clone())?;
     let watermark = match recorder.start {
         // Nothing is older than what will be created.
         Start::Earliest if definitions.recorded().collections.is_empty() => now,
         Start::Earliest => Tso::ZERO,
         Start::Now => now,
-        Start::After(tso) if tso < opens_at => tso,
-        Start::After(tso) => {
-            return Err(Error::usage(format!("the start {} lies in the future", tso.time())));
-        }
+        Start::After(tso) => tso,
     };
     let definitions = definitions.asking_for_properties(recorder.milvus.is_some());
     let mut channels = Channels::new(recorder.queue.clone());
@@ -93,7 +124,7 @@ async fn begin(
     }
     let mut session =
         Session::new(writer, None, channels, definitions, (watermark, opens_at), progress, cancel.clone());
-    session.send_opening(opening, look.revision).await?;
+    session.send_opening(opening).await?;
     Ok(session)
 }
 
@@ -150,8 +181,9 @@ async fn resume(
 ) -> Result<Session> {
     let Tail { commit, catalog } = tail;
     let (watermark, opens_at) = (Tso(commit.watermark), Tso(commit.opens_at));
-    let definitions = Definitions::resume(catalog, opens_at, recorder.selection.clone())
-        .asking_for_properties(recorder.milvus.is_some());
+    let definitions =
+        Definitions::resume(catalog, commit.etcd_revision, opens_at, recorder.selection.clone())
+            .asking_for_properties(recorder.milvus.is_some());
     let mut channels = Channels::new(recorder.queue.clone());
     let needs = definitions.needs(watermark);
     for range in commit.channels {

@@ -47,7 +47,6 @@ pub struct Session {
     /// The watermark of the last cut that was handed on.
     drafted: Tso,
     opens_at: Tso,
-    revision: i64,
     log_id: String,
     epoch: u64,
     seq: Seq,
@@ -86,7 +85,6 @@ impl Session {
             watermark: at.0,
             drafted: at.0,
             opens_at: at.1,
-            revision: 0,
             log_id,
             epoch,
             seq,
@@ -101,8 +99,7 @@ impl Session {
     }
 
     /// Hands on the first cut of a new log: what exists.
-    pub async fn send_opening(&mut self, definitions: Vec<pb::Definition>, revision: i64) -> Result<()> {
-        self.revision = revision;
+    pub async fn send_opening(&mut self, definitions: Vec<pb::Definition>) -> Result<()> {
         let mut content = self.content();
         content.definitions(&definitions);
         let catalog = self.definitions.recorded().clone();
@@ -168,15 +165,13 @@ impl Session {
         let began = Instant::now();
         let look = recorder.catalog.read().await?;
         self.look_took = began.elapsed();
-        self.revision = look.revision;
         let given_out = Tso::from_millis(look.bound.millis().saturating_sub(RESERVED_MS));
         self.definitions.observe(look, self.watermark);
         if let Some(channel) = &recorder.replicate_channel {
             self.channels.open_requests(channel, self.watermark.millis()).await?;
             self.channels.pull_requests()?;
         }
-        self.progress
-            .send_modify(|progress| progress.seen_to = self.channels.newest_tick().max(progress.seen_to));
+        self.tell();
 
         // Without a channel that matters there are no rows: definitions and time alone move the watermark.
         let to = ticked.unwrap_or_else(|| self.definitions.newest().max(given_out)).max(self.watermark);
@@ -189,6 +184,21 @@ impl Session {
         }
         self.clarify(recorder, to).await?;
         self.cut_at(to, last).await
+    }
+
+    /// Tells how far the source was seen, and what is selected and yet not recorded.
+    fn tell(&self) {
+        let left_out = self.definitions.left_out();
+        self.progress.send_modify(|progress| {
+            progress.seen_to = self.channels.newest_tick().max(progress.seen_to);
+            for name in left_out.iter().filter(|name| !progress.left_out.contains(name)) {
+                tracing::warn!(
+                    "{name} came into the selection after it was created: its earlier rows are not in the log, \
+                     and it is left out; record it into a new log"
+                );
+            }
+            progress.left_out = left_out;
+        });
     }
 
     /// Asks the source for properties that etcd shows only later.
@@ -255,7 +265,7 @@ impl Session {
         let commit = pb::Commit {
             channels: self.channels.close_ranges(),
             watermark: self.watermark.0,
-            etcd_revision: self.revision,
+            etcd_revision: self.definitions.revision(),
             opens_at: self.opens_at.0,
             ..Default::default()
         };

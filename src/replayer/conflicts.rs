@@ -1,14 +1,14 @@
 //! What a target has in the way of a replay, found before anything is applied.
 
 use std::collections::HashSet;
-use std::slice;
 
 use serde::Serialize;
 
-use super::ownership;
+use super::ownership::{self, Made};
+use crate::catalog::CollectionId;
 use crate::change::{CollectionName, DefinitionChange};
 use crate::error::{Error, Result};
-use crate::pb::log::Definition;
+use crate::pb::log::{Definition, definition::Change};
 use crate::target::Target;
 
 /// Something at the target that is in the way.
@@ -52,9 +52,11 @@ impl Conflicts {
                 continue;
             }
             let Some(target) = target else { continue };
-            let free = match change {
-                DefinitionChange::RenameCollection { to, .. } => ownership::check_absent(target, to).await,
-                _ => ownership::check_free(target, definition, slice::from_ref(change)).await,
+            let free = match (&definition.change, change) {
+                (Some(Change::CreateCollection(source)), DefinitionChange::CreateCollection(new)) => {
+                    ownership::check_free(target, source.id, new).await
+                }
+                _ => ownership::check_absent(target, name).await,
             };
             self.note(free)?;
         }
@@ -62,8 +64,13 @@ impl Conflicts {
     }
 
     /// Finds what a finished replay has brought and the target lacks.
-    pub async fn check_there(&mut self, target: &dyn Target, name: &CollectionName) -> Result<()> {
-        let there = ownership::check_there(target, vec![name.clone()]).await;
+    pub async fn check_there(
+        &mut self,
+        target: &dyn Target,
+        collection: (CollectionId, CollectionName),
+        made: &Made,
+    ) -> Result<()> {
+        let there = ownership::check_there(target, vec![collection], made).await;
         self.note(there)
     }
 

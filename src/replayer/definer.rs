@@ -8,7 +8,7 @@ use futures::future::{BoxFuture, Shared as SharedFuture};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::catalog::CollectionId;
-use crate::change::DefinitionChange;
+use crate::change::{DefinitionChange, NewCollection};
 use crate::error::{Error, Result};
 use crate::pb::log::{Definition, definition::Change};
 
@@ -72,7 +72,7 @@ impl Definer {
             if let Some(previous) = previous {
                 previous.await;
             }
-            if let Err(error) = define(&shared, &changes).await {
+            if let Err(error) = define(&shared, Some(id), &changes).await {
                 shared.fail(error);
             }
             drop(token);
@@ -109,15 +109,19 @@ impl Definer {
         self.check()
     }
 
-    /// Applies changes while nothing else is in flight.
-    pub async fn apply(&self, changes: &[DefinitionChange]) -> Result<()> {
-        define(&self.shared, changes).await
+    /// Applies changes, of a collection as a rule, while nothing else is in flight.
+    pub async fn apply(&self, id: Option<CollectionId>, changes: &[DefinitionChange]) -> Result<()> {
+        define(&self.shared, id, changes).await
     }
 
-    /// Refuses changes that would mix the log's rows with those of another.
-    pub async fn check_free(&self, definition: &Definition, changes: &[DefinitionChange]) -> Result<()> {
+    /// Refuses collections that would mix the log's rows with those of another.
+    pub async fn check_free(&self, created: &[(CollectionId, NewCollection)]) -> Result<()> {
         let target = &*self.shared.target;
-        self.shared.ask("looking at a name", || ownership::check_free(target, definition, changes)).await
+        for (source, new) in created {
+            let check = || ownership::check_free(target, *source, new);
+            self.shared.ask("looking at a name", check).await?;
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<()> {
@@ -125,9 +129,13 @@ impl Definer {
     }
 }
 
-async fn define(shared: &Shared, changes: &[DefinitionChange]) -> Result<()> {
+async fn define(shared: &Shared, id: Option<CollectionId>, changes: &[DefinitionChange]) -> Result<()> {
+    let target = &*shared.target;
     for change in changes {
-        shared.ask("changing a definition", || shared.target.define(change)).await?;
+        shared.ask("changing a definition", || target.define(change)).await?;
+        if let Some(id) = id {
+            shared.ask("looking at a collection", || shared.made.note(target, id, change)).await?;
+        }
         tracing::info!(?change, "applied");
     }
     Ok(())

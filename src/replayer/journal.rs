@@ -6,6 +6,7 @@
 //! never holds rows of two collections of one name, so it can be applied again.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -21,7 +22,9 @@ use crate::progress::ReplayProgress;
 use crate::tick::Tso;
 use crate::trouble::Trouble;
 
-/// Commits that an intent covers ahead, so that not every commit costs a checkpoint.
+use super::ownership::Made;
+
+/// Commits that an intent covers ahead, so that not every commit of a backlog costs a checkpoint.
 const AHEAD: u64 = 16;
 /// How often a checkpoint is stored while there is work: it shows whether another replayer has taken over.
 pub const STORE_AT_LEAST: Duration = Duration::from_secs(1);
@@ -34,6 +37,9 @@ pub struct Journal {
     intent: LogPosition,
     /// The intent of earlier runs: what lies between it and their ack may be in the target.
     doubt: LogPosition,
+    /// The last commit that is known to exist.
+    tail: Seq,
+    made: Arc<Made>,
     stored: LogPosition,
     stored_at: Instant,
     in_flight: VecDeque<(Seq, Tso, TaskTracker)>,
@@ -43,10 +49,11 @@ pub struct Journal {
 
 impl Journal {
     /// Continues from a checkpoint. Once `stop` is cancelled, a commit that is no longer in flight may have failed:
-    /// the ack does not move any more.
+    /// the ack does not move any more. `tail`: the last commit of the log.
     pub fn new(
         checkpoints: Checkpoints,
         state: pb::Checkpoint,
+        tail: Seq,
         progress: &watch::Sender<ReplayProgress>,
         stop: CancellationToken,
     ) -> Journal {
@@ -58,13 +65,15 @@ impl Journal {
         let intent = state.intent.map(LogPosition::from).unwrap_or_default().max(ack);
         Journal {
             checkpoints,
-            state,
             ack,
             intent,
             doubt: intent,
+            tail,
+            made: Arc::new(Made::new(&state.made)),
             stored: ack,
             stored_at: Instant::now(),
             in_flight: VecDeque::new(),
+            state,
             progress: progress.clone(),
             stop,
         }
@@ -80,19 +89,30 @@ impl Journal {
         Tso(self.state.applied_tso)
     }
 
-    /// Nothing beyond a log's tail can have been sent, however far ahead the intent lies.
-    pub fn end_doubt_at(&mut self, tail: Seq) {
-        self.doubt = self.doubt.min(LogPosition::after(tail)).max(self.ack);
-    }
-
     /// Whether anything may have been sent that is not acked.
     pub fn is_in_doubt(&self) -> bool {
         self.doubt > self.ack
     }
 
-    /// Whether whole commits are in the target and nothing else.
+    /// Whether whole commits are in the target, and no change that takes a name away may have been sent since.
     pub fn is_after_a_commit(&self) -> bool {
-        self.doubt == LogPosition::after(self.ack.seq)
+        self.ack == LogPosition::after(self.ack.seq)
+    }
+
+    /// The collections that were created in the target.
+    pub fn made(&self) -> Arc<Made> {
+        self.made.clone()
+    }
+
+    /// Whether it is yet to be seen that what a commit creates takes nobody else's place.
+    pub fn is_unchecked(&self, seq: Seq) -> bool {
+        seq.0 > self.state.checked
+    }
+
+    /// What commits up to this one create takes nobody else's place.
+    pub async fn checked(&mut self, seq: Seq) -> Result<()> {
+        self.state.checked = seq.0;
+        self.store().await
     }
 
     /// Whether a commit may have been sent by an earlier run.
@@ -100,10 +120,12 @@ impl Journal {
         seq <= self.doubt.seq
     }
 
-    /// Called before anything of a commit is sent.
+    /// Called before anything of a commit is sent. What does not exist yet is never covered: after a crash it has not
+    /// been sent for certain.
     pub async fn intend(&mut self, seq: Seq) -> Result<()> {
+        self.tail = self.tail.max(seq);
         if seq > self.intent.seq {
-            self.intent = LogPosition::after(Seq(seq.0.saturating_add(AHEAD)));
+            self.intent = LogPosition::after(Seq(seq.0.saturating_add(AHEAD)).min(self.tail));
             self.store().await?;
         }
         Ok(())
@@ -196,6 +218,7 @@ impl Journal {
 
     async fn store(&mut self) -> Result<()> {
         self.state.ack = Some(self.ack.into());
+        self.state.made = self.made.all();
         self.state.intent = Some(self.intent.max(self.ack).into());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.state.wall_time_ms = u64::try_from(now.as_millis()).unwrap_or_default();

@@ -30,6 +30,7 @@ pub struct Destination {
 }
 
 /// The catalog as of the replayer's place in the log, and the names that follow from it.
+#[derive(Clone)]
 pub struct Naming {
     catalog: Catalog,
     selection: Selection,
@@ -54,11 +55,11 @@ impl Naming {
         &self.catalog
     }
 
-    /// The collections that are at the target by now, by their names at the source and there.
-    pub fn collections(&self) -> Vec<(CollectionName, CollectionName)> {
-        let names = self.catalog.collections.keys().filter_map(|id| self.catalog.name(*id));
-        let selected = names.filter(|name| self.selection.matches(name));
-        selected.map(|name| (name.clone(), self.renames.apply(&name))).collect()
+    /// The collections that are at the target by now: the source's ids and their names there.
+    pub fn collections(&self) -> Vec<(CollectionId, CollectionName)> {
+        let names = self.catalog.collections.keys().filter_map(|id| Some((*id, self.catalog.name(*id)?)));
+        let selected = names.filter(|(_, name)| self.selection.matches(name));
+        selected.map(|(id, name)| (id, self.renames.apply(&name))).collect()
     }
 
     /// Where the rows of a collection go; none: they are not selected.

@@ -1,29 +1,91 @@
 //! Whose a target's collections are: those that the log has made so far are there, and what it makes next takes
 //! nobody else's place.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use futures::{TryStreamExt, stream};
 
-use crate::change::{CollectionName, DefinitionChange};
+use crate::catalog::CollectionId;
+use crate::change::{CollectionName, DefinitionChange, NewCollection};
 use crate::error::{Error, Result};
-use crate::pb::log::{Definition, definition::Change};
+use crate::pb::log::definition::Change;
+use crate::position::Seq;
 use crate::target::Target;
+
+use super::naming::Naming;
+use super::place::Place;
+use super::skip::Skip;
+use super::steps::Step;
 
 /// Questions at once.
 const AT_ONCE: usize = 16;
+const OTHERS: &str =
+    "another target, an emptied or changed one, or another selection needs a task of another name";
+
+/// The collections that were created in a target: its ids by those of the source.
+#[derive(Debug)]
+pub struct Made(Mutex<BTreeMap<CollectionId, CollectionId>>);
+
+impl Made {
+    /// As a checkpoint has them.
+    pub fn new(made: &BTreeMap<CollectionId, CollectionId>) -> Made {
+        Made(Mutex::new(made.clone()))
+    }
+
+    /// As a checkpoint takes them.
+    pub fn all(&self) -> BTreeMap<CollectionId, CollectionId> {
+        self.known().clone()
+    }
+
+    /// Notes what a change has made or removed.
+    pub async fn note(
+        &self,
+        target: &dyn Target,
+        source: CollectionId,
+        change: &DefinitionChange,
+    ) -> Result<()> {
+        match change {
+            DefinitionChange::CreateCollection(new) => {
+                if let Some(id) = target.id_of(&new.name).await? {
+                    self.known().insert(source, id);
+                }
+            }
+            DefinitionChange::DropCollection { .. } => {
+                self.known().remove(&source);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<CollectionId, CollectionId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Everything that was replayed into this target is still there. Another target under the same address, or one that
 /// was emptied, would otherwise stay without it for good.
-pub async fn check_there(target: &dyn Target, names: Vec<CollectionName>) -> Result<()> {
-    let names = stream::iter(names.into_iter().map(Ok));
-    names.try_for_each_concurrent(AT_ONCE, |name| check_one(target, name)).await
+pub async fn check_there(
+    target: &dyn Target,
+    collections: Vec<(CollectionId, CollectionName)>,
+    made: &Made,
+) -> Result<()> {
+    let collections = stream::iter(collections.into_iter().map(Ok));
+    collections.try_for_each_concurrent(AT_ONCE, |(id, name)| check_one(target, id, name, made)).await
 }
 
-async fn check_one(target: &dyn Target, name: CollectionName) -> Result<()> {
-    if target.id_of(&name).await?.is_some() {
-        return Ok(());
-    }
-    Err(Error::operator(format!("the target lacks {name}, which is replayed by this task's position"))
-        .advice("another target, an emptied one or another selection needs a task of another name"))
+async fn check_one(target: &dyn Target, id: CollectionId, name: CollectionName, made: &Made) -> Result<()> {
+    let found = target.id_of(&name).await?;
+    let made = made.known().get(&id).copied();
+    let what = match found {
+        None => format!("the target lacks {name}, which is replayed by this task's position"),
+        Some(found) if made.is_some_and(|made| made != found) => {
+            format!("{name} of the target was dropped and created again by others: its rows are gone")
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(Error::operator(what).advice(OTHERS))
 }
 
 /// A name that a collection is about to be given by a rename is free.
@@ -35,22 +97,46 @@ pub async fn check_absent(target: &dyn Target, name: &CollectionName) -> Result<
         .advice("drop or rename it in the target, or map the source's collection to another name"))
 }
 
-/// A collection that is about to be created for the first time takes nobody else's place, and that of its own source
-/// least of all: each row would come back as a new one, without end.
-pub async fn check_free(
-    target: &dyn Target,
-    definition: &Definition,
-    changes: &[DefinitionChange],
-) -> Result<()> {
-    let Some(Change::CreateCollection(source)) = &definition.change else { return Ok(()) };
-    for change in changes {
-        let DefinitionChange::CreateCollection(new) = change else { continue };
-        if target.id_of(&new.name).await? == Some(source.id) {
-            return Err(Error::operator(format!("{} of the target is the source's own", new.name)).advice(
-                "write the address of another Milvus, or rename what is selected out of the selection",
-            ));
-        }
-        target.check_free(new).await?;
+/// A collection that is about to be created takes nobody else's place, and that of its own source least of all: each row
+/// would come back as a new one, without end.
+pub async fn check_free(target: &dyn Target, source: CollectionId, new: &NewCollection) -> Result<()> {
+    if target.id_of(&new.name).await? == Some(source) {
+        return Err(Error::operator(format!("{} of the target is the source's own", new.name))
+            .advice("write the address of another Milvus, or rename what is selected out of the selection"));
     }
-    Ok(())
+    target.check_free(new).await
+}
+
+/// What a commit will create under names that are not the log's own already, by the source's ids. Those are free once the
+/// commit has taken them away.
+pub fn newly_named(
+    mut naming: Naming,
+    mut skip: Skip,
+    seq: Seq,
+    steps: &[Step],
+) -> Result<Vec<(CollectionId, NewCollection)>> {
+    let mut own: BTreeSet<_> = naming.collections().into_iter().map(|(_, name)| name).collect();
+    let mut created = Vec::new();
+    let definitions = steps.iter().filter_map(|step| match step {
+        Step::Define(definition) => Some(definition),
+        _ => None,
+    });
+    for (number, definition) in (1..).zip(definitions) {
+        let place = Place::Definition(seq, number);
+        let Some(definition) = skip.definition(&naming, place, definition.clone())? else { continue };
+        for change in naming.apply(&definition)? {
+            match (&definition.change, change) {
+                (Some(Change::CreateCollection(source)), DefinitionChange::CreateCollection(new))
+                    if own.insert(new.name.clone()) =>
+                {
+                    created.push((source.id, new));
+                }
+                (_, DefinitionChange::RenameCollection { to, .. }) => {
+                    own.insert(to);
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(created)
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Replayer;
 use super::conflicts::{Conflict, Conflicts};
 use super::opening::{check_not_beyond, checkpoint};
+use super::ownership::Made;
 use super::rehearsal::{Depth, Rehearsal, Rehearsed};
 use super::skip::Skip;
 use super::window::check_held;
@@ -114,6 +115,7 @@ pub async fn plan(
 
     let seq = |position: Option<_>| position.map(LogPosition::from).unwrap_or_default().seq;
     let (ack, intent) = (seq(state.ack), seq(state.intent));
+    let made = Made::new(&state.made);
     let mut plan = Plan {
         log_id: reader.log_id().to_owned(),
         name: replayer.reader.clone(),
@@ -135,11 +137,12 @@ pub async fn plan(
             conflicts.take(look_at, definition, changes).await?;
         }
     }
-    for (source, name) in rehearsal.naming().collections() {
+    for (id, name) in rehearsal.naming().collections() {
+        let source = rehearsal.naming().title(id);
+        plan.collections.push(Planned { source, target: name.to_string() });
         if plan.done {
-            conflicts.check_there(target, &name).await?;
+            conflicts.check_there(target, (id, name), &made).await?;
         }
-        plan.collections.push(Planned { source: source.to_string(), target: name.to_string() });
     }
     plan.left_out = omitted(rehearsal.skip());
     plan.conflicts = conflicts.found();

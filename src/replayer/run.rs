@@ -8,9 +8,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use crate::catalog::CollectionId;
 use crate::error::{Error, Result};
 use crate::log::reader::{Follower, LogReader};
-use crate::pb::log as pb;
+use crate::pb::log::{self as pb, definition::Change};
 use crate::position::{LogPosition, Seq};
 use crate::progress::ReplayProgress;
 use crate::tick::Tso;
@@ -44,17 +45,6 @@ enum End {
     AfterCommit,
     /// In the middle of one: the ack stays before it.
     WithinCommit,
-}
-
-/// What is known of a definition at the target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
-    /// It is there.
-    Done,
-    /// It may be there.
-    Again,
-    /// It is not there.
-    First,
 }
 
 /// A replayer at work.
@@ -91,9 +81,9 @@ impl Run {
         state.intent_tso = until.0;
 
         let stop = CancellationToken::new();
-        let shared = Shared::new(replayer.target.clone(), progress, stop.clone());
         let applied = Tso(state.applied_tso);
-        let mut journal = Journal::new(checkpoints, state, progress, stop.clone());
+        let mut journal = Journal::new(checkpoints, state, tail.unwrap_or_default(), progress, stop.clone());
+        let shared = Shared::new(replayer.target.clone(), progress, journal.made(), stop.clone());
         let (mut catalog, log_to) = catalog_at(&reader, journal.ack().seq, tail).await?;
         let mut skip = replayer.skip.clone();
         if !skip.is_empty() {
@@ -110,15 +100,13 @@ impl Run {
         if journal.is_in_doubt() {
             // The one before may still be at work: it finds out when it stores its next checkpoint.
             tokio::time::sleep(journal::STORE_AT_LEAST * 2).await;
-            journal.end_doubt_at(reader.tail().await?.unwrap_or_default());
         }
         let naming = Naming::new(catalog, replayer.selection.clone(), replayer.renames.clone());
         if journal.is_after_a_commit() {
-            let names = naming.collections().into_iter().map(|(_, name)| name).collect();
-            ownership::check_there(&*replayer.target, names).await?;
+            ownership::check_there(&*replayer.target, naming.collections(), &shared.made).await?;
         }
         let definer = Definer::new(shared.clone());
-        definer.apply(&naming.extra_databases()).await?;
+        definer.apply(None, &naming.extra_databases()).await?;
         let follower = Some(Follower::after(reader, journal.ack().seq).await?);
         let lanes = Lanes::new(shared.clone());
         Ok(Run {
@@ -221,6 +209,7 @@ impl Run {
             self.lanes.end_safe_mode();
         }
         let steps = steps(records, self.until)?;
+        self.check_free(seq, &steps).await?;
         if !steps.is_empty() {
             self.journal.intend(seq).await?;
         }
@@ -242,16 +231,9 @@ impl Run {
                 }
                 Step::Define(definition) => {
                     let next = LogPosition { definitions: at.definitions + 1, ..at };
-                    let due = if next <= done {
-                        Due::Done
-                    } else if safe {
-                        Due::Again
-                    } else {
-                        Due::First
-                    };
                     let place = Place::Definition(seq, next.definitions);
                     if let Some(definition) = self.skip.definition(&self.naming, place, definition)? {
-                        self.define(&definition, at..next, due, &in_target).await?;
+                        self.define(&definition, at..next, next <= done, &in_target).await?;
                     }
                     at = next;
                 }
@@ -266,15 +248,32 @@ impl Run {
         Ok((watermark == self.until).then_some(End::AfterCommit))
     }
 
+    /// Before anything of a commit is sent for the first time: what it creates takes nobody else's place.
+    async fn check_free(&mut self, seq: Seq, steps: &[Step]) -> Result<()> {
+        let creates = |step: &Step| match step {
+            Step::Define(definition) => matches!(definition.change, Some(Change::CreateCollection(_))),
+            _ => false,
+        };
+        if !self.journal.is_unchecked(seq) || !steps.iter().any(creates) {
+            return Ok(());
+        }
+        let created = ownership::newly_named(self.naming.clone(), self.skip.clone(), seq, steps)?;
+        if let Err(error) = self.definer.check_free(&created).await {
+            self.close(End::AfterCommit).await?;
+            return Err(error);
+        }
+        self.journal.checked(seq).await
+    }
+
     async fn define(
         &mut self,
         definition: &pb::Definition,
         place: Range<LogPosition>,
-        due: Due,
+        done: bool,
         in_target: &TaskTracker,
     ) -> Result<()> {
         let changes = self.naming.apply(definition)?;
-        if due == Due::Done {
+        if done {
             return Ok(());
         }
         if let Some(what) = self.naming.untold(definition)? {
@@ -283,20 +282,11 @@ impl Run {
         if changes.is_empty() {
             return Ok(());
         }
-        if due == Due::First
-            && let Err(error) = self.definer.check_free(definition, &changes).await
-        {
-            // Nothing of this definition was sent, and a later run has to look again.
-            self.drain().await?;
-            self.journal.ack_within(LogPosition { rows: true, ..place.start }).await?;
-            self.journal.close().await?;
-            return Err(error);
-        }
         match scope(definition) {
             Scope::Everything => {
                 self.drain().await?;
                 self.journal.ack_within(LogPosition { rows: true, ..place.start }).await?;
-                self.definer.apply(&changes).await?;
+                self.definer.apply(dropped(definition), &changes).await?;
                 self.journal.ack_within(place.end).await
             }
             scope @ (Scope::Collection(id) | Scope::Serving(id)) => {
@@ -313,5 +303,13 @@ impl Run {
         self.lanes.drain(None).await?;
         self.journal.collect();
         Ok(())
+    }
+}
+
+/// The collection that a definition drops.
+fn dropped(definition: &pb::Definition) -> Option<CollectionId> {
+    match &definition.change {
+        Some(Change::DropCollection(dropped)) => Some(dropped.id),
+        _ => None,
     }
 }

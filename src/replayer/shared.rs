@@ -10,6 +10,8 @@ use crate::progress::ReplayProgress;
 use crate::target::Target;
 use crate::trouble::Trouble;
 
+use super::ownership::Made;
+
 /// Requests that the target gets at once.
 const REQUESTS: usize = 6;
 
@@ -21,6 +23,8 @@ pub struct Shared {
     pub requests: Semaphore,
     /// Where counts and tries are shown.
     pub progress: watch::Sender<ReplayProgress>,
+    /// What was created in the target.
+    pub made: Arc<Made>,
     failure: Mutex<Option<Error>>,
     /// Cancelled by the first lane that cannot go on, or by a stop from outside.
     pub stop: CancellationToken,
@@ -31,10 +35,12 @@ impl Shared {
     pub fn new(
         target: Arc<dyn Target>,
         progress: &watch::Sender<ReplayProgress>,
+        made: Arc<Made>,
         stop: CancellationToken,
     ) -> Arc<Shared> {
         let requests = Semaphore::new(REQUESTS);
-        Arc::new(Shared { target, requests, progress: progress.clone(), failure: Mutex::new(None), stop })
+        let (progress, failure) = (progress.clone(), Mutex::new(None));
+        Arc::new(Shared { target, requests, progress, made, failure, stop })
     }
 
     /// Why everything has stopped.

@@ -12,7 +12,7 @@ use crate::grpc::{Credential, endpoint};
 use crate::pb::milvus::proto::common::KeyValuePair;
 use crate::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceClient;
 use crate::pb::milvus::proto::milvus::{DescribeCollectionRequest, GetVersionRequest};
-use crate::tls::{Tls, advice, said};
+use crate::tls::{HTTP, Tls, advice, said};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Milvus' code for a collection that does not exist.
@@ -68,7 +68,7 @@ impl SourceMilvus {
             }
             _ => {
                 let otherwise = || "check source.milvus.uri and whether the source is up".to_owned();
-                Error::retry(message).advice(advice(&said, "source.milvus").unwrap_or_else(otherwise))
+                Error::retry(message).advice(advice(&said, "source.milvus", HTTP).unwrap_or_else(otherwise))
             }
         }
     }

@@ -12,6 +12,7 @@ pub mod pulsar;
 #[cfg(feature = "rocksmq")]
 pub mod rocksmq;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -88,6 +89,9 @@ pub struct Observation {
     /// What exists: databases and collections in state Created, their partitions in state Created, indexes that
     /// are not deleted, partitions that are loading or loaded, aliases of live collections.
     pub live: Arc<Catalog>,
+    /// The revision from which on a collection is shown, whatever happened to it since; missing where that can no
+    /// longer be told.
+    pub shown_since: Arc<BTreeMap<CollectionId, i64>>,
     /// Dated changes, by TSO. Several at one TSO stand in an order in which they can be applied.
     pub events: Vec<Event>,
 }

@@ -6,18 +6,21 @@ use std::time::Duration;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::secret::{Secret, resolve};
 use super::spec::{
-    EtcdSpec, KafkaSpec, Kind, MechanismSpec, MilvusSpec, PulsarSpec, QueueSpec, RocksmqSpec, SourceSpec,
-    StoreSpec, TaskSpec,
+    EtcdSpec, KafkaSpec, Kind, LogSpec, MechanismSpec, MilvusSpec, PulsarSpec, QueueSpec, RocksmqSpec,
+    SourceSpec, StoreSpec, TaskSpec,
 };
 use super::tls::TlsSpec;
+use super::verification::gently;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::log::layout;
-use crate::log::reader::LogReader;
+use crate::log::reader::{LogReader, no_log};
 use crate::log::store::{Store, StoreOptions};
+use crate::log::verify::{Report, Scope};
 use crate::position::Channel;
 use crate::progress::{RecordProgress, ReplayProgress};
 use crate::recorder::{Recorder, check_replicate_channel};
@@ -25,7 +28,7 @@ use crate::replayer::Replayer;
 use crate::source::etcd::{EtcdCatalog, EtcdOptions};
 use crate::source::kafka::{KafkaOptions, KafkaQueue, Login, Mechanism};
 use crate::source::milvus::SourceMilvus;
-use crate::source::pulsar::{PulsarOptions, PulsarQueue};
+use crate::source::pulsar::{PulsarOptions, PulsarQueue, Token};
 #[cfg(feature = "rocksmq")]
 use crate::source::rocksmq::RocksmqQueue;
 use crate::source::{CatalogSource, Observation, Queue};
@@ -42,6 +45,9 @@ pub type Half<P> = Arc<
         + Sync,
 >;
 
+/// Verifies a part of a task's log.
+pub type Verify = Arc<dyn Fn(Arc<TaskSpec>, Scope) -> BoxFuture<'static, Result<Report>> + Send + Sync>;
+
 /// What tasks do. Tests put their own here.
 #[derive(Clone)]
 pub struct Work {
@@ -51,6 +57,8 @@ pub struct Work {
     pub replay: Half<ReplayProgress>,
     /// Tries every connection of a task once.
     pub check: Arc<dyn Fn(Arc<TaskSpec>) -> BoxFuture<'static, Vec<Check>> + Send + Sync>,
+    /// Verifies its log.
+    pub verify: Verify,
 }
 
 /// One connection that was tried.
@@ -79,6 +87,13 @@ impl Work {
                 .boxed()
             }),
             check: Arc::new(|spec| async move { check(&spec).await }.boxed()),
+            verify: Arc::new(|spec, scope| {
+                async move {
+                    let store = store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?;
+                    gently(store, scope).await
+                }
+                .boxed()
+            }),
         }
     }
 }
@@ -95,6 +110,15 @@ pub async fn store(url: &str, spec: &StoreSpec) -> Result<Store> {
         ca: tls(spec.tls.as_ref())?.and_then(|tls| tls.ca),
     };
     Store::open(url, &options).await
+}
+
+/// The store of a log that is only read; none where it would be a folder that there is not: none is made.
+pub async fn store_to_read(spec: &LogSpec) -> Result<Option<Store>> {
+    let folder = Url::parse(&spec.url).ok().filter(|url| url.scheme() == "file");
+    if folder.and_then(|url| url.to_file_path().ok()).is_some_and(|folder| !folder.exists()) {
+        return Ok(None);
+    }
+    store(&spec.url, &spec.options).await.map(Some)
 }
 
 /// Tries every connection of a task once, all at the same time.
@@ -201,10 +225,7 @@ async fn check_queue(spec: &SourceSpec) -> Result<String> {
 async fn queue(spec: &QueueSpec) -> Result<Arc<dyn Queue>> {
     match spec {
         QueueSpec::Kafka(kafka) => self::kafka(kafka),
-        QueueSpec::Pulsar(PulsarSpec { url, tenant, namespace }) => {
-            let (url, tenant, namespace) = (url.clone(), tenant.clone(), namespace.clone());
-            Ok(Arc::new(PulsarQueue::connect(&PulsarOptions { url, tenant, namespace })?))
-        }
+        QueueSpec::Pulsar(pulsar) => self::pulsar(pulsar),
         QueueSpec::Rocksmq(rocksmq) => self::rocksmq(rocksmq).await,
     }
 }
@@ -219,6 +240,16 @@ fn kafka(spec: &KafkaSpec) -> Result<Arc<dyn Queue>> {
     let login = user.map(|(user, password)| Login { mechanism, user, password });
     let (brokers, tls) = (spec.brokers.clone(), tls(spec.tls.as_ref())?);
     Ok(Arc::new(KafkaQueue::connect(KafkaOptions { brokers, login, tls })?))
+}
+
+fn pulsar(spec: &PulsarSpec) -> Result<Arc<dyn Queue>> {
+    Ok(Arc::new(PulsarQueue::connect(&PulsarOptions {
+        url: spec.url.clone(),
+        tenant: spec.tenant.clone(),
+        namespace: spec.namespace.clone(),
+        token: spec.token.clone().map(|secret| Token::new(move || secret.resolve())),
+        tls: tls(spec.tls.as_ref())?,
+    })?))
 }
 
 #[cfg(feature = "rocksmq")]
@@ -268,6 +299,7 @@ fn missing(section: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::position::Seq;
 
     fn replay_of(folder: &std::path::Path, kind: &str) -> TaskSpec {
         let mut spec = serde_json::json!({"name": "r", "kind": kind, "log": {"url": format!("file://{}", folder.display())},
@@ -303,5 +335,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = check_log(&replay_of(folder.path(), "replay")).await.unwrap_err();
         assert!(error.message.contains("there is no log at file://") && error.advice.is_some());
+    }
+
+    #[tokio::test]
+    async fn the_log_of_a_task_is_verified_with_pauses_and_from_where_it_is_asked() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("formats/golden/v1");
+        let spec = Arc::new(replay_of(&folder, "replay"));
+        let verify = Work::real().verify;
+        let whole = verify(spec.clone(), Scope::Whole).await.unwrap();
+        let part = verify(spec, Scope::After(Seq(1))).await.unwrap();
+        assert_eq!([(whole.from, whole.segments), (part.from, part.segments)], [(1, 2), (2, 1)]);
     }
 }

@@ -17,7 +17,8 @@ pub struct Event {
     pub n: u64,
     /// When (RFC 3339).
     pub at: String,
-    /// `created`, `started`, `paused`, `resumed`, `degraded`, `recovered`, `failed`, `done` or `deleted`.
+    /// `created`, `started`, `paused`, `resumed`, `degraded`, `recovered`, `failed`, `done` or `deleted`; of its log
+    /// `verified`, `damaged` or `unverified`.
     pub what: String,
     /// In words.
     pub message: String,

@@ -14,6 +14,7 @@ use super::state::State;
 use super::store::TaskStore;
 use crate::error::{Error, Result};
 use crate::log::store::Store;
+use crate::log::verify::{Report, Scope};
 use crate::progress::{RecordProgress, ReplayProgress, RowCounts};
 use crate::tick::Tso;
 
@@ -26,6 +27,10 @@ pub struct Script {
     pub replay: VecDeque<Result<()>>,
     /// What the checks of connections find.
     pub check: VecDeque<Error>,
+    /// What the checks of logs find; without one a log is well, with three commits more.
+    pub verify: VecDeque<Result<Report>>,
+    /// What those checks were of.
+    pub verified: Vec<Scope>,
     /// Runs that were started, of both halves.
     pub started: usize,
     /// Runs that ended because they were cancelled.
@@ -41,6 +46,7 @@ pub const AT: Tso = Tso(470656465160896520);
 /// Work by a script.
 pub fn work(script: &Shared) -> Work {
     let (for_record, for_replay, for_check) = (script.clone(), script.clone(), script.clone());
+    let for_verify = script.clone();
     Work {
         record: Arc::new(move |_, progress: Arc<watch::Sender<RecordProgress>>, cancel| {
             let script = for_record.clone();
@@ -76,6 +82,15 @@ pub fn work(script: &Shared) -> Work {
             let outcome =
                 for_check.lock().unwrap().check.pop_front().map_or_else(|| Ok("well".to_owned()), Err);
             async move { vec![Check { what: "target http://h:1".to_owned(), outcome }] }.boxed()
+        }),
+        verify: Arc::new(move |_, scope| {
+            let mut script = for_verify.lock().unwrap();
+            script.verified.push(scope);
+            let log_id = Some("a log".to_owned());
+            let to = 3 * script.verified.len() as u64;
+            let well = Ok(Report { log_id, to, ..Report::default() });
+            let found = script.verify.pop_front().unwrap_or(well);
+            async move { found }.boxed()
         }),
     }
 }

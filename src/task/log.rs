@@ -1,5 +1,8 @@
 //! What a log holds, for people who want to restore.
 
+use std::time::{Duration, Instant};
+
+use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -8,10 +11,12 @@ use super::spec::LogSpec;
 use super::status::{Moment, moment};
 use super::validate;
 use crate::error::Result;
+use crate::log::commit::Sealed;
+use crate::log::coverage::{Coverage, HoleAt, Window};
 use crate::log::layout;
 use crate::log::reader::LogReader;
-use crate::position::Position;
-use crate::tick::Tso;
+use crate::log::store::Store;
+use crate::pb::log::SourceIdentity;
 
 /// A log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -24,30 +29,52 @@ pub struct LogView {
     pub created: String,
     /// Version of its format.
     pub format: u32,
+    /// The source that it is of; none before its first commit.
+    pub source: Option<SourceView>,
     /// Instants that it can be restored to; none before its first cut.
-    pub windows: Vec<Window>,
-    /// Ranges of the source that it lacks.
+    pub windows: Vec<WindowView>,
+    /// Ranges of the source that it lacks, the first 1000.
     pub holes: Vec<HoleView>,
+    /// Holes beyond those.
+    pub more_holes: u64,
     /// The last commit.
     pub commits: u64,
+    /// The last commit that was read for this answer: windows and holes are as of it. Where it is lower than `commits`,
+    /// the log was too long for one answer: ask again, and reading goes on from there.
+    pub read_to: u64,
+    /// Rows in segments: inserted, and keys of deletes; an upsert is both.
+    pub rows: u64,
     /// Objects that are stored.
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
 }
 
+/// A source Milvus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SourceView {
+    /// Its queue.
+    pub queue: String,
+    /// Its etcd.
+    pub etcd: String,
+}
+
 /// Instants that can be restored, both ends included.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Window {
+pub struct WindowView {
     /// From here...
-    pub from: Moment,
+    pub from: Option<Moment>,
     /// ...to here.
-    pub to: Moment,
+    pub to: Option<Moment>,
 }
 
 /// A range of a channel that the log lacks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HoleView {
+    /// The commit that records it.
+    pub commit: u64,
+    /// What is missing came after this; null: with the log's first commit.
+    pub after: Option<Moment>,
     /// The channel.
     pub channel: String,
     /// First position that is missing.
@@ -58,46 +85,85 @@ pub struct HoleView {
     pub reason: String,
 }
 
-/// Reads a log's identity, its last commit and the sizes of its objects; nothing where no log is. Holes are those of the
-/// last commit.
-pub async fn view(spec: &LogSpec) -> Result<Option<LogView>> {
+/// What was read of a log's commits so far: a later look goes on from there.
+#[derive(Debug, Default)]
+pub struct Look {
+    log_id: String,
+    coverage: Coverage,
+    last: Option<Sealed>,
+}
+
+/// Reads a log's identity, its commits as far as time allows, and the sizes of its objects; nothing where no log is.
+pub async fn view(spec: &LogSpec, look: &mut Look, time: Duration) -> Result<Option<LogView>> {
+    let began = Instant::now();
     validate::log(spec)?;
-    let store = connect::store(&spec.url, &spec.options).await?;
+    let Some(store) = connect::store_to_read(spec).await? else { return Ok(None) };
     let Some(reader) = LogReader::find(store.clone()).await? else { return Ok(None) };
-    let last = match reader.tail().await? {
-        Some(seq) => reader.commit(seq).await?.map(|sealed| sealed.commit),
-        None => None,
-    };
-    let (mut objects, mut bytes) = (0u64, 0u64);
-    for folder in [layout::COMMITS, layout::SEGMENTS, layout::CATALOGS] {
-        for (_, size) in store.list(folder, None).await? {
-            objects = objects.saturating_add(1);
-            bytes = bytes.saturating_add(size);
-        }
+    let (objects, bytes) = sizes(&store).await?;
+    let commits = reader.last().await?;
+    // Of another log that stood here before.
+    if look.log_id != reader.log_id() {
+        *look = Look { log_id: reader.log_id().to_owned(), ..Look::default() };
     }
-    let identity = reader.identity();
-    let last = last.unwrap_or_default();
-    let window = moment(Tso(last.opens_at)).zip(moment(Tso(last.watermark)));
+    let mut unread = Box::pin(reader.commits(look.last.clone(), commits));
+    while began.elapsed() < time
+        && let Some(sealed) = unread.try_next().await?
+    {
+        look.coverage.add(&sealed.commit);
+        look.last = Some(sealed);
+    }
+    let (identity, coverage) = (reader.identity(), &look.coverage);
+    let source = look.last.as_ref().and_then(|last| last.commit.source.clone());
     Ok(Some(LogView {
         url: spec.url.clone(),
         log_id: identity.log_id.clone(),
         created: identity.created.clone(),
         format: identity.format,
-        windows: window.map(|(from, to)| Window { from, to }).into_iter().collect(),
-        holes: last.holes.into_iter().map(HoleView::from).collect(),
-        commits: last.seq,
+        source: source.map(SourceView::from),
+        windows: coverage.windows.iter().map(WindowView::from).collect(),
+        holes: coverage.holes.iter().map(HoleView::from).collect(),
+        more_holes: coverage.more_holes,
+        commits: commits.0,
+        read_to: coverage.commits,
+        rows: coverage.rows,
         objects,
         bytes,
     }))
 }
 
-impl From<crate::pb::log::Hole> for HoleView {
-    fn from(hole: crate::pb::log::Hole) -> HoleView {
+async fn sizes(store: &Store) -> Result<(u64, u64)> {
+    let (mut objects, mut bytes) = (0u64, 0u64);
+    for folder in [layout::COMMITS, layout::SEGMENTS, layout::CATALOGS] {
+        let see = |_: &str, size| {
+            objects = objects.saturating_add(1);
+            bytes = bytes.saturating_add(size);
+        };
+        store.scan(folder, None, see).await?;
+    }
+    Ok((objects, bytes))
+}
+
+impl From<SourceIdentity> for SourceView {
+    fn from(source: SourceIdentity) -> SourceView {
+        SourceView { queue: source.queue, etcd: source.etcd }
+    }
+}
+
+impl From<&Window> for WindowView {
+    fn from(window: &Window) -> WindowView {
+        WindowView { from: moment(window.from), to: moment(window.to) }
+    }
+}
+
+impl From<&HoleAt> for HoleView {
+    fn from(hole: &HoleAt) -> HoleView {
         HoleView {
-            channel: hole.channel,
-            start: Position::from(hole.start.unwrap_or_default()).to_string(),
-            end: Position::from(hole.end.unwrap_or_default()).to_string(),
-            reason: hole.reason,
+            commit: hole.seq,
+            after: moment(hole.after),
+            channel: hole.channel.clone(),
+            start: hole.start.to_string(),
+            end: hole.end.to_string(),
+            reason: hole.reason.clone(),
         }
     }
 }

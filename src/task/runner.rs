@@ -16,6 +16,7 @@ use super::spec::TaskSpec;
 use super::state::{State, Step};
 use super::status::{self, Status};
 use super::store::{Document, TaskStore};
+use super::verification::Verification;
 use crate::error::{Error, Result};
 use crate::progress::{RecordProgress, ReplayProgress, Retrying};
 use crate::tick::Tso;
@@ -68,6 +69,11 @@ impl Task {
     /// What was asked for.
     pub fn spec(&self) -> &Arc<TaskSpec> {
         &self.spec
+    }
+
+    /// What tasks do.
+    pub fn work(&self) -> &Work {
+        &self.work
     }
 
     /// What happened.
@@ -167,6 +173,21 @@ impl Task {
         let (record, replay) = (self.record.borrow().clone(), self.replay.borrow().clone());
         let status = status::status(&self.spec, &record, &replay, SystemTime::now());
         self.life().complete(status, &record, &replay)
+    }
+
+    /// What checks of its log have found.
+    pub fn verification(&self) -> Option<Verification> {
+        self.life().document.verification.clone()
+    }
+
+    /// Keeps what a check of its log has found, also over a restart of the service if that can be stored.
+    pub async fn keep_verification(&self, found: Verification) {
+        let forgotten = self.storing.lock().await;
+        self.life().document.verification = Some(found);
+        let document = self.up_to_now(self.life().document.clone());
+        if !*forgotten && let Err(unstored) = self.store.put(&document).await {
+            warn!(task = %self.spec.name, error = %unstored, "what is known of its log is not stored");
+        }
     }
 
     /// When it was created (RFC 3339).
@@ -302,9 +323,14 @@ impl Task {
     }
 
     fn document_after(&self, step: Step, error: Option<&Error>) -> Option<Document> {
-        let (recorded_to, applied_to) = (self.record.borrow().recorded_to, self.replay.borrow().applied_to);
         let document = self.life().after(step, error)?;
-        Some(Document { recorded_to: recorded_to.0, applied_to: applied_to.0, ..document })
+        Some(self.up_to_now(document))
+    }
+
+    fn up_to_now(&self, document: Document) -> Document {
+        let (recorded_to, applied_to) =
+            (self.record.borrow().recorded_to.0, self.replay.borrow().applied_to.0);
+        Document { recorded_to, applied_to, ..document }
     }
 
     fn set(&self, document: Document) {

@@ -187,7 +187,7 @@ impl MechanismSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PulsarSpec {
-    /// `pulsar://host:port` of a broker or proxy, several hosts with commas between them.
+    /// `pulsar://host:port` or `pulsar+ssl://host:port` of a broker or proxy, several hosts with commas between them.
     pub url: String,
     /// Milvus' `pulsar.tenant`.
     #[serde(default = "public")]
@@ -195,6 +195,12 @@ pub struct PulsarSpec {
     /// Milvus' `pulsar.namespace`.
     #[serde(default = "default")]
     pub namespace: String,
+    /// Where the brokers want a token (a JWT); it is read anew for each connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+    /// Certificates, where the system's are not enough. Without a token, `certificate` is the login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSpec>,
 }
 
 fn public() -> String {

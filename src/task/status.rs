@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::spec::{Kind, TaskSpec, UntilSpec};
 use super::state::State;
+use super::verification::Verification;
 use crate::error::{Error, Verdict};
 use crate::progress::{RecordProgress, ReplayProgress, Retrying, RowCounts};
 use crate::tick::Tso;
@@ -48,10 +49,16 @@ pub struct Status {
     pub retrying: Vec<RetryingStatus>,
     /// Messages that were recorded but that no replayer can apply.
     pub unknown: Vec<Unknown>,
+    /// Collections (`database.collection`) that are selected and not recorded: they came into the selection after they
+    /// were created, by a rename for example, so that their earlier rows are not in the log. Record them into a new log.
+    pub left_out: Vec<String>,
     /// Since when the target lacks something, and what.
     pub incomplete: Option<Incomplete>,
     /// The last failure.
     pub last_error: Option<LastError>,
+    /// What the checks of its log have found, where the service makes them.
+    #[serde(default)]
+    pub verification: Option<Verification>,
 }
 
 /// A point in the source's history.
@@ -250,11 +257,13 @@ pub fn status(spec: &TaskSpec, record: &RecordProgress, replay: &ReplayProgress,
             .iter()
             .map(|(message_type, count)| Unknown { message_type: message_type.clone(), count: *count })
             .collect(),
+        left_out: record.left_out.clone(),
         incomplete: replay
             .incomplete
             .as_ref()
             .and_then(|(since, what)| moment(*since).map(|since| Incomplete { since, what: what.clone() })),
         last_error: None,
+        verification: None,
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::spec::TaskSpec;
 use super::state::State;
 use super::status::LastError;
+use super::verification::Verification;
 use crate::error::{Context, Error, Result};
 use crate::log::store::{Created, Store};
 
@@ -34,6 +35,9 @@ pub struct Document {
     /// TSO up to which it had applied when this was written; 0: nothing.
     #[serde(default)]
     pub applied_to: u64,
+    /// What the checks of its log have found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
 }
 
 impl Document {
@@ -49,6 +53,7 @@ impl Document {
             last_error: None,
             recorded_to: 0,
             applied_to: 0,
+            verification: None,
         }
     }
 }

@@ -1,16 +1,21 @@
-//! What a document that reads well can still get wrong. Pure; every error names its place.
+//! What a document that reads well can still get wrong. Pure but for the clock; every error names its place.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::SystemTime;
 
 use url::{Host, Url};
 
 use super::secret::Secret;
 use super::spec::{
-    EtcdSpec, KafkaSpec, Kind, LogSpec, MilvusSpec, PulsarSpec, QueueSpec, SourceSpec, TaskSpec,
+    EtcdSpec, KafkaSpec, Kind, LogSpec, MilvusSpec, PulsarSpec, QueueSpec, SourceSpec, StartSpec, TaskSpec,
 };
 use super::tls::TlsSpec;
 use crate::error::{Error, Result};
+use crate::tick::Tso;
+use crate::tls::{HTTP, PULSAR};
 
+/// The source's clock may be ahead of ours by this much.
+const CLOCK_SLACK_MS: u128 = 5_000;
 const STORES: [&str; 4] = ["s3", "gs", "az", "file"];
 
 /// Everything that can be known without a connection.
@@ -19,6 +24,9 @@ pub fn validate(spec: &TaskSpec) -> Result<()> {
     sections(spec)?;
     if let Some(from) = &spec.source {
         source(from)?;
+    }
+    if let Some(StartSpec::Tso(tso)) = spec.start {
+        start(Tso(tso))?;
     }
     log(&spec.log)?;
     if let Some(target) = &spec.target {
@@ -96,6 +104,18 @@ fn sections(spec: &TaskSpec) -> Result<()> {
     Ok(())
 }
 
+fn start(tso: Tso) -> Result<()> {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+    if u128::from(tso.millis()) <= now.saturating_add(CLOCK_SLACK_MS) {
+        return Ok(());
+    }
+    Err(wrong(
+        "start.tso",
+        &format!("{tso} ({}) lies in the future", tso.time()),
+        "write a TSO that the source has given out already, or \"now\"",
+    ))
+}
+
 fn source(spec: &SourceSpec) -> Result<()> {
     etcd(&spec.etcd)?;
     queue(&spec.queue)?;
@@ -139,9 +159,10 @@ fn kafka(kafka: &KafkaSpec) -> Result<()> {
 }
 
 fn pulsar(pulsar: &PulsarSpec) -> Result<()> {
-    let (at, advice) = ("source.queue.pulsar.url", "write pulsar://host:port");
-    let hosts = pulsar.url.strip_prefix("pulsar://");
-    let why = format!("\"{}\" is no address of a Pulsar", pulsar.url);
+    let (at, advice) = ("source.queue.pulsar.url", "write pulsar://host:port or pulsar+ssl://host:port");
+    let url = &pulsar.url;
+    let hosts = PULSAR.iter().find_map(|scheme| url.strip_prefix(scheme));
+    let why = format!("\"{url}\" is no address of a Pulsar");
     let hosts = hosts.ok_or_else(|| wrong(at, &why, advice))?;
     addresses(at, hosts.trim_end_matches('/'), advice)?;
     for (part, name) in [("tenant", &pulsar.tenant), ("namespace", &pulsar.namespace)] {
@@ -150,7 +171,8 @@ fn pulsar(pulsar: &PulsarSpec) -> Result<()> {
             return Err(wrong(&at, "it is no name", "write it as in Milvus' configuration"));
         }
     }
-    Ok(())
+    let tls = pulsar.tls.as_ref();
+    tls.map_or(Ok(()), |spec| tls_to("source.queue.pulsar.tls", spec, PULSAR, [url.as_str()]))
 }
 
 /// `host:port`, several with commas between them.
@@ -191,7 +213,7 @@ fn etcd(spec: &EtcdSpec) -> Result<()> {
     }
     pair("source.etcd", spec.username.as_ref(), spec.password.as_ref())?;
     let addresses = spec.endpoints.iter().map(String::as_str);
-    spec.tls.as_ref().map_or(Ok(()), |spec| tls_to("source.etcd.tls", spec, addresses))
+    spec.tls.as_ref().map_or(Ok(()), |spec| tls_to("source.etcd.tls", spec, HTTP, addresses))
 }
 
 fn tls(at: &str, spec: &TlsSpec) -> Result<()> {
@@ -202,12 +224,18 @@ fn tls(at: &str, spec: &TlsSpec) -> Result<()> {
 }
 
 /// TLS to addresses that say so themselves.
-fn tls_to<'a>(at: &str, spec: &TlsSpec, mut addresses: impl Iterator<Item = &'a str>) -> Result<()> {
+fn tls_to<'a>(
+    at: &str,
+    spec: &TlsSpec,
+    [_, secured]: [&str; 2],
+    addresses: impl IntoIterator<Item = &'a str>,
+) -> Result<()> {
     tls(at, spec)?;
-    match addresses.find(|address| !address.starts_with("https://")) {
+    match addresses.into_iter().find(|address| !address.starts_with(secured)) {
         None => Ok(()),
         Some(address) => {
-            Err(wrong(at, &format!("{address} does not use TLS"), "write https:// there, or take tls out"))
+            let advice = format!("write {secured} there, or take tls out");
+            Err(wrong(at, &format!("{address} does not use TLS"), &advice))
         }
     }
 }
@@ -221,8 +249,8 @@ fn pair(at: &str, username: Option<&Secret>, password: Option<&Secret>) -> Resul
 
 fn milvus(at: &str, spec: &MilvusSpec) -> Result<()> {
     address(&format!("{at}.uri"), &spec.uri)?;
-    let uris = std::iter::once(spec.uri.as_str());
-    spec.tls.as_ref().map_or(Ok(()), |spec| tls_to(&format!("{at}.tls"), spec, uris))
+    let uri = spec.uri.as_str();
+    spec.tls.as_ref().map_or(Ok(()), |spec| tls_to(&format!("{at}.tls"), spec, HTTP, [uri]))
 }
 
 /// What is replayed into its own source comes again, without end.

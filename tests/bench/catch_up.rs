@@ -4,7 +4,7 @@ use crate::half::Half;
 use crate::load::Load;
 use crate::machine::quiet;
 use crate::recording::Recorded;
-use crate::report::{Goal, Report};
+use crate::report::{Goal, Report, mean};
 use crate::stand::{Milvus, Outcome, Stand, ensure};
 use tapedeck::change::CollectionName;
 
@@ -67,8 +67,4 @@ async fn clear(target: &Milvus, name: &CollectionName, rows: u64) -> Outcome {
     let found = target.flushed_rows(name).await?;
     ensure(found == rows as i64, || format!("{name} has {found} rows at the target instead of {rows}"))?;
     target.drop(name).await
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
 }

@@ -17,10 +17,28 @@ pub struct Recorded {
     pub log: String,
     /// What it cost, in seconds of CPU time.
     pub cpu_s: f64,
+    /// Without connecting and opening.
+    pub mb_per_s: f64,
+    /// From the creation of the task to the last row.
+    pub seconds: f64,
+    /// Memory at its peak, in MiB.
+    pub peak: f64,
 }
 
-/// Records a collection from its beginning into new logs.
-pub async fn measure(stand: &Stand, backlog: &Load, report: &mut Report) -> Outcome<Recorded> {
+impl Recorded {
+    /// Adds its figures.
+    pub fn report(&self, stand: &Stand, backlog: &Load, report: &mut Report) {
+        let what = format!("recorder alone, {} to log on MinIO", stand.queue_kind());
+        let cpu = self.cpu_s * 1e6 / backlog.rows() as f64;
+        report.add(what, self.mb_per_s, "MB/s", Goal::AtLeast(100.0));
+        report.add("  from the creation of its task to the last row", self.seconds, "s", Goal::None);
+        report.add("  CPU time of a row", cpu, "us", Goal::None);
+        report.add("  peak memory", self.peak, "MiB", Goal::AtMost(256.0));
+    }
+}
+
+/// Records a collection from its beginning into new logs: medians, but the highest peak.
+pub async fn measure(stand: &Stand, backlog: &Load) -> Outcome<Recorded> {
     let (mut rates, mut times, mut cpu, mut memory) = (vec![], vec![], vec![], vec![]);
     let mut log = String::new();
     for round in 1..=ROUNDS {
@@ -34,14 +52,8 @@ pub async fn measure(stand: &Stand, backlog: &Load, report: &mut Report) -> Outc
         recorder.stop().await?;
         rates.push(steady_rate(&commits::with_rows(stand, &log).await?)?);
     }
-    let cpu_s = quantile(&cpu, 0.5);
-    let rows = backlog.rows() as f64;
-    let what = format!("recorder alone, {} to log on MinIO", stand.queue_kind());
-    report.add(what, quantile(&rates, 0.5), "MB/s", Goal::AtLeast(100.0));
-    report.add("  from the creation of its task to the last row", quantile(&times, 0.5), "s", Goal::None);
-    report.add("  CPU time of a row", cpu_s * 1e6 / rows, "us", Goal::None);
-    report.add("  peak memory", quantile(&memory, 1.0), "MiB", Goal::AtMost(256.0));
-    Ok(Recorded { log, cpu_s })
+    let (mb_per_s, seconds) = (quantile(&rates, 0.5), quantile(&times, 0.5));
+    Ok(Recorded { log, cpu_s: quantile(&cpu, 0.5), mb_per_s, seconds, peak: quantile(&memory, 1.0) })
 }
 
 /// MB a second from the first commit with rows to the last: without connecting and opening.

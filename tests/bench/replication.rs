@@ -1,4 +1,5 @@
-//! What replication costs and how fast it is, in one run on real services: `deploy/bench`.
+//! What replication costs and how fast it is, in one run on real services: `deploy/bench`. With `--queues` one line for
+//! each queue.
 //!
 //! Everything (source, queue, store, target, tapedeck and the clients) shares one machine, so figures are to be read
 //! against each other and not against those of another machine.
@@ -10,6 +11,7 @@ mod live;
 mod load;
 mod machine;
 mod probe;
+mod queue;
 mod recording;
 mod report;
 mod restart;
@@ -35,6 +37,9 @@ struct Options {
     /// How often the recorder is killed.
     #[arg(long, default_value_t = 5)]
     kills: usize,
+    /// Only what depends on the queue, as a line of a table; `head` prints the head of that table.
+    #[arg(long, hide = true)]
+    queue: Option<queue::Print>,
     /// Cargo says it to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -43,7 +48,13 @@ struct Options {
 #[tokio::main]
 async fn main() -> Outcome {
     let options = Options::parse();
+    if options.queue == Some(queue::Print::Head) {
+        return queue::print_head();
+    }
     let Some(stand) = Stand::find()? else { return Ok(()) };
+    if options.queue == Some(queue::Print::Line) {
+        return queue::measure(&stand, options.rows).await;
+    }
     let mut report = Report::default();
     let measured = measure(&stand, &options, &mut report).await;
     machine::describe(&stand, &options, &mut report).await?;
@@ -57,7 +68,8 @@ async fn measure(stand: &Stand, options: &Options, report: &mut Report) -> Outco
     let written = backlog.insert(options.rows).await?;
     report.add("plain client, insert into the source", written, "rows/s", Goal::None);
 
-    let recorded = recording::measure(stand, &backlog, report).await?;
+    let recorded = recording::measure(stand, &backlog).await?;
+    recorded.report(stand, &backlog, report);
     catch_up::measure(stand, &backlog, &recorded, report).await?;
     let full_load = full_load(stand, options.rows, report).await?;
     let live = live::start(stand).await?;

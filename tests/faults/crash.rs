@@ -44,8 +44,8 @@ async fn sigterm_ends_it_in_time_with_0_and_nothing_is_lost() -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_queue_is_waited_for() -> Outcome {
     match Stand::find()?.as_ref().map(Stand::queue_kind) {
-        Some("kafka") => survives("kafka").await,
-        Some("pulsar") => survives("pulsar").await,
+        Some("kafka") => survives(Trial::begin("queue").await?, "kafka").await,
+        Some("pulsar") => survives(Trial::begin("queue").await?, "pulsar").await,
         Some(within) => {
             eprintln!("skipped: {within} dies with the source");
             Ok(())
@@ -56,23 +56,26 @@ async fn a_killed_queue_is_waited_for() -> Outcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_store_is_waited_for() -> Outcome {
-    survives("minio").await
+    survives(Trial::begin("store").await?, "minio").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_target_is_waited_for() -> Outcome {
-    survives("target").await
+    let Some(trial) = Trial::with_new_target("target").await? else { return Ok(()) };
+    let stand = trial.stand.clone();
+    survives(Some(trial), "target2").await?;
+    stand.control("stop", "target2").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_source_is_waited_for() -> Outcome {
-    survives("source").await
+    survives(Trial::begin("source").await?, "source").await
 }
 
-/// The service itself goes on; nobody has to touch it.
-async fn survives(service: &'static str) -> Outcome {
-    let Some(mut trial) = Trial::begin(service).await? else { return Ok(()) };
-    for _ in 0..2 {
+/// The task itself goes on when a service of the stand is killed; nobody has to touch it.
+async fn survives(trial: Option<Trial>, service: &'static str) -> Outcome {
+    let Some(mut trial) = trial else { return Ok(()) };
+    for _ in 0..number("TAPEDECK_KILLS", 2) {
         trial.moment(Duration::from_secs(2)).await;
         trial.stand.control("kill", service).await?;
         trial.moment(Duration::from_secs(4)).await;

@@ -66,6 +66,15 @@ impl Trial {
         Ok(Some(Trial::of(test, Box::new(alone), stand, &seen).await?))
     }
 
+    /// Begins one whose target is `target2`. Collections of a Milvus share its channels; of those that share one with
+    /// many others, Milvus 2.3 may forget rows when it is killed that it had accepted and has in its queue.
+    pub async fn with_new_target(test: &str) -> Outcome<Option<Trial>> {
+        let Some((alone, stand)) = alone().await? else { return Ok(None) };
+        let stand = stand.with_new_target().await?;
+        let seen = stand.clone();
+        Ok(Some(Trial::of(test, Box::new(alone), stand, &seen).await?))
+    }
+
     /// Begins one whose task reaches a service through a proxy alone.
     pub async fn behind_proxy(service: &str) -> Outcome<Option<(Trial, Proxy)>> {
         let Some((shared, stand)) = shared().await? else { return Ok(None) };

@@ -73,8 +73,9 @@ fn a_refusal_that_did_nothing_costs_no_duplicate() {
     });
 }
 
-#[test]
-fn after_a_crash_the_rows_that_no_log_held_then_are_as_good_as_new() {
+/// A crash so many seconds after the replayer has come up with the log, and then a key that is inserted once more:
+/// while nobody replays, or after the next replayer has seen where the log ends.
+fn doubled_after_a_crash(idle: u64, while_down: bool) {
     let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
     let target = Arc::new(MemoryTarget::new());
     world.create(CollectionSpec::new("docs"));
@@ -85,17 +86,33 @@ fn after_a_crash_the_rows_that_no_log_held_then_are_as_good_as_new() {
         record_all(&mut world, &store).await;
         let mut replaying = tailing();
         replaying.reach(world.source.now()).await;
-        // Until the ack is stored, with the intent ahead of it.
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::time::sleep(Duration::from_secs(idle)).await;
         assert!(!replaying.has_ended());
     });
-    process(async {
-        let mut replaying = tailing();
-        // Until it has seen where the log ends.
-        tokio::time::sleep(Duration::from_secs(5)).await;
+    let again = async |world: &mut World| {
         world.insert(0, partition, &[1]);
-        record_all(&mut world, &store).await;
+        record_all(world, &store).await;
+    };
+    process(async {
+        if while_down {
+            again(&mut world).await;
+        }
+        let mut replaying = tailing();
+        if !while_down {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            again(&mut world).await;
+        }
         replaying.reach(world.source.now()).await;
     });
-    assert_same(&target.contents(), &world.oracle.contents(), "one crash");
+    let what = format!("idle for {idle} s, while down: {while_down}");
+    assert_same(&target.contents(), &world.oracle.contents(), &what);
+}
+
+#[test]
+fn after_a_crash_the_rows_that_no_log_held_then_are_as_good_as_new() {
+    for idle in [0, 5] {
+        for while_down in [false, true] {
+            doubled_after_a_crash(idle, while_down);
+        }
+    }
 }

@@ -12,7 +12,9 @@ use tapedeck::log::store::Store;
 use tapedeck::progress::RecordProgress;
 use tapedeck::recorder::Start;
 use tapedeck::replayer::Until;
+use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::{Fault as TargetFault, MemoryTarget};
+use tapedeck::tick::Tso;
 
 use super::doomed::Doomed;
 use super::faulty_store::{Fault, FaultyStore};
@@ -26,18 +28,18 @@ const NEVER: u64 = u64::MAX;
 const TARGET_FAULTS: [TargetFault; 3] = [TargetFault::Before, TargetFault::Half, TargetFault::After];
 
 /// A store of one process, with a counter of its calls.
-fn faulty(inner: &Arc<InMemory>, fault: Fault) -> (Store, Arc<AtomicU64>) {
+pub fn faulty(inner: &Arc<InMemory>, fault: Fault) -> (Store, Arc<AtomicU64>) {
     let store = FaultyStore::new(inner.clone(), fault);
     let calls = store.calls();
     (Store::new(Arc::new(store), Path::ROOT, "memory://".into()), calls)
 }
 
-fn whole(inner: &Arc<InMemory>) -> Store {
+pub fn whole(inner: &Arc<InMemory>) -> Store {
     faulty(inner, Fault::None).0
 }
 
 /// Waits until a process is dead, and until what it was doing has failed.
-async fn death(is_dead: impl Fn() -> bool) {
+pub async fn death(is_dead: impl Fn() -> bool) {
     while !is_dead() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -99,6 +101,56 @@ fn a_recorder_whose_store_fails_or_loses_an_answer_at_any_call_records_everythin
     let seed = seed();
     for fault in [Fault::LoseAnswer, Fault::FailOnce] {
         sweep(|k| records_through(seed, fault(k), k));
+    }
+}
+
+/// As [`records_through`], of a collection that is shown long after its date.
+fn records_late_through(fault: Fault, k: u64) -> bool {
+    let (inner, mut world) = (Arc::new(InMemory::new()), World::new(2, 0, Duplicates::Kept));
+    let (store, calls) = faulty(&inner, fault);
+    let is_dead = || calls.load(Ordering::SeqCst) >= k;
+    let (spec, mut begun) = (CollectionSpec::new("docs"), None);
+    let survived = process(async {
+        let mut recording = record(recorder(&world.source, &store, Start::Earliest));
+        let late = begun.insert(world.source.begin_collection(spec.clone()));
+        world.source.advance(20_000);
+        tokio::select! {
+            () = recording.reach(Tso(late.create_tso).next()) => {}
+            () = death(is_dead) => return false,
+        }
+        world.source.advance(1_000);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let late = begun.take().expect("a collection that was begun");
+        world.show(spec.clone(), late);
+        let partition = world.tables[0].default_partition();
+        world.insert(0, partition, &[1, 2]);
+        // Long enough for commits before the first tick.
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let to = settle(&mut world);
+        tokio::select! {
+            () = recording.reach(to) => !is_dead(),
+            () = death(is_dead) => false,
+        }
+    });
+    process(async {
+        let store = whole(&inner);
+        if let Some(late) = begun {
+            world.show(spec, late);
+        }
+        let recording = open(&world, &store, Start::Earliest).await;
+        finish(&mut world, recording).await;
+        assert_clean(&store).await;
+        let contents = replayed(&store, Until::Latest).await;
+        assert_same(&contents, &world.oracle.contents(), &format!("{fault:?}"));
+    });
+    survived
+}
+
+#[test]
+fn a_recorder_that_dies_while_a_collection_is_shown_late_records_it() {
+    for fault in [Fault::StopBefore, Fault::StopAfter] {
+        let calls = sweep(|k| records_late_through(fault(k), k));
+        assert!(calls > 10, "only {calls} calls");
     }
 }
 

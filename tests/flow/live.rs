@@ -137,6 +137,7 @@ fn a_start_in_the_future_is_refused() {
         let start = Start::After(Tso::from_millis(world.source.now().millis() + 1_000));
         let error = record(recorder(&world.source, &store, start)).error().await;
         assert_eq!(error.verdict, Verdict::Usage);
-        assert!(error.message.contains("lies in the future"), "{error}");
+        assert!(error.message.contains("lies in the future") && error.advice.is_some(), "{error}");
+        assert_eq!(store.list("", None).await.unwrap(), [], "no log is left behind");
     });
 }

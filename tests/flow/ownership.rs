@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
+use object_store::memory::InMemory;
 use tapedeck::catalog::CollectionId;
 use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
 use tapedeck::error::{Result, Verdict};
@@ -13,8 +15,10 @@ use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::MemoryTarget;
 use tapedeck::target::{Mode, Target};
 
+use super::crash::{death, faulty, whole};
+use super::faulty_store::Fault;
 use super::oracle::assert_same;
-use super::stage::{process, record_all, replay, replayer, seed};
+use super::stage::{forget, process, record_all, replay, replayer, seed};
 use super::world::{Duplicates, World};
 
 /// A log with two collections that have rows, the second of them `docs`.
@@ -58,6 +62,51 @@ fn a_collection_with_rows_of_its_own_is_not_taken_over_however_often_it_is_tried
         replay(replayer(&store, target.clone(), "r", Until::Latest)).end().await.unwrap();
         assert_same(&target.contents(), &world.oracle.contents(), &format!("seed {seed}"));
     });
+}
+
+/// The creation that would take it over may lie in the stretch that a crash leaves in doubt.
+#[test]
+fn a_collection_with_rows_of_its_own_is_not_taken_over_wherever_the_replayer_dies() {
+    let seed = seed();
+    let inner = Arc::new(InMemory::new());
+    let world = process(async {
+        let store = whole(&inner);
+        let mut world = World::new(2, seed, Duplicates::Kept);
+        for (at, name) in ["first", "docs"].into_iter().enumerate() {
+            world.create(CollectionSpec::new(name));
+            insert(&mut world, at, 0..20);
+            record_all(&mut world, &store).await;
+        }
+        world
+    });
+    let refused = |k: u64| {
+        let target = Arc::new(MemoryTarget::new());
+        let docs = CollectionName::new("default", "docs");
+        let before = process(async {
+            replay(replayer(&whole(&inner), target.clone(), "other", Until::Latest)).end().await.unwrap();
+            drop_collection(&target, "first").await;
+            forget(&whole(&inner), "other").await;
+            target.contents().collections[&docs].clone()
+        });
+        let (store, calls) = faulty(&inner, Fault::StopAfter(k));
+        process(async {
+            let mut first = replay(replayer(&store, target.clone(), "r", Until::Latest));
+            tokio::select! {
+                () = first.ended() => {}
+                () = death(|| calls.load(Ordering::SeqCst) >= k) => {}
+            }
+        });
+        process(async {
+            let error = replay(replayer(&whole(&inner), target.clone(), "r", Until::Latest)).error().await;
+            assert!(error.to_string().contains("default.docs already, with rows of its own"), "{k}: {error}");
+            assert_eq!(target.contents().collections[&docs], before, "call {k}");
+            forget(&whole(&inner), "r").await;
+        });
+        calls.load(Ordering::SeqCst) < k
+    };
+    let calls = (1..200).find(|k| refused(*k)).expect("an end");
+    assert!(calls > 8, "only {calls} calls");
+    drop(world);
 }
 
 #[test]
@@ -116,5 +165,50 @@ fn rows_are_not_replayed_into_the_collection_that_they_come_from() {
             assert!(error.to_string().contains("default.first of the target is the source's own"), "{error}");
         }
         assert_eq!(target.1.calls(), 0);
+    });
+}
+
+/// A target whose collections get other ids from now on.
+struct Recreated(Arc<MemoryTarget>);
+
+#[async_trait]
+impl Target for Recreated {
+    async fn hello(&self) -> Result<String> {
+        self.0.hello().await
+    }
+
+    async fn define(&self, change: &DefinitionChange) -> Result<()> {
+        self.0.define(change).await
+    }
+
+    async fn id_of(&self, name: &CollectionName) -> Result<Option<CollectionId>> {
+        Ok(self.0.id_of(name).await?.map(|id| id + 1))
+    }
+
+    async fn check_free(&self, new: &NewCollection) -> Result<()> {
+        self.0.check_free(new).await
+    }
+
+    async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
+        self.0.write(collection, change, mode).await
+    }
+}
+
+#[test]
+fn a_collection_created_again_by_others_while_nobody_replayed_is_found_before_anything_is_applied() {
+    let seed = seed();
+    process(async {
+        let (store, mut world) = recorded(seed).await;
+        let target = Arc::new(MemoryTarget::new());
+        replay(replayer(&store, target.clone(), "r", Until::Latest)).end().await.unwrap();
+        insert(&mut world, 0, 20..40);
+        record_all(&mut world, &store).await;
+        let left = target.contents();
+        let other = Arc::new(Recreated(target.clone()));
+        let error = replay(replayer(&store, other, "r", Until::Latest)).error().await;
+        assert!(error.to_string().contains("was dropped and created again by others"), "{error}");
+        assert_same(&target.contents(), &left, &format!("seed {seed}"));
+        replay(replayer(&store, target.clone(), "r", Until::Latest)).end().await.unwrap();
+        assert_same(&target.contents(), &world.oracle.contents(), &format!("seed {seed}"));
     });
 }

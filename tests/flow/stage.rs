@@ -1,12 +1,13 @@
 //! Recorders and replayers at work, on a clock that jumps to the next moment at which somebody waits for it.
 
 use std::future::Future;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tapedeck::error::{Error, Result};
 use tapedeck::log::store::Store;
-use tapedeck::log::verify::verify;
+use tapedeck::log::verify::{Scope, verify};
 use tapedeck::progress::{RecordProgress, ReplayProgress};
 use tapedeck::recorder::{Recorder, Start};
 use tapedeck::replayer::{Replayer, Skip, Until};
@@ -77,6 +78,14 @@ impl<P: std::fmt::Debug> Running<P> {
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         self.task.is_finished()
+    }
+
+    /// Waits for its end, whatever that is. Cancel safe.
+    pub async fn ended(&mut self) {
+        let mut looks = tokio::time::interval(Duration::from_millis(10));
+        while !self.has_ended() {
+            looks.tick().await;
+        }
     }
 
     /// Stops it and waits for its end.
@@ -195,6 +204,6 @@ pub async fn forget(store: &Store, reader: &str) {
 
 /// Fails where the log is not as it should be.
 pub async fn assert_clean(store: &Store) {
-    let report = verify(store.clone(), |_, _| {}).await.expect("a store that answers");
+    let report = verify(store.clone(), Scope::Whole, |_, _| ready(())).await.expect("a store that answers");
     assert_eq!(report.damages, [], "damages");
 }

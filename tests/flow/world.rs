@@ -6,6 +6,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tapedeck::change::{CollectionName, DefinitionChange, Keys, NewCollection, RowChange, Rows};
+use tapedeck::pb::log::Collection;
 use tapedeck::pb::milvus::proto::common::KeyValuePair;
 use tapedeck::pb::milvus::proto::schema::{
     DataType, FieldData, FloatArray, LongArray, ScalarField, StringArray, VectorField, field_data::Field,
@@ -173,8 +174,14 @@ impl World {
     }
 
     pub fn create(&mut self, spec: CollectionSpec) {
-        let tso = self.next();
-        let id = self.source.create_collection(spec.clone());
+        let begun = self.source.begin_collection(spec.clone());
+        self.show(spec, begun);
+    }
+
+    /// A collection that was begun, perhaps long ago, is there.
+    pub fn show(&mut self, spec: CollectionSpec, begun: Collection) {
+        let (id, tso) = (begun.id, Tso(begun.create_tso));
+        self.source.show_collection(begun);
         let name = CollectionName::new(&self.databases[&spec.database], &spec.name);
         let new = NewCollection {
             name: name.clone(),

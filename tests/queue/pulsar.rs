@@ -102,7 +102,12 @@ async fn a_tenant_or_namespace_that_does_not_exist_is_named() -> Outcome {
     for (tenant, namespace) in [("nobody", "default"), ("public", "nowhere")] {
         let named = format!("{tenant}/{namespace}");
         let (tenant, namespace) = (tenant.to_owned(), namespace.to_owned());
-        let queue = PulsarQueue::connect(&PulsarOptions { url: url.clone(), tenant, namespace })?;
+        let queue = PulsarQueue::connect(&PulsarOptions {
+            url: url.clone(),
+            tenant,
+            namespace,
+            ..PulsarOptions::default()
+        })?;
         for error in [
             queue.identity().await.err(),
             queue.exists(&"dml_0".into()).await.err(),

@@ -26,9 +26,9 @@ async fn rows_go_through_a_chain_in_which_every_connection_is_secured() -> Outco
     ensure(target.count(&table.name, &[]).await? == 100, || "100 rows".into())?;
 
     // brokers that go in the middle of a handshake or a login refuse nobody
-    place.stand.control("kill", "kafka").await?;
+    place.stand.control("stop", place.queue.service()).await?;
     service.api.reaches(&task, "degraded").await?;
-    place.stand.control("start", "kafka").await?;
+    place.stand.control("start", place.queue.service()).await?;
     source.insert(&table.name, table.rows(&mut rng, 100..200)).await?;
     equal(&service).await?;
 

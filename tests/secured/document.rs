@@ -6,19 +6,18 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::queue::{self, Queue};
 use crate::stand::process::{Done, run};
 use crate::stand::{Outcome, RUN, Secured, Stand, ensure};
 
 /// How long a person may have to wait. Kafka's client takes 5 s to give a question up.
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// Every connection of a document, as `check` calls it.
-pub const CONNECTIONS: [&str; 5] = ["log", "source.etcd", "source.queue.kafka", "source.milvus", "target"];
-
 /// A stand with logins and certificates, whose services stay up as long as this lives.
 pub struct Place {
     pub stand: Stand,
     pub secured: Secured,
+    pub queue: &'static dyn Queue,
     _use: Use,
 }
 
@@ -36,6 +35,16 @@ impl Place {
         Place::with(Use::Shared { _guard: SERVICES.read().await })
     }
 
+    /// For a test on a queue of this kind.
+    pub async fn on(kind: &str) -> Outcome<Option<Place>> {
+        let place = Place::find().await?;
+        let found = place.as_ref().is_some_and(|place| place.stand.queue_kind() == kind);
+        if place.is_some() && !found {
+            eprintln!("skipped: the source's queue is not {kind}");
+        }
+        Ok(place.filter(|_| found))
+    }
+
     /// For a test that stops services.
     pub async fn alone() -> Outcome<Option<Place>> {
         Place::with(Use::Alone { _guard: SERVICES.write().await })
@@ -47,7 +56,16 @@ impl Place {
             eprintln!("skipped: the stand was not brought up with --secured");
             return Ok(None);
         };
-        Ok(Some(Place { stand, secured, _use: used }))
+        let Some(queue) = queue::of(&stand) else {
+            eprintln!("skipped: nothing of the source's queue can be secured");
+            return Ok(None);
+        };
+        Ok(Some(Place { stand, secured, queue, _use: used }))
+    }
+
+    /// Every connection of a document, as `check` calls it.
+    pub fn connections(&self) -> [&'static str; 5] {
+        ["log", "source.etcd", self.queue.connection(), "source.milvus", "target"]
     }
 
     /// A reference to a file of the stand's certificates.
@@ -77,22 +95,6 @@ impl Place {
         Ok(json!({ "file": path }))
     }
 
-    /// host:port of Kafka's listener with TLS and a login.
-    pub fn kafka_main(&self) -> &str {
-        self.stand.queue["kafka"]["brokers"].as_str().unwrap_or_default()
-    }
-
-    /// Kafka with a login.
-    pub fn kafka(&self, brokers: &str, mechanism: &str, tls: Option<Value>) -> Outcome<Value> {
-        let mut kafka = json!({ "brokers": brokers, "mechanism": mechanism });
-        kafka["username"] = self.secret("user", &self.secured.user)?;
-        kafka["password"] = self.secret("password", &self.secured.password)?;
-        if let Some(tls) = tls {
-            kafka["tls"] = tls;
-        }
-        Ok(kafka)
-    }
-
     /// A `replicate` in which every connection has TLS and a login.
     pub fn replicate(&self, name: &str, include: &[&str]) -> Outcome<Value> {
         let token = self.secret("token", self.stand.target.token.as_deref().unwrap_or_default())?;
@@ -104,8 +106,7 @@ impl Place {
             "password": self.secret("password", &self.secured.password)?,
             "tls": self.two_way("client"),
         });
-        spec["source"]["queue"]["kafka"] =
-            self.kafka(self.kafka_main(), "scram-sha-512", Some(self.one_way()))?;
+        spec["source"]["queue"] = self.queue.section(self)?;
         spec["source"]["milvus"]["token"] = token.clone();
         spec["source"]["milvus"]["tls"] = self.one_way();
         spec["log"]["options"]["tls"] = self.one_way();
@@ -144,7 +145,8 @@ impl Place {
             "root:Milvus",
             "cm9vdDpNaWx2dXM", // the same as it is sent
             "Hidden",
-            key.lines().nth(1).unwrap_or_default(),
+            key.lines().nth(9).unwrap_or_default(),
+            "eyJhbGciOi", // every token begins so
         ] {
             ensure(!text.contains(secret), || format!("{secret} is shown in: {text}"))?;
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::document::{CONNECTIONS, Place, line};
+use crate::document::{Place, line};
 use crate::stand::{Failure, Outcome, RUN, Service, ensure};
 
 /// How long a check may take on a busy machine.
@@ -13,59 +13,64 @@ const SOON: Duration = Duration::from_secs(15);
 type Change = (&'static str, Option<Value>);
 
 /// What is wrong.
-struct Case {
+pub struct Case {
     name: &'static str,
     changes: Vec<Change>,
     /// Connections that fail, and what their lines say.
     fails: Vec<(&'static str, &'static [&'static str])>,
 }
 
+impl Case {
+    /// With one connection.
+    pub fn one(
+        name: &'static str,
+        change: Change,
+        connection: &'static str,
+        says: &'static [&'static str],
+    ) -> Case {
+        Case { name, changes: vec![change], fails: vec![(connection, says)] }
+    }
+}
+
+/// Those of the same name become one.
+fn together(mut cases: Vec<Case>, more: Vec<Case>) -> Vec<Case> {
+    for case in more {
+        match cases.iter_mut().find(|known| known.name == case.name) {
+            Some(known) => {
+                known.changes.extend(case.changes);
+                known.fails.extend(case.fails);
+            }
+            None => cases.push(case),
+        }
+    }
+    cases
+}
+
+/// A reference to a secret that is wrong.
+pub fn wrong() -> Value {
+    json!({ "env": "TAPEDECK_TEST_WRONG" })
+}
+
+/// TLS 1.3 has no answer to a client's certificate: what comes first, the alert or the end, is chance.
+pub const CERTIFICATE: &[&str] = &["certificate"];
+
 const ETCD: &str = "source.etcd";
-const KAFKA: &str = "source.queue.kafka";
 const SOURCE: &str = "source.milvus";
 const TARGET: &str = "target";
 const LOG: &str = "log";
 
 /// A secret that is wrong.
 fn secrets(place: &Place) -> Outcome<Vec<Case>> {
-    let wrong = || Some(json!({ "env": "TAPEDECK_TEST_WRONG" }));
-    let case = |name, at, connection, says| Case {
-        name,
-        changes: vec![(at, wrong())],
-        fails: vec![(connection, says)],
-    };
+    let case = |name, at, connection, says| Case::one(name, (at, Some(wrong())), connection, says);
     let nobody = place.secret("nobody", "nobody")?;
-    let login = place.kafka(&place.secured.kafka_login, "scram-sha-256", None)?;
-    let mut plain = place.kafka(place.kafka_main(), "plain", Some(place.one_way()))?;
-    plain["password"] = json!({ "env": "TAPEDECK_TEST_WRONG" });
-    Ok(vec![
+    let cases = vec![
         case(
             "etcd-password",
             "/source/etcd/password",
             ETCD,
             &["invalid user ID or password", "check user, password"],
         ),
-        Case {
-            name: "etcd-role",
-            changes: vec![("/source/etcd/username", Some(nobody))],
-            fails: vec![(ETCD, &["permission denied", "role"])],
-        },
-        case(
-            "kafka-scram",
-            "/source/queue/kafka/password",
-            KAFKA,
-            &["SCRAM-SHA-512", "invalid credentials", "check username, password"],
-        ),
-        Case {
-            name: "kafka-password",
-            changes: vec![("/source/queue/kafka", Some(plain))],
-            fails: vec![(KAFKA, &["Invalid username or password", "check username, password"])],
-        },
-        Case {
-            name: "kafka-mechanism",
-            changes: vec![("/source/queue/kafka", Some(login))],
-            fails: vec![(KAFKA, &["SCRAM-SHA-256", "supported mechanisms: PLAIN", "mechanism"])],
-        },
+        Case::one("etcd-role", ("/source/etcd/username", Some(nobody)), ETCD, &["permission denied", "role"]),
         case(
             "source-token",
             "/source/milvus/token",
@@ -79,38 +84,30 @@ fn secrets(place: &Place) -> Outcome<Vec<Case>> {
             LOG,
             &["access denied", "SignatureDoesNotMatch", "check access key and secret"],
         ),
-    ])
+    ];
+    Ok(together(cases, place.queue.secrets(place)?))
 }
 
 /// All connections have the same thing wrong.
 fn certificates(place: &Place) -> Outcome<Vec<Case>> {
     let other = || Some(place.certificate("other-ca.pem"));
-    let mutual = |tls: Value| json!({ "brokers": place.secured.kafka_mutual, "tls": tls });
     let plainly = |uri: &str| Some(json!(uri.replacen("https", "http", 1)));
     let without = |own: Option<Value>| {
         let tls = own.unwrap_or_else(|| place.one_way());
-        vec![
-            ("/source/etcd/tls", Some(tls.clone())),
-            ("/source/queue/kafka", Some(mutual(tls.clone()))),
-            ("/target/tls", Some(tls)),
-        ]
+        vec![("/source/etcd/tls", Some(tls.clone())), ("/target/tls", Some(tls))]
     };
-    // TLS 1.3 has no answer to a client's certificate: what comes first, the alert or the end, is chance
-    let certificate: &[&str] = &["certificate"];
     let elsewhere = || Some(json!("elsewhere.example"));
-    Ok(vec![
+    let cases = vec![
         Case {
             name: "other-ca",
             changes: vec![
                 ("/source/etcd/tls/ca", other()),
-                ("/source/queue/kafka/tls/ca", other()),
                 ("/source/milvus/tls/ca", other()),
                 ("/target/tls/ca", other()),
                 ("/log/options/tls/ca", other()),
             ],
             fails: vec![
                 (ETCD, &["UnknownIssuer", "check source.etcd.tls", "ca"]),
-                (KAFKA, &["certificate could not be verified", "source.queue.kafka.tls", "ca"]),
                 (SOURCE, &["UnknownIssuer", "check source.milvus.tls", "ca"]),
                 (TARGET, &["UnknownIssuer", "check target.tls", "ca"]),
                 (LOG, &["UnknownIssuer", "check log.options.tls", "ca"]),
@@ -132,29 +129,20 @@ fn certificates(place: &Place) -> Outcome<Vec<Case>> {
         Case {
             name: "no-certificate",
             changes: without(None),
-            fails: vec![(ETCD, certificate), (KAFKA, certificate), (TARGET, certificate)],
+            fails: vec![(ETCD, CERTIFICATE), (TARGET, CERTIFICATE)],
         },
         Case {
             name: "stranger",
             changes: without(Some(place.two_way("stranger"))),
-            fails: vec![(ETCD, certificate), (KAFKA, certificate), (TARGET, certificate)],
+            fails: vec![(ETCD, CERTIFICATE), (TARGET, CERTIFICATE)],
         },
         Case {
             name: "key-of-another",
             changes: vec![
                 ("/source/etcd/tls/key", Some(place.certificate("stranger.key"))),
-                ("/source/queue/kafka", {
-                    let mut kafka = mutual(place.two_way("client"));
-                    kafka["tls"]["key"] = place.certificate("stranger.key");
-                    Some(kafka)
-                }),
                 ("/target/tls/key", Some(place.certificate("stranger.key"))),
             ],
-            fails: vec![
-                (ETCD, &["KeyMismatch", "source.etcd.tls"]),
-                (KAFKA, &["ssl.key", "source.queue.kafka.tls"]),
-                (TARGET, &["KeyMismatch", "target"]),
-            ],
+            fails: vec![(ETCD, &["KeyMismatch", "source.etcd.tls"]), (TARGET, &["KeyMismatch", "target"])],
         },
         Case {
             name: "no-pem",
@@ -169,7 +157,6 @@ fn certificates(place: &Place) -> Outcome<Vec<Case>> {
             changes: vec![
                 ("/source/etcd/tls", None),
                 ("/source/etcd/endpoints", Some(json!([format!("http://{}", place.stand.etcd)]))),
-                ("/source/queue/kafka/tls", None),
                 ("/source/milvus/tls", None),
                 ("/source/milvus/uri", plainly(&place.stand.source.uri)),
                 ("/target/tls", None),
@@ -179,48 +166,36 @@ fn certificates(place: &Place) -> Outcome<Vec<Case>> {
             ],
             fails: vec![
                 (ETCD, &["source.etcd.tls", "https://"]),
-                (KAFKA, &["whether they want TLS"]),
                 (SOURCE, &["source.milvus.tls", "https://"]),
                 (TARGET, &["target.tls", "https://"]),
                 (LOG, &["it wants TLS", "https://"]),
             ],
         },
-    ])
+    ];
+    Ok(together(cases, place.queue.certificates(place)?))
 }
 
 /// TLS where there is none, and no login where one is wanted.
 fn mixed_up(place: &Place) -> Outcome<Vec<Case>> {
-    let login = place.secured.kafka_login.as_str();
-    let tls_to_plain = place.kafka(login, "plain", Some(place.one_way()))?;
-    Ok(vec![
-        Case {
-            name: "tls-to-none",
-            changes: vec![
-                ("/source/queue/kafka", Some(tls_to_plain)),
-                ("/target/uri", Some(json!(format!("https://{login}")))),
-            ],
-            fails: vec![
-                (KAFKA, &["connecting to a PLAINTEXT broker listener?", "TLS"]),
-                (TARGET, &["target.tls"]),
-            ],
-        },
+    let plain = json!(format!("https://{}", place.queue.plain(place)));
+    let cases = vec![
+        Case::one("tls-to-none", ("/target/uri", Some(plain)), TARGET, &["target.tls"]),
         Case {
             name: "no-login",
             changes: vec![
                 ("/source/etcd/username", None),
                 ("/source/etcd/password", None),
-                ("/source/queue/kafka", Some(json!({ "brokers": login }))),
                 ("/source/milvus/token", None),
                 ("/target/token", None),
             ],
             fails: vec![
                 (ETCD, &["permission denied"]),
-                (KAFKA, &["a login"]),
                 (SOURCE, &["missing authorization", "source.milvus.token"]),
                 (TARGET, &["missing authorization", "token"]),
             ],
         },
-    ])
+    ];
+    Ok(together(cases, place.queue.mixed_up(place)?))
 }
 
 impl Place {
@@ -231,7 +206,7 @@ impl Place {
         let (name, output) = (case.name, &done.output);
         ensure(begin.elapsed() < SOON, || format!("{name}: after {:?}: {output}", begin.elapsed()))?;
         ensure(done.code == Some(1), || format!("{name}: exit code {:?}; {output}", done.code))?;
-        for connection in CONNECTIONS {
+        for connection in self.connections() {
             let line = line(output, connection).unwrap_or_default();
             let fails = case.fails.iter().find(|(fails, _)| *fails == connection);
             let begins = if fails.is_some() { "FAILED" } else { "ok" };
@@ -280,11 +255,12 @@ async fn the_service_refuses_a_task_with_a_wrong_secret_and_shows_none() -> Outc
     let Some(place) = Place::find().await? else { return Ok(()) };
     let service = Service::start(&place.stand, "wrong").await?;
     let mut spec = place.replicate("wrong", &["default.*"])?;
-    spec["source"]["queue"]["kafka"]["password"] = place.secret("wrong", "HiddenPassword")?;
+    let (queue, says) = place.queue.with_secret(&place, place.secret("wrong", "HiddenSecret")?)?;
+    spec["source"]["queue"] = queue;
     let answer = service.api.post("/v1/tasks", Some(&spec)).await?;
     let text = answer.body.to_string();
     ensure((400..500).contains(&answer.status), || format!("{} {text}", answer.status))?;
-    ensure(text.contains("Kafka at ") && text.contains("invalid credentials"), || text.clone())?;
+    ensure(says.iter().all(|words| text.contains(words)), || text.clone())?;
     place.no_secret_in(&text)?;
     let left = service.api.get(&format!("/v1/tasks/{}-wrong", *RUN)).await?.status;
     ensure(left == 404, || format!("the task is there ({left})"))?;

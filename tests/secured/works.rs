@@ -2,15 +2,16 @@
 
 use serde_json::{Value, json};
 
-use crate::document::{CONNECTIONS, Place, line};
+use crate::document::{Place, line};
 use crate::session;
 use crate::stand::{Outcome, ensure};
 
 impl Place {
-    async fn all_good(&self, name: &str, changes: &[(&str, Option<Value>)]) -> Outcome {
+    /// A check finds nothing wrong.
+    pub async fn all_good(&self, name: &str, changes: &[(&str, Option<Value>)]) -> Outcome {
         let done = self.check(name, changes).await?;
         ensure(done.code == Some(0), || format!("{name}: exit code {:?}; {}", done.code, done.output))?;
-        for connection in CONNECTIONS {
+        for connection in self.connections() {
             let line = line(&done.output, connection).unwrap_or_default();
             ensure(line.starts_with("ok ") && !line.contains('\n'), || {
                 format!("{name}: {connection}: {}", done.output)
@@ -24,24 +25,6 @@ impl Place {
 async fn a_check_prints_one_line_for_each_secured_connection() -> Outcome {
     let Some(place) = Place::find().await? else { return Ok(()) };
     place.all_good("good", &[]).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn each_way_into_kafka_works() -> Outcome {
-    let Some(place) = Place::find().await? else { return Ok(()) };
-    let (main, login) = (place.kafka_main(), &place.secured.kafka_login);
-    let tls = || Some(place.one_way());
-    let mutual = json!({ "brokers": place.secured.kafka_mutual, "tls": place.two_way("client") });
-    for (name, kafka) in [
-        ("kafka-plain", place.kafka(login, "plain", None)?),
-        ("kafka-plain-tls", place.kafka(main, "plain", tls())?),
-        ("kafka-scram-256", place.kafka(main, "scram-sha-256", tls())?),
-        ("kafka-scram-512", place.kafka(main, "scram-sha-512", tls())?),
-        ("kafka-certificates", mutual),
-    ] {
-        place.all_good(name, &[("/source/queue/kafka", Some(kafka))]).await?;
-    }
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -119,6 +119,8 @@ pub struct Stand {
     pub source: Instance,
     /// The Milvus that is replayed into.
     pub target: Instance,
+    /// Another one, once it was brought up.
+    pub target2: Option<Instance>,
     /// Of a stand that was brought up with `--secured`.
     pub secured: Option<Secured>,
     #[serde(skip)]
@@ -152,9 +154,14 @@ pub struct Secured {
     /// host:port of the etcd that asks for no client certificate.
     pub etcd_one_way: String,
     /// host:port of Kafka's listener with a login and without TLS.
+    #[serde(default)]
     pub kafka_login: String,
     /// host:port of Kafka's listener with client certificates and without a login.
+    #[serde(default)]
     pub kafka_mutual: String,
+    /// host:port of Pulsar's listener without TLS.
+    #[serde(default)]
+    pub pulsar_plain: String,
 }
 
 impl Secured {
@@ -226,15 +233,24 @@ impl Stand {
 
     /// Lets `deploy/stand` do something with one service: `kill`, `stop`, `start`.
     pub async fn control(&self, verb: &'static str, service: &'static str) -> Outcome {
-        let dir = self.dir.clone();
-        let work = move || {
-            let program = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/stand");
-            Command::new(program).args([verb, service, "--dir"]).arg(dir).output()
-        };
-        let done = tokio::task::spawn_blocking(work).await??;
+        self.program(&[verb, service]).await
+    }
+
+    async fn program(&self, arguments: &[&str]) -> Outcome {
+        let mut program = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/stand"));
+        program.args(arguments).arg("--dir").arg(&self.dir);
+        let done = tokio::task::spawn_blocking(move || program.output()).await??;
         ensure(done.status.success(), || {
-            format!("deploy/stand {verb} {service}: {}", String::from_utf8_lossy(&done.stderr))
+            format!("deploy/stand {arguments:?}: {}", String::from_utf8_lossy(&done.stderr))
         })
+    }
+
+    /// The same stand with another target, `target2`, that nobody has used.
+    pub async fn with_new_target(&self) -> Outcome<Stand> {
+        self.program(&["up", "--services", "target2", "--queue", self.queue_kind()]).await?;
+        let Some(stand) = Stand::find()? else { return fail("the stand is gone") };
+        let Some(target) = stand.target2.clone() else { return fail("the stand has no second target") };
+        Ok(Stand { target, ..stand })
     }
 
     /// kill -9 of a service and its restart; returns when it serves again.

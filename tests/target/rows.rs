@@ -36,7 +36,7 @@ async fn plain_inserts_double_and_safe_ones_do_not() {
 
 /// An Upsert of Milvus 2.3 would put them into partitions that are not those of their partition key.
 #[tokio::test]
-async fn rows_that_are_written_safely_stay_in_the_partitions_of_their_partition_key() {
+async fn rows_that_replace_others_are_found_by_their_partition_key() {
     let Some(stand) = Stand::found().await else { return };
     let name = stand.name("by_age");
     let mut new = people(&name);
@@ -47,8 +47,13 @@ async fn rows_that_are_written_safely_stay_in_the_partitions_of_their_partition_
     stand.define(index(&name, "vector")).await;
     stand.define(load(&name, None)).await;
     let rows = (0..40).map(|id| (id, id % 4)).collect::<Vec<_>>();
-    for _ in 0..2 {
-        stand.write(&name, insert(None, people_rows(&rows)), Mode::Safe).await;
+    for (change, mode) in [
+        (insert(None, people_rows(&rows)), Mode::Safe),
+        (insert(None, people_rows(&rows)), Mode::Safe),
+        (upsert(None, people_rows(&rows)), Mode::Plain),
+        (upsert(None, people_rows(&rows)), Mode::Safe),
+    ] {
+        stand.write(&name, change, mode).await;
         for age in 0..4 {
             assert_eq!(stand.count_of(&name, &format!("age == {age}")).await, 10, "of age {age}");
         }

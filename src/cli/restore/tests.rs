@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use tokio::sync::watch;
@@ -11,10 +12,11 @@ use crate::progress::RecordProgress;
 use crate::recorder::{Recorder, Start};
 use crate::selection::Selection;
 use crate::source::memory::{CollectionSpec, MemorySource};
-use crate::task::log::Window;
+use crate::task::log::Look;
+use crate::task::status::Moment;
 
 /// A small log in a folder, and its window.
-async fn recorded(folder: &std::path::Path) -> Window {
+async fn recorded(folder: &std::path::Path) -> (Moment, Moment) {
     let url = format!("file://{}", folder.display());
     let mut source = MemorySource::new(1);
     source.create_collection(CollectionSpec::new("docs"));
@@ -32,14 +34,16 @@ async fn recorded(folder: &std::path::Path) -> Window {
     let stop = cancel.clone();
     let recording = tokio::spawn(async move { recorder.run(&progress, stop).await });
     let opened = async { published.wait_for(|progress| progress.opens_at > Tso::ZERO).await.map(drop) };
-    tokio::time::timeout(std::time::Duration::from_secs(20), opened).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), opened).await.unwrap().unwrap();
     let to = source.tick();
     let reached = async { published.wait_for(|progress| progress.recorded_to >= to).await.map(drop) };
-    tokio::time::timeout(std::time::Duration::from_secs(20), reached).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap().unwrap();
     cancel.cancel();
     recording.await.unwrap().unwrap();
     let spec = serde_json::from_value(json!({"url": url})).unwrap();
-    crate::task::log::view(&spec).await.unwrap().unwrap().windows.remove(0)
+    let view = crate::task::log::view(&spec, &mut Look::default(), Duration::from_secs(20)).await;
+    let window = view.unwrap().unwrap().windows.remove(0);
+    (window.from.unwrap(), window.to.unwrap())
 }
 
 fn args(more: &str) -> Args {
@@ -112,9 +116,9 @@ fn wrong_arguments_are_refused_by_name_with_what_to_write() {
 #[tokio::test]
 async fn an_instant_outside_the_log_is_refused_with_3_before_the_target_is_asked() {
     let folder = tempfile::tempdir().unwrap();
-    let window = recorded(folder.path()).await;
-    let says = format!("choose an instant from {} ({}) to ", window.from.time, window.from.tso);
-    for to in [window.from.tso - 1, window.to.tso + 1] {
+    let (from, end) = recorded(folder.path()).await;
+    let says = format!("choose an instant from {} ({}) to ", from.time, from.tso);
+    for to in [from.tso - 1, end.tso + 1] {
         for plan in ["", "--plan"] {
             let log = folder.path().display();
             let line = format!("--log {log} --to {to} --target http://127.0.0.1:1 {plan}");
@@ -129,7 +133,7 @@ async fn an_instant_outside_the_log_is_refused_with_3_before_the_target_is_asked
 #[tokio::test]
 async fn a_target_that_is_not_there_ends_a_restore_with_1_and_a_log_that_is_not_too() {
     let folder = tempfile::tempdir().unwrap();
-    let to = recorded(folder.path()).await.to.tso;
+    let to = recorded(folder.path()).await.1.tso;
     let empty = tempfile::tempdir().unwrap();
     for (log, says) in [(&folder, "asking the target"), (&empty, "there is no log at")] {
         let line = format!("--log {} --to {to} --target http://127.0.0.1:1", log.path().display());

@@ -11,7 +11,7 @@ use object_store::client::HttpError;
 
 use super::Store;
 use crate::error::Error;
-use crate::tls::advice;
+use crate::tls::{HTTP, advice};
 
 const STATUS: &str = "Server returned non-2xx status code: ";
 const UNREACHABLE: &str = "see that the store is running and that its endpoint can be reached from here";
@@ -83,7 +83,7 @@ fn other(error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
     if let Some(http) = causes(error).find_map(|cause| cause.downcast_ref::<HttpError>()) {
         let deepest = causes(http).last().map(ToString::to_string).unwrap_or_default();
         return Error::retry(failed(&format!("no answer ({:?}: {deepest})", http.kind())))
-            .advice(advice(&deepest, "log.options").unwrap_or_else(|| UNREACHABLE.to_owned()));
+            .advice(advice(&deepest, "log.options", HTTP).unwrap_or_else(|| UNREACHABLE.to_owned()));
     }
     // Bodies that broke off, and credentials that the environment should have given.
     let text = causes(error).last().map(ToString::to_string).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! The store fails at every call in turn.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,7 +11,7 @@ use object_store::path::Path;
 use super::sample::{Replayed, record, replay};
 use crate::log::faulty_store::{Fault, FaultyStore};
 use crate::log::store::Store;
-use crate::log::verify::verify;
+use crate::log::verify::{Scope, verify};
 
 const MESSAGES: i64 = 7;
 
@@ -39,7 +40,7 @@ async fn whatever_call_a_recorder_dies_at_the_next_one_leaves_no_gap_and_no_doub
             record(&dying, MESSAGES).await.expect_err("dies");
             record(&store, MESSAGES).await.unwrap();
             assert_eq!(replay(&store).await.unwrap(), Replayed::all(MESSAGES), "{fault:?}");
-            assert_eq!(verify(store, |_, _| {}).await.unwrap().damages, [], "{fault:?}");
+            assert_eq!(verify(store, Scope::Whole, |_, _| ready(())).await.unwrap().damages, [], "{fault:?}");
         }
     }
 }
@@ -65,7 +66,7 @@ async fn a_lost_answer_or_a_failed_call_costs_a_try_and_never_a_second_commit() 
             let (faulty, store) = stores(fault);
             assert_eq!(record(&faulty, MESSAGES).await.unwrap(), 4, "{fault:?}");
             assert_eq!(replay(&store).await.unwrap(), Replayed::all(MESSAGES), "{fault:?}");
-            let report = verify(store, |_, _| {}).await.unwrap();
+            let report = verify(store, Scope::Whole, |_, _| ready(())).await.unwrap();
             assert_eq!((report.commits, report.damages, report.orphans), (4, vec![], vec![]), "{fault:?}");
 
             let (faulty, store) = stores(fault);

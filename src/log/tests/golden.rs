@@ -4,6 +4,7 @@
 //! `TAPEDECK_WRITE_GOLDEN=1 cargo test --lib golden` writes those of this version; an object that is there already is
 //! never to be changed.
 
+use std::future::ready;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use crate::log::layout::{self, Named};
 use crate::log::reader::LogReader;
 use crate::log::segment::SegmentWriter;
 use crate::log::store::{Store, StoreOptions};
-use crate::log::verify::verify;
+use crate::log::verify::{Scope, verify};
 use crate::pb::log as pb;
 use crate::pb::milvus::proto::common::KeyValuePair;
 use crate::pb::milvus::proto::schema::{CollectionSchema, DataType, FieldSchema};
@@ -212,10 +213,10 @@ fn golden() -> Vec<(String, Bytes)> {
         incomplete_since: tso(1).0,
         incomplete: vec!["MsgType 408".into()],
         counts: Some(pb::Counts { inserted: 2, deleted: 0, upserted: 0 }),
-        intent_tso: 0,
-        skip: vec![],
+        ..Default::default()
     };
     let bounded = pb::Checkpoint { n: 2, intent_tso: tso(1).0, ..checkpoint.clone() };
+    let made = pb::Checkpoint { n: 3, checked: 1, made: [(7, 70), (8, 80)].into(), ..bounded.clone() };
     let identity = Identity::new(LOG_ID.parse().unwrap(), "2026-11-23T08:00:00Z".parse().unwrap());
     vec![
         (layout::IDENTITY.into(), identity.to_bytes()),
@@ -227,10 +228,11 @@ fn golden() -> Vec<(String, Bytes)> {
         (layout::commit(Seq(3)), third_bytes),
         (layout::checkpoint("readers/golden", 1), envelope::seal(Kind::Checkpoint, &checkpoint)),
         (layout::checkpoint("readers/golden", 2), envelope::seal(Kind::Checkpoint, &bounded)),
+        (layout::checkpoint("readers/golden", 3), envelope::seal(Kind::Checkpoint, &made)),
     ]
 }
 
-async fn stored() -> Store {
+pub async fn stored() -> Store {
     Store::open(&format!("file://{}", folder().display()), &StoreOptions::default()).await.unwrap()
 }
 
@@ -253,8 +255,13 @@ fn golden_objects_are_written_as_they_always_were() {
 #[tokio::test]
 async fn golden_objects_are_read() {
     let store = stored().await;
-    let report = verify(store.clone(), |_, _| {}).await.unwrap();
-    assert_eq!((report.commits, report.segments, report.damages, report.orphans), (3, 2, vec![], vec![]));
+    let report = verify(store.clone(), Scope::Whole, |_, _| ready(())).await.unwrap();
+    assert_eq!((report.commits, report.segments, report.orphans), (3, 2, vec![]));
+    // They are samples of every kind of definition, older than the schema chain: their catalog is not what those make.
+    let damages = report.damages.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let [first, third] = &damages[..] else { panic!("{damages:?}") };
+    assert!(first.contains("definitions up to commit 1 make of the one before: database 1 comes"), "{first}");
+    assert!(third.contains("commits/00000000000000000003.pb names a catalog without what"), "{third}");
 
     let reader = LogReader::open(store).await.unwrap();
     assert_eq!((reader.log_id(), reader.tail().await.unwrap()), (LOG_ID, Some(Seq(3))));
@@ -329,7 +336,7 @@ async fn a_look_beyond_the_tail_or_where_no_log_is_speaks_of_no_damage() {
     })
     .await
     .unwrap();
-    let error = verify(Store::memory(), |_, _| {}).await.unwrap_err();
+    let error = verify(Store::memory(), Scope::Whole, |_, _| ready(())).await.unwrap_err();
     assert_eq!(error.message, "there is no log at memory://");
 }
 

@@ -72,7 +72,7 @@ impl Definitions {
     }
 
     /// A new collection without the partitions that came later: they may have the names of others that went before.
-    fn as_created(&self, object: Object) -> Object {
+    pub(super) fn as_created(&self, object: Object) -> Object {
         match object {
             Object::Collection(mut new) if !self.recorded.collections.contains_key(&new.id) => {
                 let Collection { create_tso, partitions, .. } = &mut *new;

@@ -16,7 +16,7 @@ use super::keys::{DATABASES, Key, SPANS};
 use super::mirror::{Mirror, Put};
 use crate::error::{Error, Result};
 use crate::tick::Tso;
-use crate::tls::{advice, chain, said};
+use crate::tls::{HTTP, advice, chain, said};
 
 const CONNECT: Duration = Duration::from_secs(3);
 const CALL: Duration = Duration::from_secs(10);
@@ -214,7 +214,7 @@ impl Store {
     }
 
     fn decode(&self, pairs: &[KeyValue]) -> Result<Vec<Put>> {
-        let put = |pair: &KeyValue| Put::decode(self.relative(pair)?, pair.value());
+        let put = |pair: &KeyValue| Put::decode(self.relative(pair)?, pair.value(), pair.mod_revision());
         pairs
             .iter()
             .map(put)
@@ -272,7 +272,7 @@ fn silent(endpoints: &str) -> Error {
 /// Who acts on an error of etcd. Whatever is not known to pass waits for a person.
 fn advised(said: &str) -> String {
     let otherwise = || "check that etcd runs, has a quorum, and can be reached from here".to_owned();
-    advice(said, "source.etcd").unwrap_or_else(otherwise)
+    advice(said, "source.etcd", HTTP).unwrap_or_else(otherwise)
 }
 
 fn failed(endpoints: &str, error: &etcd_client::Error) -> Error {

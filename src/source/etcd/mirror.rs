@@ -19,14 +19,15 @@ pub(super) struct Put {
     key: Key,
     tso: Option<Tso>,
     value: Option<Value>,
+    revision: i64,
 }
 
 impl Put {
-    /// Decodes a key (without `{root}/{meta}/`) and its value.
-    pub fn decode(name: &str, bytes: &[u8]) -> Result<Put> {
+    /// Decodes a key (without `{root}/{meta}/`) and its value, written last at a revision.
+    pub fn decode(name: &str, bytes: &[u8], revision: i64) -> Result<Put> {
         let (key, tso) = parse(name)?;
         let value = Value::decode(&key, name, bytes)?;
-        Ok(Put { name: name.into(), key, tso, value })
+        Ok(Put { name: name.into(), key, tso, value, revision })
     }
     /// The key's name.
     pub fn name(&self) -> &str {
@@ -43,6 +44,7 @@ pub(super) struct Mirror {
     names: [BTreeSet<String>; SPANS.len()],
     plain: BTreeMap<Key, Value>,
     history: BTreeMap<Key, BTreeMap<Tso, Value>>,
+    shown_since: BTreeMap<CollectionId, i64>,
 }
 
 impl Mirror {
@@ -65,6 +67,13 @@ impl Mirror {
         let value = put.value?;
         match put.tso {
             Some(tso) => {
+                // Creating and Created share the snapshot of the creation, and nothing writes it again.
+                if let (Key::Collection { id, .. }, Value::Collection(info)) = (&put.key, &value)
+                    && info.create_time == tso.0
+                    && value.stage() == Stage::Live
+                {
+                    self.shown_since.insert(*id, put.revision);
+                }
                 self.history.entry(put.key.clone()).or_default().insert(tso, value);
                 Some((put.key, tso))
             }
@@ -89,12 +98,20 @@ impl Mirror {
                 if emptied {
                     self.history.remove(&key);
                 }
+                if let Key::Collection { id, .. } = key {
+                    self.shown_since.remove(&id);
+                }
             }
             Ok((key, None)) => {
                 self.plain.remove(&key);
             }
             Err(_) => {} // never taken in
         }
+    }
+
+    /// The revision at which each collection came to be shown, as far as the snapshots of their creation are kept.
+    pub fn shown_since(&self) -> &BTreeMap<CollectionId, i64> {
+        &self.shown_since
     }
 
     /// All plain keys.

@@ -18,6 +18,7 @@ mod mirror;
 mod tests;
 mod value;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use async_trait::async_trait;
 use self::fetch::{Delta, Store};
 use self::keys::Key;
 use self::mirror::Mirror;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CollectionId};
 use crate::error::Result;
 use crate::source::{CatalogSource, Event, Observation};
 use crate::tick::Tso;
@@ -85,7 +86,14 @@ struct Seen {
     /// Snapshots whose events were not returned yet.
     written: Vec<(Key, Tso)>,
     /// As of the mirror's revision, once it was asked for.
-    live: Option<Arc<Catalog>>,
+    live: Option<Live>,
+}
+
+/// What exists, and since which revision it is shown.
+#[derive(Clone, Debug)]
+struct Live {
+    catalog: Arc<Catalog>,
+    shown_since: Arc<BTreeMap<CollectionId, i64>>,
 }
 
 impl EtcdCatalog {
@@ -125,13 +133,14 @@ impl CatalogSource for EtcdCatalog {
         let (revision, bound) = (delta.revision, delta.bound);
         let (live, events) = seen.advance(delta)?;
         self.seen = Some(seen);
-        Ok(Observation { revision, bound, live, events })
+        let Live { catalog: live, shown_since } = live;
+        Ok(Observation { revision, bound, live, shown_since, events })
     }
 }
 
 impl Seen {
     /// Takes in what changed: what exists now, and what led there.
-    fn advance(&mut self, delta: Delta) -> Result<(Arc<Catalog>, Vec<Event>)> {
+    fn advance(&mut self, delta: Delta) -> Result<(Live, Vec<Event>)> {
         if !delta.puts.is_empty() || !delta.gone.is_empty() {
             self.live = None;
         }
@@ -142,7 +151,11 @@ impl Seen {
         self.mirror.revision = delta.revision;
         let live = match &self.live {
             Some(live) => live.clone(),
-            None => self.live.insert(Arc::new(live::catalog(&self.mirror)?)).clone(),
+            None => {
+                let catalog = Arc::new(live::catalog(&self.mirror)?);
+                let shown_since = Arc::new(self.mirror.shown_since().clone());
+                self.live.insert(Live { catalog, shown_since }).clone()
+            }
         };
         Ok((live, events::events(&self.mirror, std::mem::take(&mut self.written))?))
     }

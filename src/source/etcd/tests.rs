@@ -104,12 +104,13 @@ fn collection_key(database: i64, id: i64) -> String {
 }
 
 fn delta(writes: &Writes, gone: &[&str]) -> Delta {
-    let puts = writes.0.iter().map(|(key, value)| Put::decode(key, value).unwrap()).collect();
+    let puts = writes.0.iter().map(|(key, value)| Put::decode(key, value, 2).unwrap()).collect();
     Delta { revision: 2, bound: Tso::ZERO, puts, gone: gone.iter().map(|name| (*name).to_owned()).collect() }
 }
 
 fn step(seen: &mut Seen, writes: &Writes) -> (Arc<Catalog>, Vec<(u64, String)>) {
     let (live, events) = seen.advance(delta(writes, &[])).unwrap();
+    let live = live.catalog;
     (live, events.into_iter().map(|event| (event.tso.0, short(event.object))).collect())
 }
 
@@ -158,6 +159,26 @@ fn a_collection_in_creation_does_not_exist_and_one_that_comes_to_nothing_never_d
     let given_up = Writes::default().snapshot(&collection_key(1, 6), 21, TOMBSTONE);
     let (_, said) = given_up.read_after(&Writes([database.0, creating.0].concat()));
     assert!(said.is_empty(), "{said:?}");
+}
+
+#[test]
+fn a_collection_is_shown_since_the_write_that_made_it_live_whatever_was_written_later() {
+    let info = |database, name, state| Writes::default().collection(database, 5, 10, name, state).0;
+    let mut seen = Writes::default().seen();
+    let mut shown = |revision, writes: Vec<(String, Vec<u8>)>, gone: &[&str]| {
+        let puts = writes.iter().map(|(key, value)| Put::decode(key, value, revision).unwrap()).collect();
+        let gone = gone.iter().map(|name| (*name).to_owned()).collect();
+        let delta = Delta { revision, bound: Tso::ZERO, puts, gone };
+        seen.advance(delta).unwrap().0.shown_since.get(&5).copied()
+    };
+    assert_eq!(shown(3, info(1, "docs", CREATING), &[]), None);
+    assert_eq!(shown(4, info(1, "docs", CREATED), &[]), Some(4));
+    let renamed = Writes::default().collection(1, 5, 20, "papers", CREATED).0;
+    assert_eq!(shown(5, renamed, &[]), Some(4));
+    let moved = Writes::default().database(2, 2).collection(2, 5, 30, "papers", CREATED).0;
+    assert_eq!(shown(6, moved, &[&collection_key(1, 5)]), Some(4));
+    let swept = format!("snapshots/{}_ts10", collection_key(1, 5));
+    assert_eq!(shown(7, vec![], &[&swept]), None);
 }
 
 #[test]
@@ -330,7 +351,7 @@ fn what_is_loaded_say_the_partitions_but_a_load_of_all_says_it_first() {
     let mut seen = one.seen();
     step(&mut seen, &one);
     let released = delta(&Writes::default(), &["querycoord-collection-loadinfo/5"]);
-    assert_eq!(seen.advance(released).unwrap().0.collections[&5].load, None);
+    assert_eq!(seen.advance(released).unwrap().0.catalog.collections[&5].load, None);
 }
 
 #[test]
@@ -344,11 +365,11 @@ fn nothing_new_gives_the_same_catalog_again() {
 #[test]
 fn what_cannot_be_decoded_is_refused_by_the_name_of_its_key() {
     for key in ["root-coord/fields/5/100", "field-index/5/9", "snapshots/root-coord/fields/5/100_ts7"] {
-        let error = Put::decode(key, b"\xff\xff").unwrap_err();
+        let error = Put::decode(key, b"\xff\xff", 1).unwrap_err();
         assert_eq!(error.verdict, Verdict::Refused);
         assert!(error.message.contains(key), "{error}");
     }
-    assert!(Put::decode("root-coord/something/new", b"\xff\xff").is_ok());
+    assert!(Put::decode("root-coord/something/new", b"\xff\xff", 1).is_ok());
     let mut pulsar = CollectionInfo { id: 5, ..Default::default() };
     pulsar.virtual_channel_names = vec!["dml_0_5v0".into()];
     pulsar.physical_channel_names = vec!["dml_0".into()];
@@ -413,7 +434,7 @@ proptest! {
             let mut seen = writes.seen();
             step(&mut seen, &writes);
             let key = format!("snapshots/root-coord/{key}_ts{tso}");
-            if let Ok(put) = Put::decode(&key, &value) {
+            if let Ok(put) = Put::decode(&key, &value, 3) {
                 let delta = Delta { revision: 3, bound: Tso::ZERO, puts: vec![put], gone: vec![] };
                 let _ = seen.advance(delta);
             }

@@ -1,11 +1,12 @@
 //! A catalog in memory: says what it was told to say.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use super::Outage;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CollectionId};
 use crate::error::Result;
 use crate::source::{CatalogSource, Event, Observation};
 use crate::tick::Tso;
@@ -21,6 +22,7 @@ struct State {
     revision: i64,
     bound: Tso,
     live: Arc<Catalog>,
+    shown_since: BTreeMap<CollectionId, i64>,
     /// With the revision that wrote them.
     events: Vec<(i64, Event)>,
     outage: Outage,
@@ -31,8 +33,11 @@ impl MemoryCatalog {
     pub fn write(&self, live: Catalog, events: impl IntoIterator<Item = Event>) {
         let mut state = self.lock();
         state.revision += 1;
-        state.live = Arc::new(live);
         let revision = state.revision;
+        let new = live.collections.keys().filter(|id| !state.live.collections.contains_key(*id));
+        let new = new.map(|id| (*id, revision)).collect::<Vec<_>>();
+        state.shown_since.extend(new);
+        state.live = Arc::new(live);
         state.events.extend(events.into_iter().map(|event| (revision, event)));
     }
 
@@ -43,7 +48,12 @@ impl MemoryCatalog {
 
     /// Retention of snapshots: a reader that starts now no longer gets the events before `tso`.
     pub fn forget_before(&self, tso: Tso) {
-        self.lock().events.retain(|(_, event)| event.tso >= tso);
+        let mut state = self.lock();
+        state.events.retain(|(_, event)| event.tso >= tso);
+        let live = state.live.clone();
+        state
+            .shown_since
+            .retain(|id, _| live.collections.get(id).is_some_and(|created| created.create_tso >= tso.0));
     }
 
     /// Makes the next `calls` of the trait's methods fail for the moment.
@@ -91,6 +101,12 @@ impl CatalogSource for MemoryCatalogReader {
             .collect::<Vec<_>>();
         events.sort_by_key(Event::order);
         self.seen = state.revision;
-        Ok(Observation { revision: state.revision, bound: state.bound, live: state.live.clone(), events })
+        Ok(Observation {
+            revision: state.revision,
+            bound: state.bound,
+            live: state.live.clone(),
+            shown_since: Arc::new(state.shown_since.clone()),
+            events,
+        })
     }
 }

@@ -140,6 +140,14 @@ impl MemorySource {
 
     /// Creates a collection with its partition `_default`.
     pub fn create_collection(&mut self, spec: CollectionSpec) -> CollectionId {
+        let collection = self.begin_collection(spec);
+        let id = collection.id;
+        self.show_collection(collection);
+        id
+    }
+
+    /// Dates and announces a collection; nobody sees it yet. The queue may take its time over the announcement.
+    pub fn begin_collection(&mut self, spec: CollectionSpec) -> Collection {
         let (id, partition) = (self.next_id(), self.next_id());
         let tso = self.next_tso();
         let mut collection = Collection {
@@ -161,9 +169,13 @@ impl MemorySource {
                 start: Some(start.into()),
             });
         }
-        self.live.collections.insert(id, collection.clone());
-        self.write(tso, [Object::Collection(Box::new(collection))]);
-        id
+        collection
+    }
+
+    /// Makes a collection visible that was begun.
+    pub fn show_collection(&mut self, collection: Collection) {
+        self.live.collections.insert(collection.id, collection.clone());
+        self.write(Tso(collection.create_tso), [Object::Collection(Box::new(collection))]);
     }
 
     /// Announces a collection whose creation is then refused, as Milvus does for a name that is taken.

@@ -2,6 +2,7 @@
 //! comes: what nobody reads stays with the broker.
 
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -9,18 +10,22 @@ use futures::{SinkExt, StreamExt};
 use pulsar::error::ConnectionError;
 use pulsar::message::{Codec, Message as Frame};
 use pulsar::proto::base_command::Type;
-use pulsar::proto::{BaseCommand, CommandConnect, CommandPong};
-use tokio::net::TcpStream;
+use pulsar::proto::{
+    AuthData, BaseCommand, CommandAuthResponse, CommandConnect, CommandError, CommandPong, FeatureFlags,
+    ServerError,
+};
 use tokio::time::timeout;
 use tokio_util::codec::{Decoder, Encoder, Framed};
 
+use super::access::{Access, Wire};
 use super::failure::{broken, refused, silent, stranger};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How long a broker may take for an answer.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
 /// Pulsar's protocol as of 2.8.
 const PROTOCOL: i32 = 19;
+const CLIENT: &str = concat!("tapedeck ", env!("CARGO_PKG_VERSION"));
 /// A broker's own limit for messages, where it does not tell.
 const MESSAGE: usize = 5 << 20;
 /// No broker is believed to have a larger one.
@@ -33,9 +38,9 @@ const OVERHEAD: usize = 64 << 10;
 pub(super) struct Address(pub String);
 
 impl Address {
-    /// Of a service URL with one host or several, `pulsar://a:6650,b:6650`. None where it is no such URL.
-    pub fn all(url: &str) -> Option<Vec<Address>> {
-        let hosts = url.strip_prefix("pulsar://")?.trim_end_matches('/');
+    /// Of a service URL with one host or several, `pulsar://a:6650,b:6650`. None where it is none of this scheme.
+    pub fn all(url: &str, scheme: &str) -> Option<Vec<Address>> {
+        let hosts = url.strip_prefix(scheme)?.trim_end_matches('/');
         hosts.split(',').map(Address::parse).collect()
     }
 
@@ -47,36 +52,62 @@ impl Address {
         };
         (named && port.parse::<u16>().is_ok()).then(|| Address(host.to_owned()))
     }
+
+    /// Without the port.
+    pub fn host(&self) -> &str {
+        let host = self.0.rsplit_once(':').map_or(self.0.as_str(), |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
 }
 
 /// A connection to a broker.
 pub(super) struct Connection {
     address: Address,
-    frames: Framed<TcpStream, Frames>,
-    /// A ping that was not answered yet.
-    pinged: bool,
+    access: Arc<Access>,
+    frames: Framed<Box<dyn Wire>, Frames>,
+    owed: Option<Owed>,
+}
+
+/// What the broker asked for and did not get yet.
+#[derive(Clone, Copy)]
+enum Owed {
+    Pong,
+    /// Before the last one expires.
+    Login,
 }
 
 impl Connection {
     /// Connects; `behind` is the broker that a proxy at the address is to connect to.
-    pub async fn open(address: &Address, behind: Option<&Address>) -> Result<Connection> {
+    pub async fn open(
+        address: &Address,
+        behind: Option<&Address>,
+        access: &Arc<Access>,
+    ) -> Result<Connection> {
         let greeting = async {
-            let stream =
-                TcpStream::connect(&address.0).await.map_err(|error| broken(address, error.into()))?;
-            stream.set_nodelay(true).map_err(|error| broken(address, error.into()))?;
-            let frames = Framed::new(stream, Frames { limit: OVERHEAD });
-            let mut connection = Connection { address: address.clone(), frames, pinged: false };
+            let frames = Framed::new(access.connect(address).await?, Frames { limit: OVERHEAD });
+            let mut connection =
+                Connection { address: address.clone(), access: access.clone(), frames, owed: None };
+            let login = connection.login()?;
             let hello = CommandConnect {
-                client_version: concat!("tapedeck ", env!("CARGO_PKG_VERSION")).to_owned(),
+                client_version: CLIENT.to_owned(),
                 protocol_version: Some(PROTOCOL),
+                auth_method_name: login.auth_method_name,
+                auth_data: login.auth_data,
                 proxy_to_broker_url: behind.map(|broker| broker.0.clone()),
+                feature_flags: Some(FeatureFlags {
+                    supports_auth_refresh: Some(true),
+                    ..FeatureFlags::default()
+                }),
                 ..CommandConnect::default()
             };
-            connection.send(command(Type::Connect, |command| command.connect = Some(hello))).await?;
+            let greet = async {
+                connection.send(command(Type::Connect, |command| command.connect = Some(hello))).await?;
+                connection.receive().await
+            };
             // whoever hangs up or babbles before the first answer speaks another protocol
-            let frame = connection.receive().await.map_err(|error| stranger(address, &error))?;
+            let frame = greet.await.map_err(|error| stranger(address, &error, access.is_secured()))?;
             if let Some(error) = frame.command.error {
-                return Err(refused(address, error.error, &error.message));
+                return Err(connection.refused(&error));
             }
             let connected = frame.command.connected;
             let connected = connected.ok_or_else(|| broken(address, ConnectionError::Disconnected))?;
@@ -116,22 +147,51 @@ impl Connection {
                     return Ok(answer);
                 }
                 if let Some(error) = error {
-                    return Err(refused(&self.address, error.error, &error.message));
+                    return Err(self.refused(&error));
                 }
             }
         };
         timeout(ANSWER, answer).await.unwrap_or_else(|_| Err(silent(&address)))
     }
 
-    /// The next frame; pings are answered here. Safe to cancel.
+    /// What an error means that the broker sent.
+    pub fn refused(&self, CommandError { error: code, message, .. }: &CommandError) -> Error {
+        let error = refused(&self.address, *code, message);
+        match *code == i32::from(ServerError::AuthenticationError) {
+            true => self.access.explain(error),
+            false => error,
+        }
+    }
+
+    fn login(&self) -> Result<AuthData> {
+        self.access.login().map_err(|error| error.context(format_args!("Pulsar at {}", self.address.0)))
+    }
+
+    async fn pay(&mut self, owed: Owed) -> Result<()> {
+        self.send(match owed {
+            Owed::Pong => command(Type::Pong, |command| command.pong = Some(CommandPong {})),
+            Owed::Login => {
+                let response = CommandAuthResponse {
+                    client_version: Some(CLIENT.to_owned()),
+                    protocol_version: Some(PROTOCOL),
+                    response: Some(self.login()?),
+                };
+                command(Type::AuthResponse, |command| command.auth_response = Some(response))
+            }
+        })
+        .await
+    }
+
+    /// The next frame; pings and challenges are answered here. Safe to cancel.
     pub async fn receive(&mut self) -> Result<Frame> {
         loop {
-            if self.pinged {
-                self.send(command(Type::Pong, |command| command.pong = Some(CommandPong {}))).await?;
-                self.pinged = false;
+            if let Some(owed) = self.owed {
+                self.pay(owed).await?;
+                self.owed = None;
             }
             match self.frames.next().await {
-                Some(Ok(frame)) if frame.command.ping.is_some() => self.pinged = true,
+                Some(Ok(frame)) if frame.command.ping.is_some() => self.owed = Some(Owed::Pong),
+                Some(Ok(frame)) if frame.command.auth_challenge.is_some() => self.owed = Some(Owed::Login),
                 Some(Ok(frame)) if frame.command.pong.is_some() => {}
                 Some(Ok(frame)) => return Ok(frame),
                 Some(Err(error)) => return Err(broken(&self.address, error)),

@@ -7,6 +7,7 @@
 //! Nothing is written to the cluster: no topic is created, no subscription stays, nothing is acknowledged. Therefore
 //! nothing holds retention back either: the namespace must keep messages for as long as the recorder may be away.
 
+mod access;
 mod connection;
 mod entry;
 mod failure;
@@ -19,6 +20,8 @@ mod tests;
 use std::ops::Range;
 use std::sync::Arc;
 
+use self::access::Access;
+pub use self::access::Token;
 use self::connection::{Address, Connection, command};
 use self::entry::EntryId;
 use self::failure::{no_topic, refused};
@@ -28,24 +31,28 @@ use crate::error::{Error, Result};
 use crate::position::{Channel, Position};
 use crate::source::order::check_kept;
 use crate::source::{Queue, Subscription};
+use crate::tls::{PULSAR, Tls};
 use async_trait::async_trait;
 use pulsar::proto::base_command::Type;
-use pulsar::proto::command_get_topics_of_namespace::Mode;
 use pulsar::proto::command_lookup_topic_response::LookupType;
-use pulsar::proto::{CommandGetTopicsOfNamespace, CommandLookupTopic, CommandPartitionedTopicMetadata};
+use pulsar::proto::{CommandLookupTopic, CommandPartitionedTopicMetadata};
 
 /// Brokers that may send on to another one.
 const REDIRECTS: usize = 8;
 
 /// Where a Pulsar is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct PulsarOptions {
-    /// `pulsar://host:port`, several hosts separated by commas.
+    /// `pulsar://host:port`, or `pulsar+ssl://host:port` with TLS; several hosts separated by commas.
     pub url: String,
     /// Milvus' `pulsar.tenant`.
     pub tenant: String,
     /// Milvus' `pulsar.namespace`.
     pub namespace: String,
+    /// Where brokers ask for a token.
+    pub token: Option<Token>,
+    /// Certificates, where the system's are not enough. Without a token the client's own is its login.
+    pub tls: Option<Tls>,
 }
 
 impl Default for PulsarOptions {
@@ -54,6 +61,8 @@ impl Default for PulsarOptions {
             url: "pulsar://127.0.0.1:6650".into(),
             tenant: "public".into(),
             namespace: "default".into(),
+            token: None,
+            tls: None,
         }
     }
 }
@@ -62,6 +71,7 @@ impl Default for PulsarOptions {
 #[derive(Clone, Debug)]
 pub struct PulsarQueue {
     hosts: Arc<[Address]>,
+    access: Arc<Access>,
     /// `tenant/namespace`
     namespace: Arc<str>,
 }
@@ -69,19 +79,22 @@ pub struct PulsarQueue {
 impl PulsarQueue {
     /// Takes the address; whether brokers are there shows the first question.
     pub fn connect(options: &PulsarOptions) -> Result<PulsarQueue> {
-        let hosts = Address::all(&options.url).ok_or_else(|| {
-            Error::usage(format!("Pulsar at {}: no address of Pulsar brokers", options.url))
-                .advice("write pulsar://host:port, with 6650 as the port as a rule")
+        let PulsarOptions { url, tenant, namespace, token, tls } = options;
+        let [_, secured] = PULSAR;
+        let access = Access::new(token.clone(), url.starts_with(secured), tls.as_ref())?;
+        let hosts = Address::all(url, access.scheme()).ok_or_else(|| {
+            Error::usage(format!("Pulsar at {url}: no address of Pulsar brokers"))
+                .advice("write pulsar://host:6650 or pulsar+ssl://host:6651; the ports may be others")
         })?;
-        let namespace = format!("{}/{}", options.tenant, options.namespace).into();
-        Ok(PulsarQueue { hosts: hosts.into(), namespace })
+        let namespace = format!("{tenant}/{namespace}").into();
+        Ok(PulsarQueue { hosts: hosts.into(), access: Arc::new(access), namespace })
     }
 
     /// Connects to the first host that answers.
     async fn any_host(&self) -> Result<Connection> {
         let mut failed = Error::usage("Pulsar: no host is named");
         for host in self.hosts.iter() {
-            match Connection::open(host, None).await {
+            match Connection::open(host, None, &self.access).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => failed = error,
             }
@@ -105,21 +118,32 @@ impl PulsarQueue {
             let kind = answer.response.and_then(|kind| LookupType::try_from(kind).ok());
             if kind.is_none() || kind == Some(LookupType::Failed) {
                 let error = answer.error.unwrap_or_default();
-                if no_topic(error) {
+                let message = answer.message.as_deref().unwrap_or_default();
+                if no_topic(error, message) {
                     return Ok(None);
                 }
-                let message = answer.message.as_deref().unwrap_or_default();
-                return Err(refused(connection.address(), error, message));
+                let error = refused(connection.address(), error, message);
+                return Err(error.context(format_args!("namespace {}", self.namespace)));
             }
-            let url = answer.broker_service_url.unwrap_or_default();
-            let Some(broker) = Address::all(&url).and_then(|brokers| brokers.into_iter().next()) else {
-                return Err(Error::operator(format!("Pulsar names \"{url}\" as the broker of {topic}")));
+            let url = match self.access.is_secured() {
+                true => answer.broker_service_url_tls,
+                false => answer.broker_service_url,
+            };
+            let (url, scheme) = (url.unwrap_or_default(), self.access.scheme());
+            let Some(broker) = Address::all(&url, scheme).and_then(|brokers| brokers.into_iter().next())
+            else {
+                return Err(Error::operator(format!(
+                    "Pulsar names \"{url}\" as the broker of {topic}, which is no {scheme}"
+                ))
+                .advice("check that the brokers have such a listener, and advertise it"));
             };
             if broker != *connection.address() {
                 let proxy = answer.proxy_through_service_url.unwrap_or_default();
                 connection = match proxy {
-                    true => Connection::open(&connection.address().clone(), Some(&broker)).await?,
-                    false => Connection::open(&broker, None).await?,
+                    true => {
+                        Connection::open(&connection.address().clone(), Some(&broker), &self.access).await?
+                    }
+                    false => Connection::open(&broker, None, &self.access).await?,
                 };
             }
             if kind == Some(LookupType::Connect) {
@@ -197,13 +221,9 @@ impl Queue for PulsarQueue {
     /// No more than its place: brokers do not tell their cluster over this protocol. That a namespace is another one
     /// of the same name is found out by what it holds.
     async fn identity(&self) -> Result<String> {
-        let ask = CommandGetTopicsOfNamespace {
-            namespace: self.namespace.to_string(),
-            mode: Some(Mode::Persistent.into()),
-            ..CommandGetTopicsOfNamespace::default()
-        };
-        let ask = command(Type::GetTopicsOfNamespace, |command| command.get_topics_of_namespace = Some(ask));
-        self.any_host().await?.ask(ask, |command| command.get_topics_of_namespace_response).await?;
+        // a list of topics would be empty where there is no such namespace: who serves a topic is an error there
+        let topic = self.topic(&Channel::from("tapedeck"));
+        self.broker_of(&topic).await?;
         Ok(format!("pulsar:{}", self.namespace))
     }
 

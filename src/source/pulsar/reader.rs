@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::connection::{ANSWER, Connection, command};
 use super::entry::{Entry, EntryId};
-use super::failure::{no_topic, refused, silent};
+use super::failure::{no_topic, silent};
 use crate::error::{Error, Result};
 use crate::position::Position;
 
@@ -96,7 +96,7 @@ impl Reader {
         let subscribe = command(Type::Subscribe, |command| command.subscribe = Some(subscribe));
         let answer = |command: BaseCommand| match (command.success, command.error) {
             (Some(_), _) => Some(true),
-            (None, Some(error)) if no_topic(error.error) => Some(false),
+            (None, Some(error)) if no_topic(error.error, &error.message) => Some(false),
             _ => None,
         };
         self.connection.ask(subscribe, answer).await
@@ -155,7 +155,7 @@ impl Reader {
                         .advice("Milvus terminates no topic: find out who did; nothing can follow in it"));
                 }
                 (BaseCommand { error: Some(error), .. }, _) => {
-                    return Err(refused(self.connection.address(), error.error, &error.message));
+                    return Err(self.connection.refused(&error));
                 }
                 (command, _) => {
                     if let Some(last) = last(command) {

@@ -49,8 +49,11 @@ fn read(metadata: MessageMetadata, data: Vec<u8>) -> Result<Vec<Bytes>> {
 
 #[test]
 fn a_service_url_has_one_host_or_several() {
-    let hosts = |url| Address::all(url).map(|hosts| hosts.into_iter().map(|Address(host)| host).collect());
+    let hosts = |url| {
+        Address::all(url, "pulsar://").map(|hosts| hosts.into_iter().map(|Address(host)| host).collect())
+    };
     assert_eq!(hosts("pulsar://a:6650"), Some(vec!["a:6650".to_owned()]));
+    assert_eq!(Address::all("pulsar+ssl://[::1]:6651", "pulsar+ssl://").unwrap()[0].host(), "::1");
     assert_eq!(hosts("pulsar://a:1,[::1]:2/"), Some(vec!["a:1".to_owned(), "[::1]:2".to_owned()]));
     for wrong in [
         "a:6650",
@@ -60,6 +63,7 @@ fn a_service_url_has_one_host_or_several() {
         "pulsar://",
         "pulsar://a:1,",
         "pulsar://u@a:1",
+        "pulsar+ssl://a:6651",
     ] {
         assert_eq!(hosts(wrong), None, "{wrong}");
     }
@@ -152,13 +156,17 @@ fn who_acts_on_what_a_broker_refuses() {
     {
         assert_eq!(verdict(person, "no"), Verdict::Operator, "{person:?}");
     }
+    let unknown = "Exception occurred while trying to authorize lookup";
+    assert_eq!(verdict(Code::AuthorizationError, unknown), Verdict::Retry);
+    let no_topic = |reason| super::failure::no_topic(Code::TopicNotFound.into(), reason);
+    assert!(no_topic("Topic persistent://a/b/c does not exist") && !no_topic("Namespace not found"));
     assert_eq!(verdict(Code::MetadataError, "Policies not found for a/b namespace"), Verdict::Operator);
 }
 
 /// A server that answers a greeting with these bytes.
-async fn impostor(answer: &'static [u8]) -> PulsarQueue {
+async fn impostor(scheme: &str, answer: &'static [u8]) -> PulsarQueue {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("pulsar://{}", listener.local_addr().unwrap());
+    let url = format!("{scheme}{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let _ = stream.read(&mut [0; 1024]).await;
@@ -172,10 +180,16 @@ async fn impostor(answer: &'static [u8]) -> PulsarQueue {
 async fn whoever_does_not_greet_as_a_broker_is_named() {
     // one hangs up, as a Kafka does; one speaks HTTP, whose first letters are a length of a gigabyte
     for (answer, reason) in [(&b""[..], "closed"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "frame")] {
-        let error = impostor(answer).await.identity().await.unwrap_err();
+        let error = impostor("pulsar://", answer).await.identity().await.unwrap_err();
         assert!(error.message.contains("does not greet as a Pulsar broker"), "{error}");
         assert!(error.message.contains(reason) && error.message.contains("127.0.0.1:"), "{error}");
         assert!(error.advice.unwrap().contains("source.queue.pulsar.url"));
+    }
+    for answer in [&b""[..], b"HTTP/1.1 400 Bad Request\r\n\r\n"] {
+        let error = impostor("pulsar+ssl://", answer).await.identity().await.unwrap_err();
+        assert!(error.message.starts_with("Pulsar at 127.0.0.1:") && error.is_retry(), "{error}");
+        assert!(error.message.contains("no TLS"), "{error}");
+        assert!(error.advice.as_ref().is_some_and(|told| told.contains("write pulsar://")), "{error:?}");
     }
     let wrong = PulsarOptions { url: "127.0.0.1:9092".into(), ..PulsarOptions::default() };
     assert_eq!(PulsarQueue::connect(&wrong).unwrap_err().verdict, Verdict::Usage);

@@ -7,7 +7,7 @@ use tonic::{Code, Response};
 use crate::error::Error;
 use crate::pb::milvus::proto::common::Status;
 use crate::pb::milvus::proto::milvus as pb;
-use crate::tls::{advice, said};
+use crate::tls::{HTTP, advice, said};
 
 pub(super) const COLLECTION_NOT_FOUND: i32 = 100;
 pub(super) const PARTITION_NOT_FOUND: i32 = 200;
@@ -136,14 +136,14 @@ fn call_error(method: &str, code: Code, message: &str) -> Error {
         }
         Code::Unavailable => {
             let otherwise = || "check that the target runs and that its address is right".to_owned();
-            Error::retry(text).advice(advice(message, "target").unwrap_or_else(otherwise))
+            Error::retry(text).advice(advice(message, "target", HTTP).unwrap_or_else(otherwise))
         }
         Code::Unknown
         | Code::Internal
         | Code::Cancelled
         | Code::Aborted
         | Code::DeadlineExceeded
-        | Code::ResourceExhausted => Error { advice: advice(message, "target"), ..Error::retry(text) },
+        | Code::ResourceExhausted => Error { advice: advice(message, "target", HTTP), ..Error::retry(text) },
         Code::Unimplemented => {
             Error::operator(text).advice("the target's version does not offer this operation")
         }

@@ -17,21 +17,20 @@ impl MilvusTarget {
         change: &RowChange,
         mode: Mode,
     ) -> Result<()> {
+        if let RowChange::Insert { rows, .. } | RowChange::Upsert { rows, .. } = change
+            && rows.count == 0
+        {
+            return Ok(());
+        }
+        let layout = self.layout(name).await?;
         match change {
-            RowChange::Insert { rows, .. } | RowChange::Upsert { rows, .. } if rows.count == 0 => Ok(()),
             RowChange::Insert { partition, rows } if mode == Mode::Plain => {
-                let layout = self.layout(name).await?;
                 self.insert(name, &layout, partition.as_deref(), rows.clone()).await
             }
-            RowChange::Insert { rows, .. } if self.layout(name).await?.has_partition_key() => {
-                // The Upsert of Milvus 2.3 puts rows into partitions that are not those of their partition key.
-                let layout = self.layout(name).await?;
-                self.delete(name, None, &layout.key_field, &rows.keys(&layout.key_field)?).await?;
-                let inserted = self.insert(name, &layout, None, rows.clone()).await;
-                inserted.map_err(|error| Error { untouched: false, ..error })
+            RowChange::Insert { rows, .. } | RowChange::Upsert { rows, .. } if layout.has_partition_key() => {
+                self.replace(name, &layout, rows).await
             }
             RowChange::Insert { partition, rows } | RowChange::Upsert { partition, rows } => {
-                let layout = self.layout(name).await?;
                 let (first, further) = request::first_and_further(rows, &layout.key_field)?;
                 self.upsert(name, &layout, partition.as_deref(), first).await?;
                 match further {
@@ -40,10 +39,17 @@ impl MilvusTarget {
                 }
             }
             RowChange::Delete { partition, key_field, keys } => {
-                self.layout(name).await?;
                 self.delete(name, partition.as_deref(), key_field, keys).await
             }
         }
+    }
+
+    /// What Upsert is elsewhere: that of Milvus 2.3 puts rows into partitions that are not those of their partition key,
+    /// where a query by that key does not find them.
+    async fn replace(&self, name: &CollectionName, layout: &Layout, rows: &Rows) -> Result<()> {
+        self.delete(name, None, &layout.key_field, &rows.keys(&layout.key_field)?).await?;
+        let inserted = self.insert(name, layout, None, rows.clone()).await;
+        inserted.map_err(|error| Error { untouched: false, ..error })
     }
 
     async fn insert(

@@ -63,7 +63,7 @@ fn what_is_left_out_has_the_defaults_of_milvus() {
 fn start_and_until_take_their_forms() {
     let start = |value| parse(&with(full(), "/start", value)).unwrap().start();
     assert_eq!(start(json!("now")), recorder::Start::Now);
-    assert_eq!(start(json!({"tso": 470656465160896520u64})), recorder::Start::After(Tso(470656465160896520)));
+    assert_eq!(start(json!({"tso": 449000000000000000u64})), recorder::Start::After(Tso(449000000000000000)));
     let until = |value| parse(&with(replay(), "/until", value)).unwrap().until();
     assert_eq!(until(json!("latest")), replayer::Until::Latest);
     assert_eq!(until(json!(470656465160896520u64)), replayer::Until::Tso(Tso(470656465160896520)));
@@ -122,6 +122,24 @@ fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
             "/source/queue",
             json!({"pulsar": {"url": "pulsar://h:6650", "tenant": "a/b"}}),
             "source.queue.pulsar.tenant: it is no name",
+        ),
+        (
+            full(),
+            "/source/queue",
+            json!({"pulsar": {"url": "pulsar://h:6650", "tls": {}}}),
+            "source.queue.pulsar.tls: pulsar://h:6650 does not use TLS",
+        ),
+        (
+            full(),
+            "/source/queue",
+            json!({"pulsar": {"url": "pulsar+ssl://h:6651", "tls": {"key": {"env": "K"}}}}),
+            "source.queue.pulsar.tls: certificate and key come together",
+        ),
+        (
+            full(),
+            "/source/queue",
+            json!({"pulsar": {"url": "pulsar+ssl://h:6651", "token": "hunter2"}}),
+            "source.queue.pulsar.token: a secret itself may not stand",
         ),
         (
             full(),
@@ -197,6 +215,12 @@ fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
             "/start",
             json!("yesterday"),
             "start: unknown variant `yesterday`, expected one of `earliest`",
+        ),
+        (
+            full(),
+            "/start",
+            json!({"tso": Tso::from_millis(4_102_444_800_000).0}),
+            "start.tso: 1075431289651200000 (2100-01-01T00:00:00.000Z) lies in the future",
         ),
         (replay(), "/until", json!("yesterday"), "until: invalid value: string \"yesterday\""),
         (full(), "/select/include", json!([]), "select.include: it is empty"),

@@ -1,0 +1,101 @@
+//! What a log can do, told in the order of the source's time: what changed in its definitions, what was deleted, how
+//! many rows came and went, where it has holes; at the end which instants can be restored.
+//!
+//! Entries are shown as they are read. What is in memory is the catalog, one commit with a few segments, and totals.
+
+mod commit;
+mod entry;
+mod periods;
+mod picture;
+mod subject;
+
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::commit::Sealed;
+use super::coverage::Coverage;
+use super::reader::LogReader;
+use super::seek;
+use crate::catalog::Catalog;
+use crate::error::{Error, Result};
+use crate::position::Seq;
+use crate::tick::Tso;
+use commit::Told;
+use periods::Periods;
+
+pub use entry::{At, Entry, LogTotal, RowTotal, Span};
+pub use picture::Picture;
+
+/// Segments that are read at once.
+const SEGMENTS_AHEAD: usize = 2;
+
+/// What of a log is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// Changes from this instant on...
+    pub from: Tso,
+    /// ...up to this one, included.
+    pub to: Tso,
+    /// The time over which rows are counted together.
+    pub period: Duration,
+}
+
+/// Tells the part of a log to `show`, each entry in the order of the source's time as far as commits have it (within a
+/// commit by TSO). Windows, holes and the last entry, the totals, are of the whole log, rows of the part.
+pub async fn timeline(
+    reader: &LogReader,
+    part: Part,
+    mut show: impl FnMut(Entry) -> Result<()>,
+    mut on_progress: impl FnMut(Seq, Seq),
+) -> Result<()> {
+    if part.from > part.to {
+        return Err(Error::usage(format!("{} lies after {}", part.from.time(), part.to.time()))
+            .advice("give --from an earlier instant than --to"));
+    }
+    let mut periods = Periods::new(part.period)?;
+    let last = reader.last().await?;
+    let first = match part.from {
+        Tso::ZERO => Seq(1),
+        from => seek::first_after(reader.store(), last, Tso(from.0 - 1)).await?,
+    };
+    let source = reader.commit(Seq(1)).await?.and_then(|sealed| sealed.commit.source);
+    show(Entry::log(reader.identity(), source.unwrap_or_default()))?;
+    let mut coverage = Coverage::default();
+    let mut catalog = Catalog::default();
+    let mut before: Option<Sealed> = None;
+    let mut commits = Box::pin(reader.commits(None, last));
+    while let Some(sealed) = commits.try_next().await? {
+        let seq = sealed.seq();
+        let (holes, after) = (coverage.holes.len(), coverage.watermark);
+        coverage.add(&sealed.commit);
+        let holes = coverage.holes.get(holes..).unwrap_or_default();
+        if seq >= first && after <= part.to {
+            if seq == first {
+                catalog = catalog_of(reader, before.as_ref()).await?;
+            }
+            let mut told = Told::new(seq.0, part, holes, &coverage);
+            let named = stream::iter(&sealed.commit.segments);
+            let mut segments = named.map(|named| reader.segment(named)).buffered(SEGMENTS_AHEAD);
+            while let Some(segment) = segments.try_next().await? {
+                told.read(segment, &mut periods)?;
+            }
+            told.entries(&mut catalog)?.into_iter().try_for_each(&mut show)?;
+            periods.before(after).into_iter().try_for_each(&mut show)?;
+        } else {
+            holes.iter().try_for_each(|hole| show(Entry::hole(hole, &coverage)))?;
+        }
+        before = Some(sealed);
+        on_progress(seq, last);
+    }
+    periods.before(Tso::MAX).into_iter().try_for_each(&mut show)?;
+    coverage.windows.iter().try_for_each(|window| show(Entry::window(*window)))?;
+    show(Entry::Total(LogTotal::new(&coverage, periods.total())))
+}
+
+async fn catalog_of(reader: &LogReader, before: Option<&Sealed>) -> Result<Catalog> {
+    match before.and_then(|before| before.commit.catalog.as_ref()) {
+        Some(named) => reader.catalog(named).await,
+        None => Ok(Catalog::default()),
+    }
+}
