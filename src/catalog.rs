@@ -70,9 +70,7 @@ impl Catalog {
             Change::DropPartition(dropped) => {
                 let collection = self.collection_mut(dropped.collection_id, tso)?;
                 collection.partitions.retain(|partition| partition.id != dropped.partition_id);
-                if let Some(load) = &mut collection.load {
-                    load.partition_ids.retain(|partition| *partition != dropped.partition_id);
-                }
+                unload(collection, &[dropped.partition_id]);
             }
             Change::CreateIndex(created) => {
                 let collection = self.collection_mut(created.collection_id, tso)?;
@@ -137,8 +135,15 @@ fn apply_load(collection: &mut Collection, change: &pb::LoadChange) {
 fn apply_release(collection: &mut Collection, change: &pb::LoadChange) {
     if change.whole {
         collection.load = None;
-    } else if let Some(load) = &mut collection.load {
-        load.partition_ids.retain(|partition| !change.partition_ids.contains(partition));
+    } else {
+        unload(collection, &change.partition_ids);
+    }
+}
+
+/// What is loaded without some partitions: nothing without the last of them.
+fn unload(collection: &mut Collection, partitions: &[PartitionId]) {
+    if let Some(load) = &mut collection.load {
+        load.partition_ids.retain(|partition| !partitions.contains(partition));
         if load.partition_ids.is_empty() {
             collection.load = None;
         }

@@ -99,7 +99,13 @@ pub fn advice(said: &str, section: &str, [plain, secured]: [&str; 2]) -> Option<
         "its certificate and key: they must belong together".to_owned()
     } else if says(&["corrupt message", "handshake eof"]) {
         format!("whether the server speaks TLS at all; if not, write {plain}")
-    } else if says(&["connection closed", "broken pipe", "Connection reset", "unexpected EOF"]) {
+    } else if says(&[
+        "connection closed",
+        "broken pipe",
+        "connection reset",
+        "Connection reset",
+        "unexpected EOF",
+    ]) {
         format!("whether the server wants TLS ({secured}), or a client certificate that it trusts")
     } else {
         return None;

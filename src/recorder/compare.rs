@@ -20,14 +20,23 @@ pub struct Intake<'a> {
     pub selection: &'a Selection,
     /// ...that were created after this watermark...
     pub since: Tso,
-    /// ...or shown after it.
+    /// ...or shown after it...
     pub late: &'a BTreeSet<CollectionId>,
+    /// ...but for those that had another name first.
+    pub renamed: &'a BTreeSet<CollectionId>,
 }
 
 impl Intake<'_> {
-    /// Whether all rows of a collection are still to come.
+    /// Whether all rows of a collection are still to come, and it had no other name first.
     pub fn takes_rows_of(&self, collection: &Collection) -> bool {
-        collection.create_tso > self.since.0 || self.late.contains(&collection.id)
+        let new = collection.create_tso > self.since.0 || self.late.contains(&collection.id);
+        new && !self.renamed.contains(&collection.id)
+    }
+
+    /// Whether a collection has a name that is selected.
+    pub fn selects(&self, collection: &Collection, catalog: &Catalog) -> bool {
+        let database = catalog.database_name(collection.database_id);
+        database.is_some_and(|name| self.selection.matches(&CollectionName::new(name, &collection.name)))
     }
 }
 
@@ -116,11 +125,8 @@ fn partitions(catalog: &Catalog, collection: i64) -> Option<BTreeSet<PartitionId
 
 fn collection_changes(collection: &Collection, catalog: &Catalog, intake: Intake<'_>) -> Vec<Change> {
     let Some(known) = catalog.collections.get(&collection.id) else {
-        let database = catalog.database_name(collection.database_id);
-        let selected = database
-            .is_some_and(|name| intake.selection.matches(&CollectionName::new(name, &collection.name)));
         // One that a rename brings into the selection stays out: its earlier rows are not in the log.
-        return only_if(selected && intake.takes_rows_of(collection), || {
+        return only_if(intake.selects(collection, catalog) && intake.takes_rows_of(collection), || {
             Change::CreateCollection(Collection { indexes: Vec::new(), load: None, ..collection.clone() })
         });
     };

@@ -65,7 +65,7 @@ impl Definitions {
         let mut this =
             Definitions { live, ..Definitions::resume(Catalog::default(), revision, opens_at, selection) };
         let mut cut = Cut::new(Window { after: Tso::ZERO, to: Tso::ZERO }, Catalog::default());
-        this.compare_existence(&mut cut)?;
+        this.compare_existence(&BTreeSet::new(), &mut cut)?;
         let (recorded, definitions) = cut.finish();
         this.recorded = recorded;
         Ok((this, definitions))
@@ -187,11 +187,11 @@ impl Definitions {
 
     /// Whether the log takes in a collection from its creation on.
     fn begins(&self, collection: &Collection) -> bool {
-        self.intake(self.watermark).takes_rows_of(collection) && self.selects(collection)
+        self.intake(self.watermark, &BTreeSet::new()).takes_rows_of(collection) && self.selects(collection)
     }
 
-    fn intake(&self, since: Tso) -> Intake<'_> {
-        Intake { selection: &self.selection, since, late: &self.late }
+    fn intake<'a>(&'a self, since: Tso, renamed: &'a BTreeSet<CollectionId>) -> Intake<'a> {
+        Intake { selection: &self.selection, since, late: &self.late, renamed }
     }
 
     fn selects(&self, collection: &Collection) -> bool {
@@ -246,19 +246,27 @@ impl Definitions {
         let due = std::mem::replace(&mut self.pending, later);
         let mut cut = Cut::new(window, std::mem::take(&mut self.recorded));
         let mut flushed = Tso::ZERO;
+        let mut renamed = BTreeSet::new();
         for (tso, objects) in due {
             flush(requests.flushes(flushed, tso), &mut cut)?;
             flushed = tso;
             let place = if tso > window.after { Place::Dated } else { Place::Undated };
             for object in objects {
-                for change in changes_of(&object, tso, &cut.catalog, self.intake(window.after)) {
+                let intake = self.intake(window.after, &renamed);
+                for change in changes_of(&object, tso, &cut.catalog, intake) {
                     cut.push(tso, place, change)?;
+                }
+                if let Object::Collection(shown) = &object
+                    && !cut.catalog.collections.contains_key(&shown.id)
+                {
+                    // A creation is stored at its own date: under a later name it would come before what freed that name.
+                    renamed.insert(shown.id);
                 }
             }
         }
         flush(requests.flushes(flushed, Tso::MAX), &mut cut)?;
         if window.to >= self.opens_at {
-            self.compare_existence(&mut cut)?;
+            self.compare_existence(&renamed, &mut cut)?;
             self.compare_serving(requests, &mut cut)?;
         }
         let (recorded, definitions) = cut.finish();
@@ -269,11 +277,12 @@ impl Definitions {
     }
 
     /// Emits what etcd still shows otherwise: databases, collections, partitions, aliases.
-    fn compare_existence(&self, cut: &mut Cut) -> Result<()> {
+    fn compare_existence(&self, renamed: &BTreeSet<CollectionId>, cut: &mut Cut) -> Result<()> {
         for object in objects_between(&cut.catalog, &self.live) {
             if let Some(date) = self.date(&object, &cut.catalog, cut.window) {
                 let tso = if date > cut.window.after { date } else { cut.window.to };
-                for change in changes_of(&object, tso, &cut.catalog, self.intake(cut.window.after)) {
+                let intake = self.intake(cut.window.after, renamed);
+                for change in changes_of(&object, tso, &cut.catalog, intake) {
                     cut.push(tso, Place::Undated, change)?;
                 }
             }

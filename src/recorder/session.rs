@@ -1,5 +1,6 @@
 //! One run of the recorder: pulls and cuts until told to stop.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -191,7 +192,11 @@ impl Session {
         let left_out = self.definitions.left_out();
         self.progress.send_modify(|progress| {
             progress.seen_to = self.channels.newest_tick().max(progress.seen_to);
-            for name in left_out.iter().filter(|name| !progress.left_out.contains(name)) {
+            if progress.left_out == left_out {
+                return;
+            }
+            let told = progress.left_out.iter().collect::<BTreeSet<_>>();
+            for name in left_out.iter().filter(|name| !told.contains(name)) {
                 tracing::warn!(
                     "{name} came into the selection after it was created: its earlier rows are not in the log, \
                      and it is left out; record it into a new log"

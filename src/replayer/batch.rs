@@ -116,15 +116,8 @@ impl Batch {
 pub struct Rewritten(HashMap<Option<String>, HashSet<Key>>);
 
 impl Rewritten {
-    /// The changes that are right whether or not `change` has been applied before. In a collection with a partition key
-    /// a delete and an insert do what elsewhere an upsert does: that of Milvus 2.3 puts rows into partitions which are
-    /// not those of their partition key.
-    pub fn safe(
-        &mut self,
-        change: RowChange,
-        key_field: &str,
-        has_partition_key: bool,
-    ) -> Result<Vec<RowChange>> {
+    /// The changes that are right whether or not `change` has been applied before.
+    pub fn safe(&mut self, change: RowChange, key_field: &str) -> Result<Vec<RowChange>> {
         match change {
             RowChange::Delete { ref partition, ref keys, .. } => {
                 let from = self.0.iter_mut().filter(|(name, _)| partition.is_none() || *name == partition);
@@ -148,15 +141,8 @@ impl Rewritten {
                     |part: &[(usize, Key)]| part.iter().map(|(number, _)| *number).collect::<Vec<_>>();
                 let mut changes = Vec::new();
                 if !first.is_empty() {
-                    let (partition, rows) = (partition.clone(), rows.take(&numbers(&first))?);
-                    if has_partition_key {
-                        let keys = rows.keys(key_field)?;
-                        let (partition, key_field) = (partition.clone(), key_field.to_owned());
-                        changes.push(RowChange::Delete { partition, key_field, keys });
-                        changes.push(RowChange::Insert { partition: None, rows });
-                    } else {
-                        changes.push(RowChange::Upsert { partition, rows });
-                    }
+                    let rows = rows.take(&numbers(&first))?;
+                    changes.push(RowChange::Upsert { partition: partition.clone(), rows });
                 }
                 if !again.is_empty() {
                     changes.push(RowChange::Insert { partition, rows: rows.take(&numbers(&again))? });

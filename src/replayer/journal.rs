@@ -120,11 +120,16 @@ impl Journal {
         seq <= self.doubt.seq
     }
 
-    /// Called before anything of a commit is sent. What does not exist yet is never covered: after a crash it has not
-    /// been sent for certain.
-    pub async fn intend(&mut self, seq: Seq) -> Result<()> {
-        self.tail = self.tail.max(seq);
-        if seq > self.intent.seq {
+    /// Whether a commit needs a further intent before anything of it is sent.
+    pub fn is_beyond_intent(&self, seq: Seq) -> bool {
+        seq > self.intent.seq
+    }
+
+    /// Called before anything of a commit is sent; `tail`: the last commit that is known to exist. What does not exist yet
+    /// is never covered: after a crash it has not been sent for certain.
+    pub async fn intend(&mut self, seq: Seq, tail: Seq) -> Result<()> {
+        self.tail = self.tail.max(seq).max(tail);
+        if self.is_beyond_intent(seq) {
             self.intent = LogPosition::after(Seq(seq.0.saturating_add(AHEAD)).min(self.tail));
             self.store().await?;
         }
@@ -195,17 +200,18 @@ impl Journal {
         self.progress.send_modify(|progress| progress.incomplete = Some((since, names)));
     }
 
-    /// Ends without anything in flight: a start after this applies nothing twice.
+    /// Ends without anything in flight: a start after this applies nothing twice, but for what an earlier run may have
+    /// sent beyond the ack.
     pub async fn close(&mut self) -> Result<()> {
         self.collect();
-        self.intent = self.ack;
+        self.intent = self.ack.max(self.doubt);
         self.store().await
     }
 
     /// Ends within the commit after the ack, applied up to a TSO: a start after this applies that part again, safely.
     pub async fn close_within(&mut self, tso: Tso) -> Result<()> {
         self.collect();
-        self.intent = LogPosition::after(self.ack.seq.next());
+        self.intent = LogPosition::after(self.ack.seq.next()).max(self.doubt);
         self.state.applied_tso = tso.0;
         self.progress.send_modify(|progress| progress.applied_to = tso);
         self.store().await
@@ -229,5 +235,44 @@ impl Journal {
         trouble.over();
         (self.stored, self.stored_at) = (self.ack, Instant::now());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::store::Store;
+
+    async fn journal(store: &Store) -> Journal {
+        let (checkpoints, saved) = Checkpoints::open(store.clone(), "r").await.unwrap();
+        let (progress, _) = watch::channel(ReplayProgress::default());
+        Journal::new(checkpoints, saved.unwrap_or_default(), Seq(9), &progress, CancellationToken::new())
+    }
+
+    #[tokio::test]
+    async fn a_stop_forgets_nothing_that_an_earlier_run_may_have_sent() {
+        let store = Store::memory();
+        let mut killed = journal(&store).await;
+        killed.intend(Seq(1), Seq(9)).await.unwrap();
+        for within in [false, true] {
+            let mut stopped = journal(&store).await;
+            stopped.take_over().await.unwrap();
+            if within {
+                stopped.close_within(Tso(1)).await.unwrap();
+            } else {
+                stopped.close().await.unwrap();
+            }
+            let next = journal(&store).await;
+            assert!(next.may_have_been_sent(Seq(9)) && !next.may_have_been_sent(Seq(10)), "{within}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_intent_covers_a_backlog_ahead_and_nothing_that_does_not_exist() {
+        let mut journal = journal(&Store::memory()).await;
+        journal.intend(Seq(1), Seq(5)).await.unwrap();
+        assert!(!journal.is_beyond_intent(Seq(9)) && journal.is_beyond_intent(Seq(10)));
+        journal.intend(Seq(10), Seq(40)).await.unwrap();
+        assert!(!journal.is_beyond_intent(Seq(26)) && journal.is_beyond_intent(Seq(27)));
     }
 }

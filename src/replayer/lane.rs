@@ -97,9 +97,7 @@ impl Worker<'_> {
         for same_tso in messages.chunk_by(|one, other| one.tso == other.tso) {
             for change in rows::changes(same_tso, &self.destination)? {
                 if safe {
-                    for change in
-                        rewritten.safe(change, &self.destination.key_field, self.destination.partition_key)?
-                    {
+                    for change in rewritten.safe(change, &self.destination.key_field)? {
                         self.push(change).await?;
                     }
                 } else {

@@ -9,14 +9,13 @@ use futures::{TryStreamExt, stream};
 use crate::catalog::CollectionId;
 use crate::change::{CollectionName, DefinitionChange, NewCollection};
 use crate::error::{Error, Result};
-use crate::pb::log::definition::Change;
+use crate::pb::log::{Definition, definition::Change};
 use crate::position::Seq;
 use crate::target::Target;
 
 use super::naming::Naming;
 use super::place::Place;
 use super::skip::Skip;
-use super::steps::Step;
 
 /// Questions at once.
 const AT_ONCE: usize = 16;
@@ -109,21 +108,19 @@ pub async fn check_free(target: &dyn Target, source: CollectionId, new: &NewColl
 
 /// What a commit will create under names that are not the log's own already, by the source's ids. Those are free once the
 /// commit has taken them away.
-pub fn newly_named(
+pub fn newly_named<'a>(
     mut naming: Naming,
     mut skip: Skip,
     seq: Seq,
-    steps: &[Step],
+    definitions: impl Iterator<Item = &'a Definition>,
 ) -> Result<Vec<(CollectionId, NewCollection)>> {
     let mut own: BTreeSet<_> = naming.collections().into_iter().map(|(_, name)| name).collect();
     let mut created = Vec::new();
-    let definitions = steps.iter().filter_map(|step| match step {
-        Step::Define(definition) => Some(definition),
-        _ => None,
-    });
     for (number, definition) in (1..).zip(definitions) {
         let place = Place::Definition(seq, number);
-        let Some(definition) = skip.definition(&naming, place, definition.clone())? else { continue };
+        let Some(definition) = skip.definition(&naming, place, Box::new(definition.clone()))? else {
+            continue;
+        };
         for change in naming.apply(&definition)? {
             match (&definition.change, change) {
                 (Some(Change::CreateCollection(source)), DefinitionChange::CreateCollection(new))

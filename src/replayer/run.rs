@@ -11,7 +11,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::catalog::CollectionId;
 use crate::error::{Error, Result};
 use crate::log::reader::{Follower, LogReader};
-use crate::pb::log::{self as pb, definition::Change};
+use crate::pb::log::{self as pb, definition::Change, record::Body};
 use crate::position::{LogPosition, Seq};
 use crate::progress::ReplayProgress;
 use crate::tick::Tso;
@@ -49,6 +49,7 @@ enum End {
 
 /// A replayer at work.
 pub struct Run {
+    reader: LogReader,
     follower: Option<Follower>,
     naming: Naming,
     skip: Skip,
@@ -107,9 +108,10 @@ impl Run {
         }
         let definer = Definer::new(shared.clone());
         definer.apply(None, &naming.extra_databases()).await?;
-        let follower = Some(Follower::after(reader, journal.ack().seq).await?);
+        let follower = Some(Follower::after(reader.clone(), journal.ack().seq).await?);
         let lanes = Lanes::new(shared.clone());
         Ok(Run {
+            reader,
             follower,
             naming,
             skip,
@@ -180,7 +182,7 @@ impl Run {
                 _ = second.tick() => {}
                 () = self.journal.oldest_applied() => {}
                 next = fetched.recv(), if self.journal.in_flight() < IN_FLIGHT => match next {
-                    Some(Ok(next)) => if let Some(end) = self.apply(next).await? {
+                    Some(Ok(next)) => if let Some(end) = self.apply(next, !fetched.is_empty()).await? {
                         return Ok(end);
                     },
                     Some(Err(error)) => {
@@ -196,8 +198,8 @@ impl Run {
         }
     }
 
-    /// Applies one commit, and says so when it holds the end.
-    async fn apply(&mut self, fetched: Fetched) -> Result<Option<End>> {
+    /// Applies one commit, and says so when it holds the end; `behind`: further ones are there already.
+    async fn apply(&mut self, fetched: Fetched, behind: bool) -> Result<Option<End>> {
         let Fetched { commit, records, bytes } = fetched;
         let seq = Seq(commit.seq);
         let before = Seq(commit.seq.saturating_sub(1));
@@ -208,10 +210,12 @@ impl Run {
         if !safe {
             self.lanes.end_safe_mode();
         }
+        self.check_free(seq, &records).await?;
         let steps = steps(records, self.until)?;
-        self.check_free(seq, &steps).await?;
         if !steps.is_empty() {
-            self.journal.intend(seq).await?;
+            let tail =
+                if behind && self.journal.is_beyond_intent(seq) { self.reader.tail().await? } else { None };
+            self.journal.intend(seq, tail.unwrap_or_default()).await?;
         }
         let in_target = TaskTracker::new();
         let mut at = LogPosition::after(before);
@@ -248,16 +252,20 @@ impl Run {
         Ok((watermark == self.until).then_some(End::AfterCommit))
     }
 
-    /// Before anything of a commit is sent for the first time: what it creates takes nobody else's place.
-    async fn check_free(&mut self, seq: Seq, steps: &[Step]) -> Result<()> {
-        let creates = |step: &Step| match step {
-            Step::Define(definition) => matches!(definition.change, Some(Change::CreateCollection(_))),
-            _ => false,
+    /// Before anything of a commit is sent for the first time: what it creates takes nobody else's place, also not what it
+    /// creates after the end of this run.
+    async fn check_free(&mut self, seq: Seq, records: &[pb::Record]) -> Result<()> {
+        let definitions = records.iter().filter_map(|record| match &record.body {
+            Some(Body::Definition(definition)) => Some(definition),
+            _ => None,
+        });
+        let creates = |definition: &pb::Definition| {
+            definition.tso <= self.until.0 && matches!(definition.change, Some(Change::CreateCollection(_)))
         };
-        if !self.journal.is_unchecked(seq) || !steps.iter().any(creates) {
+        if !self.journal.is_unchecked(seq) || !definitions.clone().any(creates) {
             return Ok(());
         }
-        let created = ownership::newly_named(self.naming.clone(), self.skip.clone(), seq, steps)?;
+        let created = ownership::newly_named(self.naming.clone(), self.skip.clone(), seq, definitions)?;
         if let Err(error) = self.definer.check_free(&created).await {
             self.close(End::AfterCommit).await?;
             return Err(error);

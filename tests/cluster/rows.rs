@@ -26,7 +26,7 @@ async fn a_request_that_becomes_many_messages_arrives_whole() -> Outcome {
     let Some(scene) = Scene::open("large").await? else { return Ok(()) };
     let table = Table::empty(&scene.name("t")).key(DataType::Int64).vector(256).shards(2);
     scene.source.create_loaded(&table).await?;
-    // 15 MB; Milvus cuts messages at 5 MB
+    // 15 MB; Milvus cuts messages at 5 MB or less
     scene.source.insert(&table.name, table.rows(&mut rng("large"), 0..15_000)).await?;
     scene.same(&[&table.name]).await?;
     assert_eq!(scene.target.count(&table.name, &[]).await?, 15_000);

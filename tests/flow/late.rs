@@ -177,3 +177,23 @@ fn a_late_collection_that_is_selected_only_after_rows_of_it_were_passed_over_is_
         assert_recorded(&store, &world).await;
     });
 }
+
+/// Milvus' users fill a collection under a name of its own, and then let it take the place of another.
+#[test]
+fn a_collection_that_takes_the_name_of_another_between_two_looks_stays_out_and_the_log_can_be_replayed() {
+    process(async {
+        let (mut world, store) = empty();
+        world.create(CollectionSpec::new("papers"));
+        let mut recording = start(&world, &store);
+        recording.reach(settle(&mut world)).await;
+        recording.stop().await.expect("a clean stop");
+        let staged = world.source.create_collection(CollectionSpec::new("x"));
+        world.drop_collection(0);
+        world.source.rename_collection(staged, 1, "papers");
+        let mut again = start(&world, &store);
+        again.reach(settle(&mut world)).await;
+        again.until("told", |progress| progress.left_out == ["default.papers"]).await;
+        finish(&mut world, again).await;
+        assert_recorded(&store, &world).await;
+    });
+}

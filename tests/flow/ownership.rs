@@ -10,6 +10,7 @@ use tapedeck::catalog::CollectionId;
 use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
 use tapedeck::error::{Result, Verdict};
 use tapedeck::log::store::Store;
+use tapedeck::recorder::Start;
 use tapedeck::replayer::Until;
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::MemoryTarget;
@@ -18,7 +19,7 @@ use tapedeck::target::{Mode, Target};
 use super::crash::{death, faulty, whole};
 use super::faulty_store::Fault;
 use super::oracle::assert_same;
-use super::stage::{forget, process, record_all, replay, replayer, seed};
+use super::stage::{finish, forget, open, process, record_all, replay, replayer, seed};
 use super::world::{Duplicates, World};
 
 /// A log with two collections that have rows, the second of them `docs`.
@@ -109,6 +110,30 @@ fn a_collection_with_rows_of_its_own_is_not_taken_over_wherever_the_replayer_die
     drop(world);
 }
 
+/// A run that ends within a commit has looked at all that the commit creates: the next run does not look again.
+#[test]
+fn a_collection_with_rows_of_its_own_is_found_by_a_run_that_ends_before_its_creation() {
+    let seed = seed();
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(2, seed, Duplicates::Kept));
+        let recording = open(&world, &store, Start::Earliest).await;
+        world.create(CollectionSpec::new("first"));
+        let between = world.source.now();
+        world.create(CollectionSpec::new("docs"));
+        insert(&mut world, 1, 0..20);
+        finish(&mut world, recording).await;
+        let target = Arc::new(MemoryTarget::new());
+        replay(replayer(&store, target.clone(), "other", Until::Latest)).end().await.unwrap();
+        drop_collection(&target, "first").await;
+        let before = target.contents();
+        for until in [Until::Tso(between), Until::Latest] {
+            let error = replay(replayer(&store, target.clone(), "r", until)).error().await;
+            assert!(error.to_string().contains("default.docs already, with rows of its own"), "{error}");
+            assert_same(&target.contents(), &before, &format!("seed {seed}"));
+        }
+    });
+}
+
 #[test]
 fn a_target_that_has_lost_a_collection_is_found_before_anything_is_applied() {
     let seed = seed();
@@ -127,52 +152,14 @@ fn a_target_that_has_lost_a_collection_is_found_before_anything_is_applied() {
     });
 }
 
-/// A target in which every name stands for the collection of this id.
-struct Source(CollectionId, MemoryTarget);
+/// A target whose collections have other ids.
+struct WithIds<F>(Arc<MemoryTarget>, F);
 
 #[async_trait]
-impl Target for Source {
-    async fn hello(&self) -> Result<String> {
-        self.1.hello().await
-    }
-
-    async fn define(&self, change: &DefinitionChange) -> Result<()> {
-        self.1.define(change).await
-    }
-
-    async fn id_of(&self, _: &CollectionName) -> Result<Option<CollectionId>> {
-        Ok(Some(self.0))
-    }
-
-    async fn check_free(&self, new: &NewCollection) -> Result<()> {
-        self.1.check_free(new).await
-    }
-
-    async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
-        self.1.write(collection, change, mode).await
-    }
-}
-
-#[test]
-fn rows_are_not_replayed_into_the_collection_that_they_come_from() {
-    let seed = seed();
-    process(async {
-        let (store, world) = recorded(seed).await;
-        let target = Arc::new(Source(world.tables[0].id, MemoryTarget::new()));
-        for _ in 0..2 {
-            let error = replay(replayer(&store, target.clone(), "r", Until::Latest)).error().await;
-            assert_eq!(error.verdict, Verdict::Operator, "{error}");
-            assert!(error.to_string().contains("default.first of the target is the source's own"), "{error}");
-        }
-        assert_eq!(target.1.calls(), 0);
-    });
-}
-
-/// A target whose collections get other ids from now on.
-struct Recreated(Arc<MemoryTarget>);
-
-#[async_trait]
-impl Target for Recreated {
+impl<F> Target for WithIds<F>
+where
+    F: Fn(Option<CollectionId>) -> Option<CollectionId> + Send + Sync + 'static,
+{
     async fn hello(&self) -> Result<String> {
         self.0.hello().await
     }
@@ -182,7 +169,7 @@ impl Target for Recreated {
     }
 
     async fn id_of(&self, name: &CollectionName) -> Result<Option<CollectionId>> {
-        Ok(self.0.id_of(name).await?.map(|id| id + 1))
+        Ok(self.1(self.0.id_of(name).await?))
     }
 
     async fn check_free(&self, new: &NewCollection) -> Result<()> {
@@ -195,6 +182,22 @@ impl Target for Recreated {
 }
 
 #[test]
+fn rows_are_not_replayed_into_the_collection_that_they_come_from() {
+    let seed = seed();
+    process(async {
+        let (store, world) = recorded(seed).await;
+        let source = world.tables[0].id;
+        let target = Arc::new(WithIds(Arc::new(MemoryTarget::new()), move |_| Some(source)));
+        for _ in 0..2 {
+            let error = replay(replayer(&store, target.clone(), "r", Until::Latest)).error().await;
+            assert_eq!(error.verdict, Verdict::Operator, "{error}");
+            assert!(error.to_string().contains("default.first of the target is the source's own"), "{error}");
+        }
+        assert_eq!(target.0.calls(), 0);
+    });
+}
+
+#[test]
 fn a_collection_created_again_by_others_while_nobody_replayed_is_found_before_anything_is_applied() {
     let seed = seed();
     process(async {
@@ -204,7 +207,8 @@ fn a_collection_created_again_by_others_while_nobody_replayed_is_found_before_an
         insert(&mut world, 0, 20..40);
         record_all(&mut world, &store).await;
         let left = target.contents();
-        let other = Arc::new(Recreated(target.clone()));
+        let recreated = |id: Option<CollectionId>| id.map(|id| id + 1);
+        let other = Arc::new(WithIds(target.clone(), recreated));
         let error = replay(replayer(&store, other, "r", Until::Latest)).error().await;
         assert!(error.to_string().contains("was dropped and created again by others"), "{error}");
         assert_same(&target.contents(), &left, &format!("seed {seed}"));

@@ -40,17 +40,27 @@ pub async fn take(reading: &mut Reading, count: usize) -> Outcome<Vec<QueueMessa
     Ok(messages)
 }
 
-/// Opens a topic; what may pass by itself may pass.
-async fn open(broker: &dyn Broker, topic: &Channel, from: Position) -> Result<Reading, Error> {
+/// Asks until what may pass by itself has passed.
+async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
     let until = Instant::now() + PATIENCE;
     loop {
-        match broker.queue().subscribe(topic, from).await {
+        match ask().await {
             Err(error) if error.is_retry() && Instant::now() < until => {
                 sleep(Duration::from_millis(100)).await;
             }
             other => return other,
         }
     }
+}
+
+/// Opens a topic.
+async fn open(broker: &dyn Broker, topic: &Channel, from: Position) -> Result<Reading, Error> {
+    patiently(async || broker.queue().subscribe(topic, from).await).await
+}
+
+/// The position of a time.
+async fn position_at(broker: &dyn Broker, topic: &Channel, millis: u64) -> Result<Position, Error> {
+    patiently(async || broker.queue().position_at(topic, millis).await).await
 }
 
 /// Exactly these texts at exactly these positions, in this order.
@@ -264,13 +274,13 @@ pub async fn a_time_gives_a_position_before_what_was_written_since(broker: &dyn 
         sleep(Duration::from_millis(20)).await; // the clock goes on
     }
     for (time, written) in times.iter().zip(&at) {
-        let found = broker.queue().position_at(&topic, *time).await?;
+        let found = position_at(broker, &topic, *time).await?;
         ensure(found == written[0], || format!("{found} instead of {}", written[0]))?;
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
     let end = broker.queue().bounds(&topic).await?.end;
     for (time, right) in [(0, at[0][0]), (now + 60_000, end)] {
-        let found = broker.queue().position_at(&topic, time).await?;
+        let found = position_at(broker, &topic, time).await?;
         ensure(found == right, || format!("{found} instead of {right} at {time}"))?;
     }
     Ok(())

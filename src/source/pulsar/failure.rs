@@ -34,6 +34,9 @@ pub(super) fn refused(Address(address): &Address, code: i32, message: &str) -> E
         | ServerError::MetadataError
         | ServerError::PersistenceError
         | ServerError::ConsumerBusy
+        // a broker that throws a consumer out, as after each seek, may throw out the next one with it
+        | ServerError::ConsumerNotFound
+        | ServerError::SubscriptionNotFound
         | ServerError::ServiceNotReady
         | ServerError::TooManyRequests => Error::retry(what).advice("look at the broker's log"),
         _ => Error::operator(what).advice("check the address and the version of the brokers"),
