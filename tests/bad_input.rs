@@ -72,6 +72,7 @@ fn malformed() -> Vec<Case> {
         case("no-source", "/source", Value::Null, &["source"], USAGE),
         case("no-log", "/log", Value::Null, &["log"], USAGE),
         case("until-of-a-replicate", "/until", json!("latest"), &["until"], USAGE),
+        case("skip-of-a-replicate", "/skip", json!(["12:3"]), &["skip"], USAGE),
         case("start-at-no-instant", "/start", json!("yesterday"), &["start", "earliest"], USAGE),
         case("pattern-without-dot", "/select/include", json!(["docs"]), &["docs"], USAGE),
         case("nothing-included", "/select/include", json!([]), &["include"], USAGE),

@@ -56,12 +56,31 @@ pub enum Command {
 pub struct Place {
     /// s3://bucket/prefix, gs://..., az://..., file:///folder, or a folder; keys come from the environment
     url: String,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// How to reach its store.
+#[derive(Debug, clap::Args)]
+pub struct StoreArgs {
     /// Address of a store that is not the provider's own
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
     /// Region of the store
     #[arg(long)]
     region: Option<String>,
+}
+
+impl StoreArgs {
+    /// The log at a URL.
+    pub fn log(&self, url: &str) -> Result<LogSpec> {
+        let options = StoreSpec {
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            ..StoreSpec::default()
+        };
+        Ok(LogSpec { url: config::url(url)?, options })
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,12 +95,7 @@ pub struct Commits {
 
 impl Place {
     fn spec(&self) -> Result<LogSpec> {
-        let options = StoreSpec {
-            endpoint: self.endpoint.clone(),
-            region: self.region.clone(),
-            ..StoreSpec::default()
-        };
-        Ok(LogSpec { url: config::url(&self.url)?, options })
+        self.store.log(&self.url)
     }
 
     async fn store(&self) -> Result<Store> {

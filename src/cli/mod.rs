@@ -4,6 +4,7 @@ mod check;
 mod client;
 mod log;
 mod progress;
+mod restore;
 mod run;
 mod serve;
 mod signal;
@@ -37,6 +38,8 @@ enum Command {
     Serve(serve::Args),
     /// One task in the foreground, with progress
     Run(run::Args),
+    /// Replay a log to an instant, exactly
+    Restore(restore::Args),
     /// Tasks of a service
     #[command(subcommand)]
     Task(task::Command),
@@ -58,6 +61,7 @@ impl Cli {
         match self.command {
             Command::Serve(args) => serve::serve(args).await,
             Command::Run(args) => run::run(args).await,
+            Command::Restore(args) => restore::restore(args).await,
             Command::Task(command) => task::run(command).await,
             Command::Log(command) => log::run(command).await,
             Command::Check(args) => check::check(args).await,
@@ -150,6 +154,8 @@ mod tests {
             "log ls file:///log",
             "log timeline file:///log --from 2026-11-23T08:00:00Z --to 470656465160896520 --period 15m --json --svg t.svg",
             "log verify s3://bucket/log --endpoint http://127.0.0.1:9000 --since 2026-11-23T08:00:00Z",
+            "restore --log s3://bucket/log --to 2026-11-23T08:00:00Z --target http://h:1 --token-env T --plan",
+            "restore --log l --to 9 --target http://h:1 --select a.* --exclude a.b --rename a.c=a.d --skip 12:3",
             "check --spec task.json",
             "completions bash",
         ] {

@@ -9,7 +9,9 @@ use crate::log::store::Store;
 use crate::task::connect::Work;
 use crate::task::runner::Task;
 use crate::task::service::{Creation, Service};
+use crate::task::spec::TaskSpec;
 use crate::task::state::State;
+use crate::task::status::Status;
 use crate::task::store::TaskStore;
 use crate::telemetry::{self, LogFormat};
 
@@ -27,23 +29,27 @@ pub struct Args {
 
 pub async fn run(args: Args) -> Result<()> {
     telemetry::logs(args.log_format, "warn");
-    let spec = args.spec.read()?;
+    foreground(args.spec.read()?, !args.no_check).await.map(drop)
+}
+
+/// Runs a task until its end; with `check`, only if all its connections work. None: it was stopped before.
+pub async fn foreground(spec: TaskSpec, check: bool) -> Result<Option<Status>> {
     let cancel = signal::stop()?;
     // Nothing of the task outlives the process but its log and its positions there.
     let service = Service::start(TaskStore::new(Store::memory()), Work::real()).await?;
     let (Creation::New(task) | Creation::Same(task)) = tokio::select! {
-        created = service.create(spec, !args.no_check) => created?,
-        () = cancel.cancelled() => return Ok(()),
+        created = service.create(spec, check) => created?,
+        () = cancel.cancelled() => return Ok(None),
     };
     let outcome = tokio::select! {
-        outcome = ended(&task) => outcome,
-        () = cancel.cancelled() => Ok(()),
+        outcome = ended(&task) => outcome.map(Some),
+        () = cancel.cancelled() => Ok(None),
     };
     service.stop().await;
     outcome
 }
 
-async fn ended(task: &Task) -> Result<()> {
+async fn ended(task: &Task) -> Result<Status> {
     let line = ProgressLine::new();
     let mut state = task.state();
     loop {
@@ -53,9 +59,9 @@ async fn ended(task: &Task) -> Result<()> {
         let state = ended.map(|state| *state).map_err(|_| Error::operator("the task is gone"))?;
         let status = task.status();
         line.finish(&status);
-        return match status.last_error {
+        return match status.last_error.clone() {
             Some(error) if state == State::Failed => Err(error.into()),
-            _ => Ok(()),
+            _ => Ok(status),
         };
     }
 }

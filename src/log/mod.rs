@@ -16,7 +16,7 @@ pub mod checkpoint;
 pub mod commit;
 pub mod coverage;
 pub mod damage;
-mod describe;
+pub mod describe;
 pub mod envelope;
 pub mod identity;
 pub mod inspect;

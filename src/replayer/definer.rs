@@ -8,11 +8,10 @@ use futures::future::{BoxFuture, Shared as SharedFuture};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::catalog::CollectionId;
-use crate::change::DefinitionChange;
+use crate::change::{DefinitionChange, NewCollection};
 use crate::error::{Error, Result};
 use crate::pb::log::{Definition, definition::Change};
 
-use super::naming::Naming;
 use super::ownership;
 use super::shared::Shared;
 
@@ -115,15 +114,14 @@ impl Definer {
         define(&self.shared, id, changes).await
     }
 
-    /// Refuses definitions that would mix the log's rows with those of another.
-    pub async fn check_free<'a>(
-        &self,
-        naming: &Naming,
-        definitions: impl Iterator<Item = &'a Definition> + Clone,
-    ) -> Result<()> {
+    /// Refuses collections that would mix the log's rows with those of another.
+    pub async fn check_free(&self, created: &[(CollectionId, NewCollection)]) -> Result<()> {
         let target = &*self.shared.target;
-        let check = || ownership::check_free(target, naming.clone(), definitions.clone());
-        self.shared.ask("looking at a name", check).await
+        for (source, new) in created {
+            let check = || ownership::check_free(target, *source, new);
+            self.shared.ask("looking at a name", check).await?;
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<()> {

@@ -65,10 +65,7 @@ async fn fetch(follower: &mut Follower, commit: &mut Option<Commit>) -> Result<O
         *commit = follower.next().await?.map(|sealed| sealed.commit);
     }
     let Some(next) = commit.as_ref() else { return Ok(None) };
-    if let Some(hole) = next.holes.first() {
-        let (seq, channel, reason) = (next.seq, &hole.channel, &hole.reason);
-        return Err(Error::refused(format!("commit {seq} records a hole on channel {channel}: {reason}")));
-    }
+    check_whole(next)?;
     let mut records = Vec::new();
     let mut bytes = 0u64;
     for reference in &next.segments {
@@ -76,4 +73,11 @@ async fn fetch(follower: &mut Follower, commit: &mut Option<Commit>) -> Result<O
         bytes = bytes.saturating_add(reference.length);
     }
     Ok(commit.take().map(|commit| Fetched { commit, records, bytes }))
+}
+
+/// Nothing goes on beyond a hole.
+pub fn check_whole(commit: &Commit) -> Result<()> {
+    let Some(hole) = commit.holes.first() else { return Ok(()) };
+    let (seq, channel, reason) = (commit.seq, &hole.channel, &hole.reason);
+    Err(Error::refused(format!("commit {seq} records a hole on channel {channel}: {reason}")))
 }

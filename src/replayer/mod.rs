@@ -5,10 +5,14 @@
 //! everything. [`journal`] says how far the target is, and what a start after a crash applies again: there, inserts go
 //! out as upserts ("safe mode"), so that rows which are in the target already stay single.
 //!
+//! Named changes can be left out ([`Skip`]). What they clash with, and what a replay to an instant would do ([`Plan`]), a
+//! [`rehearsal`] finds: the same walk over the log without a target.
+//!
 //! What safe mode cannot know: a key that the source holds twice, once from before the stretch that is applied again
 //! and once from within it, is left with the newer row only.
 
 mod batch;
+mod conflicts;
 mod definer;
 mod fetch;
 mod journal;
@@ -17,10 +21,15 @@ mod lanes;
 mod naming;
 mod opening;
 mod ownership;
+mod place;
+mod plan;
+mod rehearsal;
 mod rows;
 mod run;
 mod shared;
+mod skip;
 mod steps;
+mod window;
 
 use std::sync::Arc;
 
@@ -29,11 +38,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
 use crate::log::store::Store;
+use crate::position::Seq;
 use crate::progress::ReplayProgress;
 use crate::selection::{Renames, Selection};
 use crate::target::Target;
 use crate::tick::Tso;
 use crate::trouble::Trouble;
+
+pub use conflicts::Conflict;
+pub use place::Place;
+pub use plan::{Estimate, Omitted, Plan, Planned};
+pub use rehearsal::Depth;
+pub use skip::Skip;
 
 /// Where a replay ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +76,17 @@ pub struct Replayer {
     pub selection: Selection,
     /// What they are called at the target.
     pub renames: Renames,
+    /// What is left out of it.
+    pub skip: Skip,
 }
 
 impl Replayer {
+    /// What a replay to an instant would do now, found without changing anything. Refused: an instant that the log does
+    /// not hold, changes left out that clash with others or that are not there. `show` gets each commit and the last.
+    pub async fn plan(&self, to: Tso, depth: Depth, show: impl FnMut(Seq, Seq)) -> Result<Plan> {
+        plan::plan(self, to, depth, show).await
+    }
+
     /// Replays until its end, until cancelled (`Ok`, with nothing in flight if the target answers in time) or until a
     /// person must act. What may pass by itself is retried for ever, visibly.
     pub async fn run(

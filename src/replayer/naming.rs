@@ -1,5 +1,10 @@
 //! What the source's objects are called at the target. Pure.
 
+mod clash;
+mod subject;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -45,7 +50,12 @@ impl Naming {
         databases.map(|database| DefinitionChange::CreateDatabase { database: database.to_owned() }).collect()
     }
 
-    /// The collections that are at the target by now.
+    /// The catalog so far.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The collections that are at the target by now: the source's ids and their names there.
     pub fn collections(&self) -> Vec<(CollectionId, CollectionName)> {
         let names = self.catalog.collections.keys().filter_map(|id| Some((*id, self.catalog.name(*id)?)));
         let selected = names.filter(|(_, name)| self.selection.matches(name));
@@ -307,6 +317,3 @@ fn unknown(id: i64) -> Error {
     ))
     .advice("verify the log with `tapedeck log verify`")
 }
-
-#[cfg(test)]
-mod tests;

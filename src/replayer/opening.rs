@@ -27,6 +27,15 @@ pub async fn checkpoint(replayer: &Replayer, log: &LogReader) -> Result<(Checkpo
         ))
         .advice("give the task another name, or delete the readers folder of the old log"));
     }
+    let skip = replayer.skip.places();
+    if state.n > 0 && state.skip != skip {
+        return Err(Error::refused(format!(
+            "what {} has replayed so far left out {:?}, not {skip:?}",
+            replayer.reader, state.skip
+        ))
+        .advice("leave out the same changes, or replay into an empty target under another name"));
+    }
+    state.skip = skip;
     state.replayer = Bytes::copy_from_slice(uuid::Uuid::new_v4().as_bytes());
     Ok((checkpoints, state))
 }
@@ -76,19 +85,4 @@ async fn newest_sent(reader: &LogReader, state: &pb::Checkpoint, tail: Option<Se
         next = next.next();
     }
     Ok(if state.intent_tso == 0 { newest } else { newest.min(Tso(state.intent_tso)) })
-}
-
-/// A log that begins in the middle of a source's life can be replayed to an instant only once it holds all of it.
-pub async fn check_opened(reader: &LogReader, tail: Option<Seq>, until: Tso) -> Result<()> {
-    let Some(tail) = tail else { return Ok(()) };
-    let opens_at = reader.commit(tail).await?.map(|sealed| Tso(sealed.commit.opens_at)).unwrap_or_default();
-    if until < opens_at {
-        return Err(Error::refused(format!(
-            "the log opens at {}: it cannot be replayed to {}",
-            opens_at.time(),
-            until.time()
-        ))
-        .advice("choose a later instant"));
-    }
-    Ok(())
 }

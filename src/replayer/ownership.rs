@@ -10,9 +10,12 @@ use crate::catalog::CollectionId;
 use crate::change::{CollectionName, DefinitionChange, NewCollection};
 use crate::error::{Error, Result};
 use crate::pb::log::{Definition, definition::Change};
+use crate::position::Seq;
 use crate::target::Target;
 
 use super::naming::Naming;
+use super::place::Place;
+use super::skip::Skip;
 
 /// Questions at once.
 const AT_ONCE: usize = 16;
@@ -84,21 +87,46 @@ async fn check_one(target: &dyn Target, id: CollectionId, name: CollectionName, 
     Err(Error::operator(what).advice(OTHERS))
 }
 
-/// What a commit creates takes nobody else's place, and that of its own source least of all: each row would come back as
-/// a new one, without end. A name that is the log's own before is free once the commit has taken it away.
-pub async fn check_free<'a>(
-    target: &dyn Target,
+/// A name that a collection is about to be given by a rename is free.
+pub async fn check_absent(target: &dyn Target, name: &CollectionName) -> Result<()> {
+    if target.id_of(name).await?.is_none() {
+        return Ok(());
+    }
+    Err(Error::operator(format!("the target has {name} already, to which a collection is renamed"))
+        .advice("drop or rename it in the target, or map the source's collection to another name"))
+}
+
+/// A collection that is about to be created takes nobody else's place, and that of its own source least of all: each row
+/// would come back as a new one, without end.
+pub async fn check_free(target: &dyn Target, source: CollectionId, new: &NewCollection) -> Result<()> {
+    if target.id_of(&new.name).await? == Some(source) {
+        return Err(Error::operator(format!("{} of the target is the source's own", new.name))
+            .advice("write the address of another Milvus, or rename what is selected out of the selection"));
+    }
+    target.check_free(new).await
+}
+
+/// What a commit will create under names that are not the log's own already, by the source's ids. Those are free once the
+/// commit has taken them away.
+pub fn newly_named<'a>(
     mut naming: Naming,
+    mut skip: Skip,
+    seq: Seq,
     definitions: impl Iterator<Item = &'a Definition>,
-) -> Result<()> {
+) -> Result<Vec<(CollectionId, NewCollection)>> {
     let mut own: BTreeSet<_> = naming.collections().into_iter().map(|(_, name)| name).collect();
-    for definition in definitions {
-        for change in naming.apply(definition)? {
+    let mut created = Vec::new();
+    for (number, definition) in (1..).zip(definitions) {
+        let place = Place::Definition(seq, number);
+        let Some(definition) = skip.definition(&naming, place, Box::new(definition.clone()))? else {
+            continue;
+        };
+        for change in naming.apply(&definition)? {
             match (&definition.change, change) {
                 (Some(Change::CreateCollection(source)), DefinitionChange::CreateCollection(new))
                     if own.insert(new.name.clone()) =>
                 {
-                    check_one_free(target, source.id, &new).await?;
+                    created.push((source.id, new));
                 }
                 (_, DefinitionChange::RenameCollection { to, .. }) => {
                     own.insert(to);
@@ -107,13 +135,5 @@ pub async fn check_free<'a>(
             }
         }
     }
-    Ok(())
-}
-
-async fn check_one_free(target: &dyn Target, source: CollectionId, new: &NewCollection) -> Result<()> {
-    if target.id_of(&new.name).await? == Some(source) {
-        return Err(Error::operator(format!("{} of the target is the source's own", new.name))
-            .advice("write the address of another Milvus, or rename what is selected out of the selection"));
-    }
-    target.check_free(new).await
+    Ok(created)
 }

@@ -21,10 +21,14 @@ use super::fetch::{self, Fetched};
 use super::journal::{self, Journal};
 use super::lanes::Lanes;
 use super::naming::Naming;
-use super::opening::{catalog_at, check_not_beyond, check_opened, checkpoint};
+use super::opening::{catalog_at, check_not_beyond, checkpoint};
 use super::ownership;
+use super::place::Place;
+use super::rehearsal::rehearse;
 use super::shared::Shared;
+use super::skip::Skip;
 use super::steps::{Step, steps};
+use super::window::check_opened;
 use super::{Replayer, Until};
 
 /// Commits in flight: beyond that the target sets the pace.
@@ -48,6 +52,7 @@ pub struct Run {
     reader: LogReader,
     follower: Option<Follower>,
     naming: Naming,
+    skip: Skip,
     journal: Journal,
     lanes: Lanes,
     definer: Definer,
@@ -80,7 +85,13 @@ impl Run {
         let applied = Tso(state.applied_tso);
         let mut journal = Journal::new(checkpoints, state, tail.unwrap_or_default(), progress, stop.clone());
         let shared = Shared::new(replayer.target.clone(), progress, journal.made(), stop.clone());
-        let (catalog, log_to) = catalog_at(&reader, journal.ack().seq, tail).await?;
+        let (mut catalog, log_to) = catalog_at(&reader, journal.ack().seq, tail).await?;
+        let mut skip = replayer.skip.clone();
+        if !skip.is_empty() {
+            // The catalog of the log is the source's. What clashes shows before anything is sent.
+            let (tail, ack) = (tail.unwrap_or_default(), journal.ack().seq);
+            (catalog, skip) = rehearse(replayer, reader.clone(), until, tail, ack).await?;
+        }
         progress.send_modify(|progress| {
             progress.applied_to = applied;
             progress.started_from = applied;
@@ -103,6 +114,7 @@ impl Run {
             reader,
             follower,
             naming,
+            skip,
             journal,
             lanes,
             definer,
@@ -212,6 +224,10 @@ impl Run {
                 Step::Rows(_) if LogPosition { rows: true, ..at } <= done => {}
                 Step::Rows(lanes) => {
                     for (key, messages) in lanes {
+                        let messages = self.skip.rows(&self.naming, key.collection, messages)?;
+                        if messages.is_empty() {
+                            continue;
+                        }
                         let Some(destination) = self.naming.destination(key.collection)? else { continue };
                         self.definer.ready_for_rows(key.collection).await?;
                         self.lanes.send(key, messages, &destination, safe, &in_target).await?;
@@ -219,7 +235,10 @@ impl Run {
                 }
                 Step::Define(definition) => {
                     let next = LogPosition { definitions: at.definitions + 1, ..at };
-                    self.define(&definition, at..next, next <= done, &in_target).await?;
+                    let place = Place::Definition(seq, next.definitions);
+                    if let Some(definition) = self.skip.definition(&self.naming, place, definition)? {
+                        self.define(&definition, at..next, next <= done, &in_target).await?;
+                    }
                     at = next;
                 }
                 Step::Unknown(tso, name) => self.journal.incomplete(tso, &name),
@@ -246,7 +265,8 @@ impl Run {
         if !self.journal.is_unchecked(seq) || !definitions.clone().any(creates) {
             return Ok(());
         }
-        if let Err(error) = self.definer.check_free(&self.naming, definitions).await {
+        let created = ownership::newly_named(self.naming.clone(), self.skip.clone(), seq, definitions)?;
+        if let Err(error) = self.definer.check_free(&created).await {
             self.close(End::AfterCommit).await?;
             return Err(error);
         }

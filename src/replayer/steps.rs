@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use crate::catalog::CollectionId;
+use crate::catalog::{CollectionId, PartitionId};
 use crate::error::Result;
 use crate::message::{self, Kind};
 use crate::pb::log::{Definition, Message, Record, record::Body};
@@ -30,6 +30,10 @@ pub struct RowMessage {
     pub tso: Tso,
     /// Whether it deletes.
     pub delete: bool,
+    /// The partition; [`message::ALL_PARTITIONS`] of a delete over the whole collection.
+    pub partition: PartitionId,
+    /// Rows inserted or keys deleted.
+    pub rows: u64,
     /// The verbatim message.
     pub payload: Bytes,
 }
@@ -86,6 +90,8 @@ fn push_rows(messages: impl Iterator<Item = Message>, steps: &mut Vec<Step>) -> 
         lanes.entry(key).or_default().push(RowMessage {
             tso: Tso(message.tso),
             delete,
+            partition: rows.partition_id,
+            rows: rows.rows,
             payload: message.payload,
         });
     }

@@ -186,7 +186,7 @@ async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
 }
 
 /// None when cancelled before the log was there: that of a `replicate` is made by its recorder.
-async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Result<Option<Replayer>> {
+pub(super) async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Result<Option<Replayer>> {
     let store = store(&spec.log.url, &spec.log.options).await?;
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     while spec.kind == Kind::Replicate && !store.exists(layout::IDENTITY).await? {
@@ -201,6 +201,7 @@ async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Result<Option<
         target: target(spec.target.as_ref().ok_or_else(|| missing("target"))?)?,
         reader: spec.name.clone(),
         until: spec.until(),
+        skip: spec.skip()?,
     }))
 }
 

@@ -12,6 +12,7 @@ mod half;
 mod life;
 pub mod log;
 pub mod rate;
+pub mod restore;
 pub mod runner;
 pub mod secret;
 pub mod service;

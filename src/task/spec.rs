@@ -46,6 +46,10 @@ pub struct TaskSpec {
     /// Names at the target: `"db.collection": "db2.collection2"` or `"db.*": "db2.*"` (replay, replicate).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rename: BTreeMap<String, String>,
+    /// Changes that a replay leaves out: `"12:3"` is the third definition of commit 12, `"tso:470656465160896520"` the
+    /// deletes of one request. `tapedeck log timeline` shows them. The list cannot change once the replay has begun.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<String>,
 }
 
 /// What a task does.
@@ -346,6 +350,15 @@ impl TaskSpec {
     /// Their names at the target.
     pub fn renames(&self) -> Result<Renames> {
         Renames::new(&self.rename, &self.selection()?)
+    }
+
+    /// What it leaves out.
+    pub fn skip(&self) -> Result<replayer::Skip> {
+        let places = self.skip.iter().enumerate();
+        let places = places.map(|(at, text)| {
+            text.parse::<replayer::Place>().map_err(|error| error.context(format!("skip[{at}]")))
+        });
+        Ok(replayer::Skip::new(places.collect::<Result<Vec<_>>>()?))
     }
 
     /// Where a new log begins.

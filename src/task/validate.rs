@@ -33,6 +33,7 @@ pub fn validate(spec: &TaskSpec) -> Result<()> {
         milvus("target", target)?;
         not_its_own_source(spec, target)?;
     }
+    spec.skip()?;
     spec.renames().map(|_| ())
 }
 
@@ -86,6 +87,12 @@ fn sections(spec: &TaskSpec) -> Result<()> {
         (
             "until",
             spec.until.is_some(),
+            kind == Kind::Replay,
+            "take it out, or make it a task of kind replay",
+        ),
+        (
+            "skip",
+            !spec.skip.is_empty(),
             kind == Kind::Replay,
             "take it out, or make it a task of kind replay",
         ),

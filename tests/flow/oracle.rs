@@ -42,6 +42,17 @@ impl Oracle {
         self.replay(start, Tso::MAX)
     }
 
+    /// All changes but those that are left out, by their TSO and how they are shown.
+    pub fn without(&self, left_out: impl Fn(Tso, &str) -> bool) -> Oracle {
+        let kept = self.changes.iter().filter(|(tso, change)| !left_out(*tso, &format!("{change:?}")));
+        Oracle { changes: kept.cloned().collect() }
+    }
+
+    /// When something changed last.
+    pub fn last(&self) -> Tso {
+        self.changes.last().expect("a change").0
+    }
+
     /// When something changed.
     pub fn instants(&self) -> Vec<Tso> {
         self.changes.iter().map(|(tso, _)| *tso).collect()

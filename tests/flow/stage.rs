@@ -10,7 +10,7 @@ use tapedeck::log::store::Store;
 use tapedeck::log::verify::{Scope, verify};
 use tapedeck::progress::{RecordProgress, ReplayProgress};
 use tapedeck::recorder::{Recorder, Start};
-use tapedeck::replayer::{Replayer, Until};
+use tapedeck::replayer::{Replayer, Skip, Until};
 use tapedeck::selection::{Renames, Selection};
 use tapedeck::source::memory::MemorySource;
 use tapedeck::target::Target;
@@ -134,6 +134,7 @@ pub fn replayer(store: &Store, target: Arc<dyn Target>, reader: &str, until: Unt
         until,
         selection: Selection::default(),
         renames: Renames::default(),
+        skip: Skip::default(),
     }
 }
 

@@ -73,10 +73,19 @@ fn start_and_until_take_their_forms() {
 }
 
 #[test]
+fn a_replay_leaves_out_what_its_document_says() {
+    let spec = parse(&with(replay(), "/skip", json!(["tso:9", "12:3"]))).unwrap();
+    assert_eq!(spec.skip().unwrap().places(), ["12:3", "tso:9"]);
+    assert!(parse(&replay()).unwrap().skip().unwrap().is_empty());
+}
+
+#[test]
 fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
     for (base, pointer, value, message) in [
         (full(), "/name", json!("../x"), "name: it is no name"),
         (full(), "/name", json!("a".repeat(64)), "name: it is no name"),
+        (replay(), "/skip", json!(["12"]), "skip[0]: \"12\" is no place of a change"),
+        (full(), "/skip", json!(["12:3"]), "skip: a task of kind replicate has none"),
         (full(), "/name", Value::Null, "the document: missing field `name`"),
         (
             full(),

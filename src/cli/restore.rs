@@ -1,0 +1,172 @@
+//! `tapedeck restore`: a log into a target, up to an instant.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::log::StoreArgs;
+use super::progress::ProgressLine;
+use super::{print, print_json, run};
+use crate::error::{Error, Result};
+use crate::task::restore::{self, Depth, Omitted, Plan};
+use crate::task::secret::Secret;
+use crate::task::spec::TaskSpec;
+use crate::telemetry::{self, LogFormat};
+use crate::tick::Tso;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// s3://bucket/prefix, gs://..., az://..., file:///folder, or a folder; keys come from the environment
+    #[arg(long, value_name = "URL")]
+    log: String,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The instant: a time such as 2026-11-23T08:00:00Z, or a TSO
+    #[arg(long, value_name = "INSTANT")]
+    to: String,
+    /// Address of the target Milvus
+    #[arg(long, value_name = "URI")]
+    target: String,
+    /// Environment variable with the target's token
+    #[arg(long, value_name = "NAME", conflicts_with = "token_file")]
+    token_env: Option<String>,
+    /// File with the target's token
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Only these collections: database.collection, * for any run of characters
+    #[arg(long, value_name = "PATTERN")]
+    select: Vec<String>,
+    /// Not these collections
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// Another name at the target: db.a=db.b, or db1.*=db2.*
+    #[arg(long, value_name = "FROM=TO")]
+    rename: Vec<String>,
+    /// Leave out one change: commit:number of a definition, or tso:TSO of a delete
+    #[arg(long, value_name = "PLACE")]
+    skip: Vec<String>,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    plan: bool,
+    /// The plan as JSON
+    #[arg(long, requires = "plan")]
+    json: bool,
+    /// Under which positions are kept; the same command has the same name, unless one is given
+    #[arg(long)]
+    name: Option<String>,
+}
+
+pub async fn restore(args: Args) -> Result<()> {
+    telemetry::logs(LogFormat::Text, "warn");
+    let spec = args.spec()?;
+    if args.plan {
+        let plan = plan(&spec, Depth::Rows).await?;
+        if args.json {
+            print_json(&plan)?
+        } else {
+            lines(&plan).into_iter().try_for_each(print)?
+        }
+        return restore::check(&plan);
+    }
+    let plan = plan(&spec, Depth::Definitions).await?;
+    restore::check(&plan)?;
+    plan.left_out.iter().try_for_each(|omitted| print(left_out(omitted)))?;
+    let Some(status) = run::foreground(spec, false).await? else {
+        return Err(Error::operator("the restore was stopped before its end")
+            .advice("give the same command again: it goes on"));
+    };
+    let Some(incomplete) = status.incomplete else { return Ok(()) };
+    let what = incomplete.what.join(", ");
+    Err(Error::operator(format!("restored, but the target lacks, since {}: {what}", incomplete.since.time))
+        .advice("these changes cannot be applied: make them at the target by hand where they matter"))
+}
+
+async fn plan(spec: &TaskSpec, depth: Depth) -> Result<Plan> {
+    let progress = ProgressLine::new();
+    let show = |seq, last| progress.tell(format!("planning: commit {seq} of {last}"));
+    let plan = restore::plan(spec, depth, show).await;
+    progress.clear();
+    plan
+}
+
+impl Args {
+    /// The replay task that does it.
+    fn spec(&self) -> Result<TaskSpec> {
+        let to: Tso = self.to.parse()?;
+        let env = self.token_env.clone().map(Secret::Env);
+        let token = env.or_else(|| self.token_file.clone().map(Secret::File));
+        let include = if self.select.is_empty() { vec!["*.*".to_owned()] } else { self.select.clone() };
+        let mut document = json!({
+            "name": self.name.as_deref().unwrap_or("restore"), "kind": "replay",
+            "log": self.store.log(&self.log)?, "target": {"uri": self.target}, "until": to.0,
+            "select": {"include": include, "exclude": self.exclude},
+            "rename": self.renames()?, "skip": self.skip,
+        });
+        if let Some(token) = token {
+            document["target"]["token"] = json!(token);
+        }
+        let mut spec = TaskSpec::parse(document.to_string().as_bytes())?;
+        if self.name.is_none() {
+            spec.name = restore::name(&spec);
+        }
+        Ok(spec)
+    }
+
+    fn renames(&self) -> Result<BTreeMap<&str, &str>> {
+        let mut renames = BTreeMap::new();
+        for text in &self.rename {
+            let wrong = |why: &str| {
+                Error::usage(format!("--rename \"{text}\" {why}"))
+                    .advice("write FROM=TO, such as db.docs=db.docs_restored, once for each name")
+            };
+            let (from, to) = text.split_once('=').ok_or_else(|| wrong("has no ="))?;
+            if renames.insert(from, to).is_some() {
+                return Err(wrong("renames what another one renames"));
+            }
+        }
+        Ok(renames)
+    }
+}
+
+/// A plan for people.
+fn lines(plan: &Plan) -> Vec<String> {
+    let mut lines = vec![format!("restore log {} to {} ({})", plan.log_id, plan.to_time, plan.to)];
+    let state = match (plan.done, plan.commits_done) {
+        (true, _) => "done already: nothing is left".to_owned(),
+        (false, 0) => "from the beginning".to_owned(),
+        (false, done) => format!("goes on after commit {done}"),
+    };
+    lines.push(format!("under the name {}, {state}", plan.name));
+    lines.push(format!("{} commits, {} segments, {} bytes", plan.commits, plan.segments, plan.bytes));
+    lines.push(format!("{} rows inserted, {} deleted", plan.inserted, plan.deleted));
+    lines.extend(plan.operations.iter().map(|(kind, count)| format!("{count:>8} {kind}")));
+    lines.push(format!("{} collections exist then", plan.collections.len()));
+    lines.extend(plan.collections.iter().map(|planned| match planned.source == planned.target {
+        true => format!("         {}", planned.target),
+        false => format!("         {} as {}", planned.source, planned.target),
+    }));
+    lines.extend(plan.left_out.iter().map(left_out));
+    lines.extend(plan.incomplete.iter().map(|what| format!("cannot be applied: {what}")));
+    lines.extend(plan.conflicts.iter().map(|conflict| format!("CONFLICT {}", conflict.message)));
+    if let Some(estimate) = &plan.estimate {
+        let time = humantime::format_duration(std::time::Duration::from_secs(estimate.seconds));
+        lines.push(format!("about {time}: {}", estimate.based_on));
+    }
+    lines
+}
+
+fn left_out(omitted: &Omitted) -> String {
+    let Omitted { place, time, change, of, rows, with_it } = omitted;
+    let mut line = format!("left out {place}: {change} {of} at {time}");
+    if *rows > 0 {
+        line.push_str(&format!(", {rows} rows"));
+    }
+    for (kind, count) in with_it {
+        line.push_str(&format!(", with it {count} {kind}"));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests;

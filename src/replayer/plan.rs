@@ -1,0 +1,195 @@
+//! What a replay to an instant would do.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::Replayer;
+use super::conflicts::{Conflict, Conflicts};
+use super::opening::{check_not_beyond, checkpoint};
+use super::ownership::Made;
+use super::rehearsal::{Depth, Rehearsal, Rehearsed};
+use super::skip::Skip;
+use super::window::check_held;
+use crate::error::{Context, Result};
+use crate::log::describe;
+use crate::log::reader::LogReader;
+use crate::position::{LogPosition, Seq};
+use crate::target::Target;
+use crate::tick::Tso;
+
+/// What a target is taken to bear, in bytes of row messages a second.
+const TARGET_BYTES_PER_S: u64 = 10 << 20;
+
+/// What a replay to an instant would do. Counts are of what is still to be done, of the selected collections; bytes are
+/// those of whole segments.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Plan {
+    /// The log's uuid.
+    pub log_id: String,
+    /// Name under which positions are kept.
+    pub name: String,
+    /// The instant as a TSO.
+    pub to: u64,
+    /// The instant, RFC 3339.
+    pub to_time: String,
+    /// Whether an earlier run has come to the end.
+    pub done: bool,
+    /// Commits that earlier runs have brought into the target.
+    pub commits_done: u64,
+    /// Commits to be replayed.
+    pub commits: u64,
+    /// Their segments.
+    pub segments: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Rows to be inserted, those of upserts among them.
+    pub inserted: u64,
+    /// Keys to be deleted, those of upserts among them.
+    pub deleted: u64,
+    /// Definitions to be applied, by kind.
+    pub operations: BTreeMap<&'static str, u64>,
+    /// What cannot be applied: the target will lack it.
+    pub incomplete: Vec<String>,
+    /// The collections that exist at the instant.
+    pub collections: Vec<Planned>,
+    /// What is left out.
+    pub left_out: Vec<Omitted>,
+    /// What the target has in the way.
+    pub conflicts: Vec<Conflict>,
+    /// How long it may take; none where rows were not counted.
+    pub estimate: Option<Estimate>,
+}
+
+/// A collection that exists at the instant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// Its name at the source.
+    pub source: String,
+    /// Its name at the target.
+    pub target: String,
+}
+
+/// A change that is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Omitted {
+    /// Its place in the log.
+    pub place: String,
+    /// When it was, RFC 3339.
+    pub time: String,
+    /// What it was.
+    pub change: &'static str,
+    /// What it was of, by the source's name.
+    pub of: String,
+    /// Rows inserted and keys deleted that are left out with it, as far as they were read.
+    pub rows: u64,
+    /// Definitions that depend on it and are left out with it, by kind.
+    pub with_it: BTreeMap<&'static str, u64>,
+}
+
+/// How long it may take.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Seconds.
+    pub seconds: u64,
+    /// What that is based on.
+    pub based_on: String,
+}
+
+/// Plans a replay. Nothing is changed anywhere; a target may persist rows that it has, to count them.
+pub async fn plan(
+    replayer: &Replayer,
+    to: Tso,
+    depth: Depth,
+    mut show: impl FnMut(Seq, Seq),
+) -> Result<Plan> {
+    let reader = LogReader::open(replayer.store.clone()).await?;
+    let tail = reader.tail().await?;
+    check_held(&reader, tail, to).await?;
+    let last = tail.unwrap_or_default();
+    let (_, state) = checkpoint(replayer, &reader).await?;
+    check_not_beyond(&reader, &state, tail, to).await?;
+    let target = &*replayer.target;
+    target.hello().await.context(|| "asking the target")?;
+
+    let seq = |position: Option<_>| position.map(LogPosition::from).unwrap_or_default().seq;
+    let (ack, intent) = (seq(state.ack), seq(state.intent));
+    let made = Made::new(&state.made);
+    let mut plan = Plan {
+        log_id: reader.log_id().to_owned(),
+        name: replayer.reader.clone(),
+        to: to.0,
+        to_time: to.time(),
+        done: state.applied_tso == to.0,
+        commits_done: ack.0,
+        ..Plan::default()
+    };
+    let (started, mut conflicts) = (Instant::now(), Conflicts::default());
+    let mut rehearsal = Rehearsal::new(replayer, reader, to, last, depth).await?;
+    while let Some(rehearsed) = rehearsal.next().await? {
+        show(rehearsed.seq, last);
+        if !plan.done && rehearsed.seq > ack {
+            plan.add(&rehearsed);
+        }
+        let look_at = (rehearsed.seq > intent.max(ack)).then_some(target as &dyn Target);
+        for (definition, changes) in &rehearsed.changes {
+            conflicts.take(look_at, definition, changes).await?;
+        }
+    }
+    for (id, name) in rehearsal.naming().collections() {
+        let source = rehearsal.naming().title(id);
+        plan.collections.push(Planned { source, target: name.to_string() });
+        if plan.done {
+            conflicts.check_there(target, (id, name), &made).await?;
+        }
+    }
+    plan.left_out = omitted(rehearsal.skip());
+    plan.conflicts = conflicts.found();
+    plan.estimate = (depth == Depth::Rows).then(|| estimate(plan.bytes, started.elapsed()));
+    Ok(plan)
+}
+
+impl Plan {
+    fn add(&mut self, rehearsed: &Rehearsed) {
+        let sum = |total: u64, more: usize| total.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
+        self.commits = sum(self.commits, 1);
+        self.segments = sum(self.segments, rehearsed.segments.len());
+        self.bytes =
+            rehearsed.segments.iter().map(|segment| segment.length).fold(self.bytes, u64::saturating_add);
+        self.inserted = self.inserted.saturating_add(rehearsed.rows.inserted);
+        self.deleted = self.deleted.saturating_add(rehearsed.rows.deleted);
+        for (definition, _) in &rehearsed.changes {
+            let count = self.operations.entry(describe::change(definition.change.as_ref()).0).or_default();
+            *count = count.saturating_add(1);
+        }
+        for what in &rehearsed.untold {
+            if !self.incomplete.contains(what) {
+                self.incomplete.push(what.clone());
+            }
+        }
+    }
+}
+
+fn omitted(skip: &Skip) -> Vec<Omitted> {
+    let all = skip.omissions().map(|(place, omission)| Omitted {
+        place: place.to_string(),
+        time: omission.tso.time(),
+        change: omission.change,
+        of: omission.of.clone(),
+        rows: omission.rows,
+        with_it: omission.definitions.clone(),
+    });
+    all.collect()
+}
+
+fn estimate(bytes: u64, reading: Duration) -> Estimate {
+    let sending = bytes / TARGET_BYTES_PER_S;
+    let (rate, read) = (TARGET_BYTES_PER_S >> 20, reading.as_secs_f64());
+    Estimate {
+        seconds: sending.max(reading.as_secs()).max(1),
+        based_on: format!(
+            "a target that takes {rate} MiB/s, indexes and loads not counted; reading the log took {read:.1} s"
+        ),
+    }
+}
