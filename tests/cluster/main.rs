@@ -11,6 +11,7 @@ mod collections;
 mod databases;
 mod indexes;
 mod partitions;
+mod restore;
 mod rows;
 mod scene;
 mod serving;
