@@ -165,7 +165,9 @@ impl Service {
                 "choose another name, or delete that one first (its log stays)",
             ));
         }
-        let writes = |task: &&Arc<Task>| task.spec().kind.records() && task.spec().log.url == spec.log.url;
+        let log = validate::folder(&spec.log);
+        let writes =
+            |task: &&Arc<Task>| task.spec().kind.records() && validate::folder(&task.spec().log) == log;
         if let Some(writer) = tasks.values().find(writes).filter(|_| spec.kind.records()) {
             let writer = &writer.spec().name;
             return Err(conflict(

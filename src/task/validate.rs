@@ -307,16 +307,31 @@ pub fn log(spec: &LogSpec) -> Result<()> {
     Ok(())
 }
 
+/// A folder of a store, however its URL is spelt.
+#[derive(Debug, PartialEq)]
+pub struct Folder {
+    store: (String, Option<String>),
+    path: Vec<String>,
+}
+
+/// The folder of a log at its endpoint; none: it has no URL.
+pub fn folder(log: &LogSpec) -> Option<(Folder, Option<&str>)> {
+    let endpoint = log.options.endpoint.as_deref().map(|endpoint| endpoint.trim_end_matches('/'));
+    Some((folder_at(&log.url)?, endpoint))
+}
+
+fn folder_at(url: &str) -> Option<Folder> {
+    let url = Url::parse(url).ok()?;
+    let store = (url.scheme().to_owned(), url.host_str().map(str::to_owned));
+    let path = url.path_segments().into_iter().flatten().filter(|part| !part.is_empty());
+    Some(Folder { store, path: path.map(str::to_owned).collect() })
+}
+
 /// A log and the service's own documents must not lie within each other.
 pub fn apart(log: &str, state: &str) -> Result<()> {
-    let (Ok(one), Ok(other)) = (Url::parse(log), Url::parse(state)) else { return Ok(()) };
-    let parts = |url: &Url| {
-        let path = url.path_segments().into_iter().flatten().filter(|part| !part.is_empty());
-        path.map(str::to_owned).collect::<Vec<_>>()
-    };
-    let (here, there) = (parts(&one), parts(&other));
-    let within = here.starts_with(&there) || there.starts_with(&here);
-    if (one.scheme(), one.host_str(), within) != (other.scheme(), other.host_str(), true) {
+    let (Some(here), Some(there)) = (folder_at(log), folder_at(state)) else { return Ok(()) };
+    let within = here.path.starts_with(&there.path) || there.path.starts_with(&here.path);
+    if here.store != there.store || !within {
         return Ok(());
     }
     Err(wrong(

@@ -67,7 +67,11 @@ impl Live {
         let rows = (self.load.rows() - rows_before) as f64;
         let lags = acked.iter().filter_map(|acked| lag(acked, &samples)).collect::<Vec<_>>();
         let ended = begin + took;
-        let loaded = samples.iter().filter(|sample| sample.at < ended).map(|sample| sample.recorder);
+        // an idle log is behind by design: what can be lost begins with the first row
+        let first = acked.iter().map(|acked| acked.tso).min().unwrap_or_default();
+        let loaded = samples.iter().map(|sample| (sample.at, sample.recorder));
+        let loaded = loaded.skip_while(|(_, recorder)| recorder.recorded_to < first);
+        let loaded = loaded.take_while(|(at, _)| *at < ended).map(|(_, recorder)| recorder);
         let (losses, ticks): (Vec<_>, Vec<_>) =
             loaded.map(|recorder| (recorder.record_lag_s, recorder.tick_age_s)).unzip();
         let cpu = (self.cpu_s()? - cpu_before) * 1e6 / rows;

@@ -163,8 +163,10 @@ async fn a_log_has_one_recorder() {
     let (store, script) = (Store::memory(), Shared::default());
     let service = service(&store, &script).await;
     create(&service, "a", "record").await;
-    let mut second = spec("b", "replicate");
-    second.log = spec("a", "record").log;
-    let Err(Refusal::Conflict(error)) = service.create(second, true).await else { panic!() };
-    assert!(error.message.contains("\"a\" records into file:///logs/a"), "{error}");
+    for same in ["file:///logs/a", "file:///logs/a/", "file:///logs//a"] {
+        let mut second = spec("b", "replicate");
+        second.log.url = same.to_owned();
+        let Err(Refusal::Conflict(error)) = service.create(second, true).await else { panic!("{same}") };
+        assert!(error.message.contains("\"a\" records into"), "{error}");
+    }
 }
