@@ -59,6 +59,11 @@ async fn first_look(recorder: &mut Recorder) -> Result<FirstLook> {
     let now = Tso::from_millis(look.bound.millis().saturating_sub(RESERVED_MS));
     let opens_at = newest_definition(&look).max(now);
     match recorder.start {
+        // A client may have it already; soon the source is certainly beyond it.
+        Start::After(tso) if (opens_at..look.bound).contains(&tso) => Err(Error::retry(format!(
+            "the start {tso} ({}) was given out by the source a moment ago",
+            tso.time()
+        ))),
         Start::After(tso) if tso >= opens_at => Err(Error::usage(format!(
             "the start {tso} ({}) lies in the future: the source is at {}",
             tso.time(),

@@ -141,3 +141,17 @@ fn a_start_in_the_future_is_refused() {
         assert_eq!(store.list("", None).await.unwrap(), [], "no log is left behind");
     });
 }
+
+#[test]
+fn a_start_that_the_source_gave_out_a_moment_ago_is_waited_for() {
+    process(async {
+        let (mut world, store) = (World::new(1, 0, Duplicates::Kept), Store::memory());
+        let start = world.source.now();
+        let recording = record(recorder(&world.source, &store, Start::After(start)));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(!recording.has_ended());
+        world.source.advance(6_000);
+        world.work(20);
+        finish(&mut world, recording).await;
+    });
+}
