@@ -31,6 +31,7 @@ pub mod log;
 pub mod recorder;
 pub mod replayer;
 pub mod source;
+pub mod store;
 pub mod target;
 
 // around

@@ -23,8 +23,9 @@ const WORDS: &[&str] = &[
 
 /// What each part may use besides itself and the words.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("source", &[]),
-    ("log", &[]),
+    ("store", &[]),
+    ("source", &["store"]),
+    ("log", &["store"]),
     ("target", &[]),
     ("recorder", &["source", "log"]),
     ("replayer", &["log", "target"]),

@@ -101,11 +101,6 @@ pub fn parse_checkpoint(folder: &str, key: &str) -> Option<u64> {
     (checkpoint(folder, n) == key).then_some(n)
 }
 
-/// A key for trying the store out; nothing stays under it.
-pub fn probe() -> String {
-    format!("probe/{}", Uuid::new_v4())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,11 +24,12 @@ pub mod layout;
 pub mod reader;
 mod seek;
 pub mod segment;
-pub mod store;
 mod tail;
 pub mod timeline;
 pub mod verify;
 pub mod writer;
+
+pub use crate::store;
 
 #[cfg(test)]
 #[allow(dead_code, reason = "shared with the integration tests; each uses a part")]

@@ -19,7 +19,7 @@ use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::log::layout;
 use crate::log::reader::{LogReader, no_log};
-use crate::log::store::{Store, StoreOptions};
+use crate::log::store::{Owner, Store, StoreOptions};
 use crate::log::verify::{Report, Scope};
 use crate::position::Channel;
 use crate::progress::{RecordProgress, ReplayProgress};
@@ -108,6 +108,7 @@ pub async fn store(url: &str, spec: &StoreSpec) -> Result<Store> {
         session_token: resolve(spec.session_token.as_ref())?,
         virtual_hosted_style: spec.virtual_hosted_style,
         ca: tls(spec.tls.as_ref())?.and_then(|tls| tls.ca),
+        owner: Owner::Log,
     };
     Store::open(url, &options).await
 }

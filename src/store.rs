@@ -19,6 +19,35 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use crate::error::{Error, Result};
 use failure::failure;
 
+/// Whose store it is: what people are told to correct.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Owner {
+    /// tapedeck's own: it is written.
+    #[default]
+    Log,
+    /// The source's: it is only read, and nothing is made where it should be.
+    Source,
+}
+
+impl Owner {
+    /// Its section of a task document.
+    fn section(self) -> &'static str {
+        match self {
+            Owner::Log => "log",
+            Owner::Source => "source.storage",
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Owner::Log => "the log",
+            Owner::Source => "the source's storage",
+        })
+    }
+}
+
 /// How a store is reached. What is not given comes from the environment, as the store's own tools have it
 /// (`AWS_...`, `GOOGLE_...`, `AZURE_...`).
 #[derive(Clone, Default)]
@@ -37,6 +66,8 @@ pub struct StoreOptions {
     pub virtual_hosted_style: bool,
     /// Whom to trust, PEM, besides whom the system trusts.
     pub ca: Option<String>,
+    /// Whose it is.
+    pub owner: Owner,
 }
 
 impl fmt::Debug for StoreOptions {
@@ -62,6 +93,7 @@ pub struct Store {
     inner: Arc<dyn ObjectStore>,
     prefix: Path,
     url: Arc<str>,
+    owner: Owner,
 }
 
 /// The outcome of a put-if-absent.
@@ -75,15 +107,16 @@ pub enum Created {
 
 impl Store {
     /// The store behind a URL: `file:///folder`, `s3://bucket/prefix`, `gs://`, `az://container/prefix`, `memory://name`
-    /// (within this process). Nothing is asked of it yet; a local folder is created.
+    /// (within this process). Nothing is asked of it yet; a local folder for a log is created.
     pub async fn open(url: &str, options: &StoreOptions) -> Result<Store> {
         let (inner, prefix) = open::open(url, options)?;
-        Ok(Store::new(inner, prefix, url.trim_end_matches('/').to_owned()))
+        let store = Store::new(inner, prefix, url.trim_end_matches('/').to_owned());
+        Ok(Store { owner: options.owner, ..store })
     }
 
     /// A prefix of `inner`. `url` is shown to people.
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, url: String) -> Store {
-        Store { inner, prefix, url: url.into() }
+        Store { inner, prefix, url: url.into(), owner: Owner::Log }
     }
 
     /// An empty store in memory, shared with nothing but its clones.
@@ -110,7 +143,7 @@ impl Store {
         };
         if found.meta.size > LARGEST {
             return Err(Error::refused(format!(
-                "{key} in {self} has {} bytes: it is none of tapedeck's",
+                "{key} in {self} has {} bytes: no object of this kind is so large",
                 found.meta.size
             ))
             .advice("bring the right object back from a copy of the bucket"));

@@ -9,14 +9,12 @@ use std::io;
 use object_store::Error as StoreError;
 use object_store::client::HttpError;
 
-use super::Store;
+use super::{Owner, Store};
 use crate::error::Error;
 use crate::tls::{HTTP, advice};
 
 const STATUS: &str = "Server returned non-2xx status code: ";
 const UNREACHABLE: &str = "see that the store is running and that its endpoint can be reached from here";
-const CREDENTIALS: &str =
-    "check access key and secret, and that they may get, put, list and delete objects under the log's prefix";
 const BUCKET: &str = "create the bucket, or correct its name, the region or the endpoint";
 const REGION: &str = "correct the region or the endpoint";
 const FOREIGN: &str =
@@ -32,9 +30,8 @@ pub(super) fn failure(store: &Store, doing: &str, key: &str, error: &StoreError)
     let failed = |why: &str| format!("cannot {doing} {key} in {store}: {why}");
     match error {
         _ if no_bucket(error) => Error::operator(failed("there is no such bucket")).advice(BUCKET),
-        _ if says(error, "HTTP request to an HTTPS server") => {
-            Error::operator(failed("it wants TLS")).advice("write https:// in log.options.endpoint")
-        }
+        _ if says(error, "HTTP request to an HTTPS server") => Error::operator(failed("it wants TLS"))
+            .advice(format!("write https:// in {}.options.endpoint", store.owner.section())),
         _ if is_foreign(error) => {
             let status = status(error).unwrap_or_default();
             Error::operator(failed(&format!("what answers {status} there is no object store")))
@@ -45,25 +42,33 @@ pub(super) fn failure(store: &Store, doing: &str, key: &str, error: &StoreError)
             Error::retry(failed("another request is writing it"))
         }
         StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => {
-            Error::operator(failed(&format!("access denied{}", answer(error)))).advice(CREDENTIALS)
+            Error::operator(failed(&format!("access denied{}", answer(error))))
+                .advice(credentials(store.owner))
         }
         StoreError::NotImplemented { .. } | StoreError::NotSupported { .. } => {
-            Error::operator(failed("the store does not have this operation"))
-                .advice("use another store for logs")
+            Error::operator(failed("the store does not have this operation")).advice("use another store")
         }
-        _ => other(error, failed),
+        _ => other(store.owner, error, failed),
     }
+}
+
+fn credentials(owner: Owner) -> String {
+    let may = match owner {
+        Owner::Log => "get, put, list and delete objects under the log's prefix",
+        Owner::Source => "get objects under the source's root path",
+    };
+    format!("check access key and secret, and that they may {may}")
 }
 
 fn says(error: &StoreError, words: &str) -> bool {
     causes(error).any(|cause| cause.to_string().contains(words))
 }
 
-fn other(error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
+fn other(owner: Owner, error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
     if let Some(io) =
         causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).filter(|_| is_local(error))
     {
-        return local(io, failed);
+        return local(owner, io, failed);
     }
     if says(error, "incorrectly configured region") {
         return Error::operator(failed("it is in another region")).advice(REGION);
@@ -77,32 +82,37 @@ fn other(error: &StoreError, failed: impl Fn(&str) -> String) -> Error {
             // A body that holds an error came with a good status.
             200..=299 => Error::retry(failed(&why)),
             301 | 307 => Error::operator(failed(&why)).advice(REGION),
-            _ => Error::operator(failed(&why)).advice(CREDENTIALS),
+            _ => Error::operator(failed(&why)).advice(credentials(owner)),
         };
     }
     if let Some(http) = causes(error).find_map(|cause| cause.downcast_ref::<HttpError>()) {
         let deepest = causes(http).last().map(ToString::to_string).unwrap_or_default();
-        return Error::retry(failed(&format!("no answer ({:?}: {deepest})", http.kind())))
-            .advice(advice(&deepest, "log.options", HTTP).unwrap_or_else(|| UNREACHABLE.to_owned()));
+        return Error::retry(failed(&format!("no answer ({:?}: {deepest})", http.kind()))).advice(
+            advice(&deepest, &format!("{}.options", owner.section()), HTTP)
+                .unwrap_or_else(|| UNREACHABLE.to_owned()),
+        );
     }
     // Bodies that broke off, and credentials that the environment should have given.
     let text = causes(error).last().map(ToString::to_string).unwrap_or_default();
     if says(error, "credential") || says(error, "token") {
-        return Error::operator(failed("there are no usable credentials")).advice(CREDENTIALS);
+        return Error::operator(failed("there are no usable credentials")).advice(credentials(owner));
     }
     Error::retry(failed(&text.chars().take(200).collect::<String>())).advice(UNREACHABLE)
 }
 
-fn local(error: &io::Error, failed: impl Fn(&str) -> String) -> Error {
+fn local(owner: Owner, error: &io::Error, failed: impl Fn(&str) -> String) -> Error {
     use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     let why = failed(&error.to_string());
     match error.kind() {
         StorageFull | QuotaExceeded => {
             Error::retry(why).advice("free some room on the disk: it goes on by itself")
         }
-        PermissionDenied | ReadOnlyFilesystem => {
-            Error::operator(why).advice("let the user that runs tapedeck write to the folder")
-        }
+        PermissionDenied | ReadOnlyFilesystem => Error::operator(why).advice(match owner {
+            Owner::Log => "let the user that runs tapedeck write to the folder",
+            Owner::Source => {
+                "let the user that runs tapedeck read the folder and every file in it, also later ones"
+            }
+        }),
         _ => Error::retry(why),
     }
 }

@@ -261,7 +261,7 @@ fn no_secret_is_shown() {
 
 #[test]
 fn keys_for_probes_differ() {
-    assert_eq!((0..10).map(|_| crate::log::layout::probe()).collect::<BTreeSet<_>>().len(), 10);
+    assert_eq!((0..10).map(|_| probe::key()).collect::<BTreeSet<_>>().len(), 10);
 }
 
 /// Without credentials the clouds' libraries would ask this machine's metadata service.
@@ -272,4 +272,16 @@ async fn without_credentials_a_cloud_is_refused_and_nothing_is_asked() {
         assert_eq!(error.verdict, Verdict::Operator, "{url}");
         assert!(error.message.contains("credentials"), "{url}: {error}");
     }
+}
+
+#[tokio::test]
+async fn of_a_sources_folder_nothing_is_made_and_advice_names_its_section() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing");
+    let options = StoreOptions { owner: Owner::Source, ..StoreOptions::default() };
+    let error = Store::open(&format!("file://{}", missing.display()), &options).await.unwrap_err();
+    assert_eq!(error.verdict, Verdict::Operator);
+    assert!(error.advice.unwrap().contains("localStorage.path") && !missing.exists());
+    let error = Store::open("s3://bucket/files", &options).await.unwrap_err();
+    assert!(error.advice.unwrap().contains("source.storage.options"));
 }

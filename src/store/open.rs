@@ -14,7 +14,7 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
-use super::StoreOptions;
+use super::{Owner, StoreOptions};
 use crate::error::{Error, Result};
 
 const FORMS: &str = "write file:///folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix; credentials go into the options";
@@ -22,18 +22,21 @@ const FORMS: &str = "write file:///folder, s3://bucket/prefix, gs://bucket/prefi
 type Opened = (Arc<dyn ObjectStore>, Path);
 
 pub(super) fn open(text: &str, options: &StoreOptions) -> Result<Opened> {
+    let owner = options.owner;
     // The text itself is not shown: people put credentials into URLs.
     let url = Url::parse(text)
-        .map_err(|error| Error::usage(format!("the log's URL is none: {error}")).advice(FORMS))?;
+        .map_err(|error| Error::usage(format!("the URL of {owner} is none: {error}")).advice(FORMS))?;
     let is_bare = url.username().is_empty()
         && url.password().is_none()
         && url.query().is_none()
         && url.fragment().is_none();
     if !is_bare {
-        return Err(Error::usage("the log's URL carries a user, a query or a fragment").advice(FORMS));
+        return Err(
+            Error::usage(format!("the URL of {owner} carries a user, a query or a fragment")).advice(FORMS)
+        );
     }
     if url.scheme() == "file" {
-        return local(&url);
+        return local(&url, owner);
     }
     let bucket = url.host_str().unwrap_or_default();
     let prefix = Path::from_url_path(url.path()).map_err(|error| {
@@ -63,7 +66,7 @@ pub(super) fn open(text: &str, options: &StoreOptions) -> Result<Opened> {
     })?;
     let store = store.ok_or_else(|| {
         Error::operator(format!("there are no credentials for {url}"))
-            .advice("put them into the log's options, or into the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_KEY)")
+            .advice(format!("put them into {}.options, or into the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_KEY)", owner.section()))
     })?;
     Ok((store, prefix))
 }
@@ -80,14 +83,19 @@ fn check_endpoint(endpoint: &str) -> Result<()> {
 }
 
 /// Written files are synced before a put returns, and so is their folder: a commit must not outlive its segments.
-fn local(url: &Url) -> Result<Opened> {
+fn local(url: &Url, owner: Owner) -> Result<Opened> {
     let no_folder = |()| Error::usage(format!("{url} is no folder of this machine")).advice(FORMS);
     let folder = url.to_file_path().map_err(no_folder)?;
     let failed = |error: &dyn std::fmt::Display| {
-        Error::operator(format!("cannot use the folder {}: {error}", folder.display()))
-            .advice("create it, and let the user that runs tapedeck write to it")
+        let error = Error::operator(format!("cannot use the folder {}: {error}", folder.display()));
+        match owner {
+            Owner::Log => error.advice("create it, and let the user that runs tapedeck write to it"),
+            Owner::Source => error.advice("write localStorage.path of the source's milvus.yaml as this machine sees it, and let the user that runs tapedeck read it"),
+        }
     };
-    std::fs::create_dir_all(&folder).map_err(|error| failed(&error))?;
+    if owner == Owner::Log {
+        std::fs::create_dir_all(&folder).map_err(|error| failed(&error))?;
+    }
     let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| failed(&error))?;
     Ok((Arc::new(store.with_fsync(true)), Path::ROOT))
 }
