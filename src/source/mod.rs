@@ -11,6 +11,7 @@ mod order;
 pub mod pulsar;
 #[cfg(feature = "rocksmq")]
 pub mod rocksmq;
+pub mod segments;
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -189,6 +189,8 @@ pub struct Instance {
     pub uri: String,
     /// Its `etcd.rootPath`.
     pub etcd_root: String,
+    /// Where its files are; those of its segments in `data` below.
+    pub dir: PathBuf,
     /// `user:password`, where it asks for one.
     pub token: Option<String>,
     /// Where it speaks TLS.

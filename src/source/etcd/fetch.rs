@@ -14,7 +14,7 @@ use tonic::Code;
 use super::EtcdOptions;
 use super::keys::{DATABASES, Key, SPANS};
 use super::mirror::{Mirror, Put};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::tick::Tso;
 use crate::tls::{HTTP, advice, chain, said};
 
@@ -99,18 +99,14 @@ impl Store {
         let (_, revision) = self.header().await?;
         let mut mirror = Mirror::new(revision);
         let mut written = vec![];
-        for (from, to) in SPANS {
-            let mut from = from.to_owned();
-            loop {
-                let options = GetOptions::new().with_revision(revision).with_limit(PAGE);
-                let Some(page) = self.page(&from, to, options).await? else { return Ok(None) };
-                for put in self.decode(page.kvs())? {
-                    from = after(put.name());
-                    written.extend(mirror.put(put));
-                }
-                if !page.more() {
-                    break;
-                }
+        for span in SPANS {
+            let read = self.scan(span, revision, |name, pair| {
+                let put = Put::decode(name, pair.value(), pair.mod_revision())?;
+                written.extend(mirror.put(put));
+                Ok(())
+            });
+            if !read.await? {
+                return Ok(None);
             }
         }
         if !mirror.plain().any(|(key, _)| matches!(key, Key::Database(_))) {
@@ -121,6 +117,28 @@ impl Store {
             .advice("set root_path and meta_sub_path to etcd.rootPath and etcd.metaSubPath of the source's milvus.yaml"));
         }
         Ok(Some((mirror, written)))
+    }
+
+    /// Gives every pair of a span at one revision to `see`, in pages; false when a compaction has overtaken it.
+    pub async fn scan(
+        &mut self,
+        (from, to): (&str, &str),
+        revision: i64,
+        mut see: impl FnMut(&str, &KeyValue) -> Result<()>,
+    ) -> Result<bool> {
+        let mut from = from.to_owned();
+        loop {
+            let options = GetOptions::new().with_revision(revision).with_limit(PAGE);
+            let Some(page) = self.page(&from, to, options).await? else { return Ok(false) };
+            for pair in page.kvs() {
+                let name = self.relative(pair)?;
+                see(name, pair).context(|| format!("below {}", self.meta))?;
+                from = after(name);
+            }
+            if !page.more() {
+                return Ok(true);
+            }
+        }
     }
 
     /// Reads what changed, at one revision: one transaction, and more pages of that revision where it changed much.

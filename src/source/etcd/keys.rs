@@ -102,7 +102,7 @@ fn plain(key: &str) -> Result<Key> {
     })
 }
 
-fn odd(key: &str) -> Error {
+pub(super) fn odd(key: &str) -> Error {
     Error::refused(format!("the key {key} in etcd is not one that Milvus 2.3-2.5 writes"))
         .advice("compare the source's version with those that are supported")
 }

@@ -14,6 +14,7 @@ mod fetch;
 mod keys;
 mod live;
 mod mirror;
+pub(super) mod segments;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -1,0 +1,156 @@
+//! The files of one segment, read from the source's object storage.
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::column::column;
+use super::delete::{self, DeletedKeys, Deletes};
+use super::event::{self, Kind, damaged};
+use super::payload::{self, Values};
+use super::{FieldId, LogFile, Segment};
+use crate::change::Rows;
+use crate::error::{Error, Result};
+use crate::pb::milvus::proto::schema::{CollectionSchema, DataType, FieldSchema};
+use crate::store::Store;
+use crate::tick::Tso;
+
+const ROW_ID: FieldId = 0;
+const TIMESTAMP: FieldId = 1;
+/// Files that are on their way at a time.
+const FETCHES: usize = 4;
+
+/// Rows of a segment: what the n-th binlogs of its fields hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    /// The rows, in the order in which the segment has them: not always that of time.
+    pub rows: Rows,
+    /// The source's own number of each row.
+    pub row_ids: Vec<i64>,
+    /// When each row was written.
+    pub tsos: Vec<Tso>,
+}
+
+/// Reads one segment. Holds nothing but what is asked for: of rows one binlog a field.
+pub struct SegmentReader<'a> {
+    store: &'a Store,
+    schema: &'a CollectionSchema,
+    segment: &'a Segment,
+}
+
+impl<'a> SegmentReader<'a> {
+    /// A segment of a collection with this schema (of user fields and `$meta`, with ids). `store` is the source's root path.
+    pub fn new(store: &'a Store, schema: &'a CollectionSchema, segment: &'a Segment) -> SegmentReader<'a> {
+        SegmentReader { store, schema, segment }
+    }
+
+    /// How many blocks there are; refused where its fields have different numbers of files.
+    pub fn blocks(&self) -> Result<usize> {
+        let id = self.segment.id;
+        let number = self.files(TIMESTAMP).len();
+        let fields = self.schema.fields.iter().map(|field| field.field_id).chain([ROW_ID]);
+        match fields.map(|field| (field, self.files(field).len())).find(|(_, files)| *files != number) {
+            None => Ok(number),
+            Some((field, files)) => Err(Error::refused(format!(
+                "segment {id} has {files} files of field {field}, and {number} of the timestamps"
+            ))
+            .advice("compare the source's version with those that are supported")),
+        }
+    }
+
+    /// The n-th block, counted from 0: a row in it need not exist any more, see [`SegmentReader::deletes`].
+    pub async fn block(&self, number: usize) -> Result<Block> {
+        let (row_ids, rows) = self.longs(ROW_ID, number).await?;
+        let (tsos, also) = self.longs(TIMESTAMP, number).await?;
+        if rows != also {
+            return Err(self.unequal(ROW_ID, rows, also));
+        }
+        let columns = stream::iter(&self.schema.fields).map(async |field| {
+            let file = self.file(field.field_id, number)?;
+            if file.entries != rows {
+                return Err(self.unequal(field.field_id, file.entries, rows));
+            }
+            let read = self.column(file, field.field_id, Some(field.data_type)).await?;
+            column(field, read)?.ok_or_else(|| damaged(&file.path, 0, wrong_values(field)))
+        });
+        let rows = Rows { columns: columns.buffered(FETCHES).try_collect().await?, count: row_ids.len() };
+        rows.check()?;
+        Ok(Block { rows, row_ids, tsos: tsos.into_iter().map(|tso| Tso(tso.cast_unsigned())).collect() })
+    }
+
+    /// The deletes of one delta log of the segment.
+    pub async fn deleted(&self, file: &LogFile) -> Result<DeletedKeys> {
+        let key = self.schema.fields.iter().find(|field| field.is_primary_key);
+        let text_keys = key.is_some_and(|key| key.data_type() == DataType::VarChar);
+        delete::read(&file.path, &self.fetch(file).await?, entries(file)?, text_keys)
+    }
+
+    /// All deletes of the segment, held at once: Milvus compacts a segment before they become many.
+    pub async fn deletes(&self) -> Result<Deletes> {
+        let mut deletes = Deletes::default();
+        for file in &self.segment.deltas {
+            deletes.add(&self.deleted(file).await?);
+        }
+        Ok(deletes)
+    }
+
+    fn files(&self, field: FieldId) -> &'a [LogFile] {
+        self.segment.binlogs.get(&field).map_or(&[], Vec::as_slice)
+    }
+
+    fn file(&self, field: FieldId, number: usize) -> Result<&'a LogFile> {
+        self.files(field).get(number).ok_or_else(|| {
+            Error::refused(format!("segment {} has no file {number} of field {field}", self.segment.id))
+                .advice("compare the source's version with those that are supported")
+        })
+    }
+
+    /// A column that Milvus adds, and how many rows etcd names.
+    async fn longs(&self, field: FieldId, number: usize) -> Result<(Vec<i64>, u64)> {
+        let file = self.file(field, number)?;
+        match self.column(file, field, Some(DataType::Int64.into())).await?.values {
+            Values::Long(values) => Ok((values, file.entries)),
+            _ => Err(damaged(&file.path, 0, "row ids or timestamps that are no Int64")),
+        }
+    }
+
+    async fn column(
+        &self,
+        file: &LogFile,
+        field: FieldId,
+        data_type: Option<i32>,
+    ) -> Result<payload::Column> {
+        let parsed = event::parse(&file.path, &self.fetch(file).await?, Kind::Rows)?;
+        let found = (parsed.segment_id, parsed.field_id, Some(parsed.data_type));
+        if found != (self.segment.id, field, data_type) {
+            let what = format!(
+                "it is of field {} of segment {}, with data type {}",
+                found.1, found.0, parsed.data_type
+            );
+            return Err(damaged(&file.path, 0, what));
+        }
+        payload::read(&file.path, &parsed.payloads, entries(file)?)
+    }
+
+    async fn fetch(&self, file: &LogFile) -> Result<Bytes> {
+        self.store.get(&file.path).await?.ok_or_else(|| {
+            Error::refused(format!("{} is not in {}", file.path, self.store)).advice(
+                "set source.storage.url to the source's minio.rootPath or localStorage.path; if it is right, the file \
+                 was removed some hours after a compaction: list the segments again",
+            )
+        })
+    }
+
+    fn unequal(&self, field: FieldId, entries: u64, rows: u64) -> Error {
+        let id = self.segment.id;
+        Error::refused(format!("segment {id} has {entries} entries of field {field} for {rows} rows"))
+            .advice("compare the source's version with those that are supported")
+    }
+}
+
+fn entries(file: &LogFile) -> Result<usize> {
+    usize::try_from(file.entries).map_err(|_| damaged(&file.path, 0, "more entries than memory"))
+}
+
+fn wrong_values(field: &FieldSchema) -> String {
+    format!("values that are none of the field \"{}\" of type {:?}", field.name, field.data_type())
+}
