@@ -3,10 +3,9 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use serde::Deserialize;
 
-use super::event::{self, Kind, damaged};
+use super::event::{File, damaged};
 use super::payload::{self, Values};
 use crate::change::Keys;
 use crate::error::Result;
@@ -55,8 +54,7 @@ enum Pk {
 }
 
 /// Reads a delta log of `entries` keys; `text_keys`: they are VarChar.
-pub(super) fn read(path: &str, bytes: &Bytes, entries: usize, text_keys: bool) -> Result<DeletedKeys> {
-    let file = event::parse(path, bytes, Kind::Deletes)?;
+pub(super) fn read(path: &str, file: &File, entries: usize, text_keys: bool) -> Result<DeletedKeys> {
     let Values::Bytes(texts) = payload::read(path, &file.payloads, entries)?.values else {
         return Err(damaged(path, 0, "deletes that are no texts"));
     };

@@ -1,6 +1,5 @@
 //! The files of one segment, read from the source's object storage.
 
-use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::column::column;
@@ -69,7 +68,7 @@ impl<'a> SegmentReader<'a> {
             if file.entries != rows {
                 return Err(self.unequal(field.field_id, file.entries, rows));
             }
-            let read = self.column(file, field.field_id, Some(field.data_type)).await?;
+            let read = self.column(file, field.field_id, field.data_type).await?;
             column(field, read)?.ok_or_else(|| damaged(&file.path, 0, wrong_values(field)))
         });
         let rows = Rows { columns: columns.buffered(FETCHES).try_collect().await?, count: row_ids.len() };
@@ -81,7 +80,8 @@ impl<'a> SegmentReader<'a> {
     pub async fn deleted(&self, file: &LogFile) -> Result<DeletedKeys> {
         let key = self.schema.fields.iter().find(|field| field.is_primary_key);
         let text_keys = key.is_some_and(|key| key.data_type() == DataType::VarChar);
-        delete::read(&file.path, &self.fetch(file).await?, entries(file)?, text_keys)
+        let parsed = self.parsed(file, Kind::Deletes).await?;
+        delete::read(&file.path, &parsed, entries(file)?, text_keys)
     }
 
     /// All deletes of the segment, held at once: Milvus compacts a segment before they become many.
@@ -107,37 +107,33 @@ impl<'a> SegmentReader<'a> {
     /// A column that Milvus adds, and how many rows etcd names.
     async fn longs(&self, field: FieldId, number: usize) -> Result<(Vec<i64>, u64)> {
         let file = self.file(field, number)?;
-        match self.column(file, field, Some(DataType::Int64.into())).await?.values {
+        match self.column(file, field, DataType::Int64.into()).await?.values {
             Values::Long(values) => Ok((values, file.entries)),
             _ => Err(damaged(&file.path, 0, "row ids or timestamps that are no Int64")),
         }
     }
 
-    async fn column(
-        &self,
-        file: &LogFile,
-        field: FieldId,
-        data_type: Option<i32>,
-    ) -> Result<payload::Column> {
-        let parsed = event::parse(&file.path, &self.fetch(file).await?, Kind::Rows)?;
-        let found = (parsed.segment_id, parsed.field_id, Some(parsed.data_type));
-        if found != (self.segment.id, field, data_type) {
-            let what = format!(
-                "it is of field {} of segment {}, with data type {}",
-                found.1, found.0, parsed.data_type
-            );
+    async fn column(&self, file: &LogFile, field: FieldId, data_type: i32) -> Result<payload::Column> {
+        let parsed = self.parsed(file, Kind::Rows).await?;
+        if (parsed.field_id, parsed.data_type) != (field, data_type) {
+            let what = format!("it is of field {}, with data type {}", parsed.field_id, parsed.data_type);
             return Err(damaged(&file.path, 0, what));
         }
         payload::read(&file.path, &parsed.payloads, entries(file)?)
     }
 
-    async fn fetch(&self, file: &LogFile) -> Result<Bytes> {
-        self.store.get(&file.path).await?.ok_or_else(|| {
+    async fn parsed(&self, file: &LogFile, kind: Kind) -> Result<event::File> {
+        let bytes = self.store.get(&file.path).await?.ok_or_else(|| {
             Error::refused(format!("{} is not in {}", file.path, self.store)).advice(
                 "set source.storage.url to the source's minio.rootPath or localStorage.path; if it is right, the file \
                  was removed some hours after a compaction: list the segments again",
             )
-        })
+        })?;
+        let parsed = event::parse(&file.path, &bytes, kind)?;
+        match parsed.segment_id == self.segment.id {
+            true => Ok(parsed),
+            false => Err(damaged(&file.path, 0, format!("it is of segment {}", parsed.segment_id))),
+        }
     }
 
     fn unequal(&self, field: FieldId, entries: u64, rows: u64) -> Error {

@@ -5,7 +5,7 @@ use super::fixture::Fixture;
 use crate::error::{Error, Result, Verdict};
 use crate::source::segments::event::{self, Kind};
 use crate::source::segments::payload::Values;
-use crate::source::segments::{LogFile, delete, payload};
+use crate::source::segments::{DeletedKeys, LogFile, delete, payload};
 
 /// Files of one kind: its name, its bytes, what etcd says of its rows.
 struct Files {
@@ -40,6 +40,10 @@ fn rows_of(path: &str, bytes: &Bytes, rows: usize) -> Result<usize> {
     })
 }
 
+fn deletes_of(path: &str, bytes: &Bytes, keys: usize, text_keys: bool) -> Result<DeletedKeys> {
+    delete::read(path, &event::parse(path, bytes, Kind::Deletes)?, keys, text_keys)
+}
+
 fn named(error: &Error, path: &str) {
     assert_eq!(error.verdict, Verdict::Refused);
     assert!(error.message.contains(path) && error.message.contains("at byte"), "{error}");
@@ -56,7 +60,7 @@ async fn a_file_that_is_cut_anywhere_is_refused_by_name_and_offset() {
         }
         for (path, bytes, keys) in &files.deletes {
             for length in 0..bytes.len() {
-                let read = delete::read(path, &bytes.slice(..length), *keys, files.text_keys);
+                let read = deletes_of(path, &bytes.slice(..length), *keys, files.text_keys);
                 named(&read.unwrap_err(), path);
             }
         }
@@ -84,10 +88,22 @@ async fn a_flipped_bit_anywhere_gives_an_error_or_as_many_rows() {
         });
     }
     for (path, bytes, keys) in &everything.deletes {
-        each_bit(bytes, |bytes| match delete::read(path, bytes, *keys, false) {
+        each_bit(bytes, |bytes| match deletes_of(path, bytes, *keys, false) {
             Ok(found) => assert_eq!((found.keys.len(), found.tsos.len()), (*keys, *keys)),
             Err(error) => named(&error, path),
         });
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_what_frames_the_events_is_refused() {
+    for (path, bytes, rows) in files("bits").await.rows {
+        let framing = (0..4).chain(12..21); // magic, type, length, place of the next event
+        for bit in framing.flat_map(|byte| byte * 8..byte * 8 + 8) {
+            let mut damaged = bytes.to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            named(&rows_of(&path, &damaged.into(), rows).unwrap_err(), &path);
+        }
     }
 }
 

@@ -9,15 +9,15 @@ use parquet::data_type::{
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
-use crate::change::Keys;
+use crate::change::{Keys, Rows};
 use crate::pb::milvus::proto::common::KeyValuePair;
 use crate::pb::milvus::proto::schema::field_data::Field;
 use crate::pb::milvus::proto::schema::scalar_field::Data as Scalar;
 use crate::pb::milvus::proto::schema::vector_field::Data as Vector;
-use crate::pb::milvus::proto::schema::{CollectionSchema, DataType, FieldSchema};
+use crate::pb::milvus::proto::schema::{CollectionSchema, DataType, FieldData, FieldSchema};
 use crate::source::segments::column::column;
 use crate::source::segments::event::{self, Kind};
-use crate::source::segments::{Level, LogFile, Segment, SegmentReader, SegmentState, delete, payload};
+use crate::source::segments::{Block, Level, LogFile, Segment, SegmentReader, SegmentState, delete, payload};
 use crate::store::Store;
 use crate::tick::Tso;
 
@@ -144,7 +144,12 @@ async fn a_file_that_is_missing_or_stands_in_the_place_of_another_is_refused_by_
     let other = store.get(&segment.binlogs[&0][0].path).await.unwrap().unwrap();
     store.put(path, other).await.unwrap();
     let error = reader.block(0).await.unwrap_err();
-    assert!(error.message.contains(path) && error.message.contains("of field 0 of segment 7"), "{error}");
+    assert!(error.message.contains(path) && error.message.contains("of field 0,"), "{error}");
+    let mut other = store.get(path).await.unwrap().unwrap().to_vec();
+    other[37] ^= 1;
+    store.put(path, other.into()).await.unwrap();
+    let error = reader.block(0).await.unwrap_err();
+    assert!(error.message.contains(path) && error.message.contains("of segment 6"), "{error}");
     store.delete(path).await.unwrap();
     let error = reader.block(0).await.unwrap_err();
     assert!(error.message.contains(path) && error.message.contains("is not in"), "{error}");
@@ -152,6 +157,36 @@ async fn a_file_that_is_missing_or_stands_in_the_place_of_another_is_refused_by_
     short.binlogs.remove(&0);
     let error = SegmentReader::new(&store, &schema, &short).blocks().unwrap_err();
     assert!(error.message.contains("0 files of field 0"), "{error}");
+}
+
+#[tokio::test]
+async fn rows_out_of_order_become_inserts_in_order_and_each_keeps_its_own_values() {
+    let (_, _, segment) = segment(&[]).await;
+    let schema = field(100, DataType::Int64, "");
+    let ids = parquet::<Int64Type>("int64", &[10, 11, 12, 13], None);
+    let column =
+        FieldData { field_name: "f100".into(), field: read(&schema, ids, 4), ..FieldData::default() };
+    let block = Block {
+        rows: Rows { columns: vec![column], count: 4 },
+        row_ids: vec![1, 2, 3, 4],
+        tsos: [9, 5, 9, 7].map(Tso).to_vec(),
+    };
+    let inserts = block.inserts(&segment, vec![0, 1, 2]).unwrap();
+    let found = inserts.into_iter().map(|insert| {
+        let rows = Rows { columns: insert.fields_data, count: insert.timestamps.len() };
+        (insert.timestamps, insert.row_i_ds, rows.keys("f100").unwrap())
+    });
+    let expected =
+        [(vec![5], vec![2], Keys::Int(vec![11])), (vec![9, 9], vec![1, 3], Keys::Int(vec![10, 12]))];
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_page_that_promises_more_values_than_rows_is_refused_before_room_is_made_for_them() {
+    let log = log(Kind::Rows, 100, DataType::VarChar, &[texts(&[b"a", b"b", b"c"])]);
+    let file = event::parse("a", &log, Kind::Rows).unwrap();
+    let error = payload::read("a", &file.payloads, 2).unwrap_err();
+    assert!(error.message.contains("a page of 3 values for 2 rows"), "{error}");
 }
 
 #[test]
@@ -205,7 +240,7 @@ fn vectors_of_all_kinds_are_their_bytes() {
 fn deletes_of_every_version_are_read_and_numbers_keep_all_their_digits() {
     let read = |texts_of: &[&[u8]], text_keys| {
         let log = log(Kind::Deletes, -1, DataType::String, &[texts(texts_of)]);
-        delete::read("a", &log, texts_of.len(), text_keys)
+        delete::read("a", &event::parse("a", &log, Kind::Deletes)?, texts_of.len(), text_keys)
     };
     let json: &[&[u8]] =
         &[br#"{"pk":9007199254740993,"ts":470656466589581314,"pkType":5}"#, b"-7,470656466589581315"];
