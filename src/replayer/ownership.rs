@@ -22,6 +22,8 @@ const AT_ONCE: usize = 16;
 const OTHERS: &str =
     "another target, an emptied or changed one, or another selection needs a task of another name";
 
+const REPLACED: &str = "it was dropped and created again by others, or the target was restored from a backup";
+
 /// The collections that were created in a target: its ids by those of the source.
 #[derive(Debug)]
 pub struct Made(Mutex<BTreeMap<CollectionId, CollectionId>>);
@@ -80,7 +82,7 @@ async fn check_one(target: &dyn Target, id: CollectionId, name: CollectionName, 
     let what = match found {
         None => format!("the target lacks {name}, which is replayed by this task's position"),
         Some(found) if made.is_some_and(|made| made != found) => {
-            format!("{name} of the target was dropped and created again by others: its rows are gone")
+            format!("{name} of the target is another one than was replayed into: {REPLACED}")
         }
         Some(_) => return Ok(()),
     };
