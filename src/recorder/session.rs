@@ -35,6 +35,8 @@ const CUT_ANYWAY: Duration = Duration::from_millis(300);
 const CUT_GAP: Duration = Duration::from_millis(20);
 /// So many times longer than a look at etcd took is the time to the next: it is slow where etcd holds a lot.
 const LOOK_SHARE: u32 = 4;
+/// But not longer than this: a look may also have been slow because etcd stood still.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// How often a cut without changes is committed, to move the watermark.
 const IDLE_COMMIT: Duration = Duration::from_secs(5);
 /// How long a graceful stop may take.
@@ -133,8 +135,8 @@ impl Session {
                 self.channels.held_bytes() >= CUT_BYTES && self.channels.frontier() > Some(self.watermark);
             let pause = match full {
                 true => CUT_GAP,
-                false if self.channels.frontier() > tried_at => CUT_AGE.max(self.look_took * LOOK_SHARE),
-                false => CUT_ANYWAY.max(self.look_took * LOOK_SHARE),
+                false if self.channels.frontier() > tried_at => CUT_AGE.max(self.look_pause()),
+                false => CUT_ANYWAY.max(self.look_pause()),
             };
             let due = last_try + pause;
             let (step, trouble) = tokio::select! {
@@ -158,6 +160,10 @@ impl Session {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn look_pause(&self) -> Duration {
+        self.look_took.saturating_mul(LOOK_SHARE).min(LOOK_PAUSE)
     }
 
     /// Looks at etcd and makes the cut that is possible, if there is one. An error leaves everything as it was.

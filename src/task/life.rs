@@ -8,7 +8,7 @@ use super::state::{State, Step};
 use super::status::{self, LastError, RetryingStatus, Status};
 use super::store::Document;
 use crate::error::Error;
-use crate::progress::{RecordProgress, ReplayProgress, Retrying};
+use crate::progress::{RecordProgress, ReplayProgress, Retrying, Tries};
 
 /// A half that was started again is well when it has published something and then not failed for this long...
 const WELL_AFTER: Duration = Duration::from_secs(2);
@@ -168,12 +168,12 @@ impl Life {
     }
 
     fn retrying(&self, record: &RecordProgress, replay: &ReplayProgress) -> Vec<RetryingStatus> {
-        let why = |restart: &Option<Restart>, inside: &Option<Retrying>| {
-            restart.as_ref().map(|restart| restart.why.clone()).or_else(|| inside.clone())
+        let why = |restart: &Option<Restart>, inside: &Tries| {
+            restart.as_ref().map(|restart| restart.why.clone()).or_else(|| inside.oldest().cloned())
         };
         [
-            (Which::Record, why(&self.record, &record.retrying)),
-            (Which::Replay, why(&self.replay, &replay.retrying)),
+            (Which::Record, why(&self.record, &record.tries)),
+            (Which::Replay, why(&self.replay, &replay.tries)),
         ]
         .into_iter()
         .filter_map(|(which, why)| Some(status::retrying(which.as_str(), &why?)))
