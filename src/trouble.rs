@@ -48,6 +48,19 @@ impl<P: ShowsTries> Trouble<P> {
             return Err(error);
         }
         let delay = self.backoff.next_delay();
+        self.tell(error);
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+
+    /// Shows what is waited for, once.
+    pub fn tell_once(&mut self, error: impl FnOnce() -> Error) {
+        if self.shown.is_none() {
+            self.tell(error());
+        }
+    }
+
+    fn tell(&mut self, error: Error) {
         let count = u64::from(self.backoff.tries());
         tracing::warn!(error = %error, doing = %self.doing, count, "trying again");
         let message = format!("{}: {error}", self.doing);
@@ -58,8 +71,6 @@ impl<P: ShowsTries> Trouble<P> {
             let (number, since) = *shown.get_or_insert_with(|| (tries.failed, SystemTime::now()));
             tries.now.insert(number, Retrying { message, advice: error.advice, since, count });
         });
-        tokio::time::sleep(delay).await;
-        Ok(())
     }
 
     /// It has passed.
@@ -86,8 +97,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_passes_takes_nothing_away_that_has_not_passed() {
         let progress = watch::Sender::new(RecordProgress::default());
-        let oldest = || progress.borrow().tries.oldest().map(|retrying| (retrying.message.clone(), retrying.count));
-        let (mut reading, mut cutting) = (Trouble::new(&progress, "reading"), Trouble::new(&progress, "cutting"));
+        let oldest =
+            || progress.borrow().tries.oldest().map(|retrying| (retrying.message.clone(), retrying.count));
+        let (mut reading, mut cutting) =
+            (Trouble::new(&progress, "reading"), Trouble::new(&progress, "cutting"));
         reading.wait(Error::retry("gone")).await.unwrap();
         cutting.wait(Error::retry("slow")).await.unwrap();
         reading.wait(Error::retry("gone")).await.unwrap();

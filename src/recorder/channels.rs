@@ -12,6 +12,7 @@ use crate::source::{Queue, QueueMessage};
 use crate::tick::Tso;
 
 use super::definitions::Need;
+use super::origin::check_origin;
 use super::reading::{Held, Reading};
 
 /// Requests of the replicate channel that may wait at once.
@@ -75,6 +76,7 @@ impl Channels {
         let mut opened = false;
         for (channel, need) in &needs {
             if !self.readings.contains_key(channel) {
+                check_origin(&*self.queue, channel, need.announced).await?;
                 self.open(channel, need.from).await?;
                 opened = true;
             }

@@ -15,6 +15,7 @@ use crate::tick::Tso;
 
 use super::channels::Channels;
 use super::definitions::{Definitions, Need};
+use super::origin::check_origin;
 use super::session::Session;
 use super::{RESERVED_MS, Recorder, Start};
 
@@ -119,6 +120,7 @@ async fn begin(
     let definitions = definitions.asking_for_properties(recorder.milvus.is_some());
     let mut channels = Channels::new(recorder.queue.clone());
     for (channel, need) in definitions.needs(watermark) {
+        check_origin(&*recorder.queue, &channel, need.announced).await?;
         let from = first_position(recorder, &channel, need, watermark)
             .await
             .context(|| format!("collections {}", names_on(definitions.recorded(), &channel)))?;

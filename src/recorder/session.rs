@@ -39,6 +39,8 @@ const LOOK_SHARE: u32 = 4;
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// How often a cut without changes is committed, to move the watermark.
 const IDLE_COMMIT: Duration = Duration::from_secs(5);
+/// A source whose channels give nothing for so long is not at work: Milvus ticks every 200 ms.
+const SILENCE: Duration = Duration::from_secs(10);
 /// How long a graceful stop may take.
 const STOP: Duration = Duration::from_secs(3);
 
@@ -127,8 +129,10 @@ impl Session {
     async fn pull_and_cut(&mut self, recorder: &mut Recorder) -> Result<()> {
         let mut pulling = Trouble::new(&self.progress, "reading the queue");
         let mut cutting = Trouble::new(&self.progress, "cutting");
+        let mut silence = Trouble::new(&self.progress, "waiting for the source");
         let cancel = self.cancel.clone();
         let (mut last_try, mut tried_at) = (Instant::now(), None);
+        let mut heard = Instant::now();
         loop {
             // What could be cut is cut before more is taken in: memory stays bounded while etcd is away.
             let full =
@@ -145,11 +149,20 @@ impl Session {
                 () = self.drafts.closed() => return Err(Error::operator("the committer has stopped")),
                 () = tokio::time::sleep_until(due) => {
                     tried_at = self.channels.frontier();
+                    if full || tried_at.is_none() {
+                        heard = Instant::now(); // nothing is pulled, or nothing has to come
+                    } else if heard.elapsed() > SILENCE {
+                        silence.tell_once(silent);
+                    }
                     let tried = self.cut(recorder, false).await;
                     last_try = Instant::now();
                     (tried, &mut cutting)
                 }
-                pulled = self.channels.pull(self.watermark), if !full => (pulled, &mut pulling),
+                pulled = self.channels.pull(self.watermark), if !full => {
+                    heard = Instant::now();
+                    silence.over();
+                    (pulled, &mut pulling)
+                }
             };
             match step {
                 Ok(()) => trouble.over(),
@@ -322,4 +335,10 @@ impl Session {
             Err(failed) => error.advice(format!("the message could not be kept as {key}: {failed}")),
         }
     }
+}
+
+fn silent() -> Error {
+    let seconds = SILENCE.as_secs();
+    Error::retry(format!("no message has come for {seconds} s, not even a tick"))
+        .advice("see whether the source's Milvus runs: its root coordinator gives ticks to every channel")
 }

@@ -23,7 +23,7 @@ use crate::log::store::{Store, StoreOptions};
 use crate::log::verify::{Report, Scope};
 use crate::position::Channel;
 use crate::progress::{RecordProgress, ReplayProgress};
-use crate::recorder::{Recorder, check_replicate_channel};
+use crate::recorder::{Recorder, check_origin, check_replicate_channel, newest};
 use crate::replayer::Replayer;
 use crate::source::etcd::{EtcdCatalog, EtcdOptions};
 use crate::source::kafka::{KafkaOptions, KafkaQueue, Login, Mechanism};
@@ -205,19 +205,20 @@ pub(super) async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Res
     }))
 }
 
-/// Also sees whether the replicate channel is there, or can come to be.
+/// Also sees whether it is the queue of this etcd and can be read, and whether the replicate channel is there, or can come
+/// to be.
 async fn check_queue(spec: &SourceSpec) -> Result<String> {
     let queue = queue(&spec.queue).await?;
     let identity = queue.identity().await?;
+    let found = async { catalog(&spec.etcd).await?.read().await };
+    let Ok(Observation { live, .. }) = found.await else {
+        return Ok(identity); // etcd's own line says why
+    };
+    if let Some((channel, announcement)) = newest(&live).into_iter().max_by_key(|(_, it)| *it) {
+        check_origin(queue.as_ref(), &channel, announcement).await?;
+    }
     if let Some(channel) = &spec.replicate_channel {
-        let channel = Channel::from(channel.as_str());
-        if !queue.exists(&channel).await? {
-            let found = async { catalog(&spec.etcd).await?.read().await };
-            let Ok(Observation { live, .. }) = found.await else {
-                return Ok(identity); // etcd's own line says why
-            };
-            check_replicate_channel(queue.as_ref(), &channel, &live).await?;
-        }
+        check_replicate_channel(queue.as_ref(), &channel.as_str().into(), &live).await?;
     }
     Ok(identity)
 }

@@ -171,13 +171,10 @@ impl Life {
         let why = |restart: &Option<Restart>, inside: &Tries| {
             restart.as_ref().map(|restart| restart.why.clone()).or_else(|| inside.oldest().cloned())
         };
-        [
-            (Which::Record, why(&self.record, &record.tries)),
-            (Which::Replay, why(&self.replay, &replay.tries)),
-        ]
-        .into_iter()
-        .filter_map(|(which, why)| Some(status::retrying(which.as_str(), &why?)))
-        .collect()
+        [(Which::Record, why(&self.record, &record.tries)), (Which::Replay, why(&self.replay, &replay.tries))]
+            .into_iter()
+            .filter_map(|(which, why)| Some(status::retrying(which.as_str(), &why?)))
+            .collect()
     }
 }
 

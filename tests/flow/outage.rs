@@ -108,7 +108,8 @@ fn while_the_store_is_down_nothing_more_is_taken_in_and_then_everything_is_recor
         tokio::time::sleep(Duration::from_secs(600)).await;
         let taken = delivered.load(Ordering::SeqCst) / MIB;
         assert!((8..72).contains(&taken), "{taken} MiB were taken in");
-        let retrying = recording.progress.borrow().tries.oldest().cloned().expect("something that is tried again");
+        let retrying =
+            recording.progress.borrow().tries.oldest().cloned().expect("something that is tried again");
         assert!(retrying.count > 10, "{retrying:?}");
 
         down.store(false, Ordering::SeqCst);

@@ -1,0 +1,152 @@
+//! Whether a queue and a catalog are of one source. Both may answer and belong to different ones: then rows of
+//! collections that nobody knows would be passed over, without end and without a word.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::catalog::{Catalog, CollectionId};
+use crate::error::{Error, Result};
+use crate::message;
+use crate::pb::log::Collection;
+use crate::position::{Channel, Position};
+use crate::source::Queue;
+use crate::tick::Tso;
+
+/// Milvus' MsgType of an announcement.
+const CREATE_COLLECTION: i32 = 100;
+/// How long a message that is there may take.
+const READ: Duration = Duration::from_secs(10);
+/// RocksMQ makes its ids from the time; no offset of Kafka gets as far.
+const FIRST_ID: i64 = 1 << 53;
+
+/// Where the catalog says that a collection begins on a channel: the message that announces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Announcement {
+    /// The collection's creation, which dates the message too.
+    pub tso: Tso,
+    /// The collection.
+    pub of: CollectionId,
+    /// The message.
+    pub at: Position,
+}
+
+/// Of a collection on each of its channels.
+pub fn announcements(collection: &Collection) -> impl Iterator<Item = (Channel, Announcement)> {
+    let (of, tso) = (collection.id, Tso(collection.create_tso));
+    collection.channels.iter().map(move |shard| {
+        let at = Position::from(shard.start.unwrap_or_default());
+        (shard.channel.as_str().into(), Announcement { of, tso, at })
+    })
+}
+
+/// The newest one on each channel: it is kept the longest.
+pub fn newest(catalog: &Catalog) -> BTreeMap<Channel, Announcement> {
+    let mut newest = BTreeMap::<Channel, Announcement>::new();
+    for (channel, announcement) in catalog.collections.values().flat_map(announcements) {
+        let known = newest.entry(channel).or_insert(announcement);
+        *known = announcement.max(*known);
+    }
+    newest
+}
+
+/// Refuses a queue whose channel does not hold the announcement where the catalog says that it is. One that retention
+/// has removed proves nothing.
+pub async fn check_origin(queue: &dyn Queue, channel: &Channel, announced: Announcement) -> Result<()> {
+    let kept = queue.bounds(channel).await?;
+    let other = |what: String| {
+        let Announcement { of, at, .. } = announced;
+        let says = format!(
+            "etcd says that collection {of} begins at position {at} of channel {channel}, but {what}"
+        );
+        Err(Error::operator(format!("the queue is not that of this etcd: {says}"))
+            .advice("let source.queue and source.etcd (root_path) name the queue and the etcd of one Milvus"))
+    };
+    if !kept.is_empty() && kind(announced.at) != kind(kept.end) {
+        return other(format!("the queue counts otherwise: it holds {} to {}", kept.start, kept.end));
+    }
+    if announced.at < kept.start {
+        return Ok(());
+    }
+    if announced.at >= kept.end {
+        return other(format!("it ends before {}", kept.end));
+    }
+    let mut subscription = match queue.subscribe(channel, announced.at).await {
+        Err(error) if !error.is_retry() => return other(error.message),
+        opened => opened?,
+    };
+    let read = tokio::time::timeout(READ, subscription.next()).await;
+    let message = match read.unwrap_or_else(|_| Err(Error::retry(format!("channel {channel} gives nothing"))))
+    {
+        Err(error) if !error.is_retry() => return other(error.message),
+        read => read?,
+    };
+    let is_it = message.position == announced.at
+        && message::header(&message.payload)
+            .is_ok_and(|header| header.msg_type == CREATE_COLLECTION && header.tso == announced.tso);
+    // Retention may have been faster.
+    if is_it || announced.at < queue.bounds(channel).await?.start {
+        return Ok(());
+    }
+    other("another message is there".to_owned())
+}
+
+/// Kafka counts from 0, RocksMQ's ids are times, Pulsar has ledgers.
+fn kind(position: Position) -> (bool, bool) {
+    (position.ledger.is_some(), position.ledger.is_none() && position.offset >= FIRST_ID)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::CatalogSource;
+    use crate::source::memory::{CollectionSpec, MemorySource};
+
+    fn source(others_before: usize) -> MemorySource {
+        let mut source = MemorySource::new(1);
+        source.advance(others_before as u64);
+        for _ in 0..others_before {
+            source.refuse_collection();
+        }
+        source.create_collection(CollectionSpec::new("docs"));
+        source.tick();
+        source
+    }
+
+    async fn check(queue: &MemorySource, catalog: &MemorySource) -> Result<()> {
+        let live = catalog.catalog.reader().read().await?.live;
+        for (channel, announcement) in newest(&live) {
+            check_origin(&queue.queue, &channel, announcement).await?;
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_queue_and_a_catalog_of_different_sources_are_refused() {
+        let (one, two) = (source(0), source(3));
+        check(&one, &one).await.unwrap();
+        check(&two, &two).await.unwrap();
+        for (queue, catalog, why) in
+            [(&one, &two, "it ends before"), (&two, &one, "another message is there")]
+        {
+            let error = check(queue, catalog).await.unwrap_err();
+            assert!(!error.is_retry() && error.message.contains("is not that of this etcd"), "{error}");
+            assert!(error.message.contains(why) && error.advice.is_some(), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_retention_has_removed_proves_nothing() {
+        let source = source(3);
+        let (channel, announcement) =
+            newest(&source.catalog.reader().read().await.unwrap().live).pop_first().unwrap();
+        source.queue.trim(&channel, announcement.at.next());
+        check_origin(&source.queue, &channel, announcement).await.unwrap();
+    }
+
+    #[test]
+    fn queues_that_count_otherwise_are_told_apart() {
+        let (kafka, rocksmq) = (Position::offset(7), Position::offset(470_656_465_160_896_520));
+        let kinds = [kafka, rocksmq, Position::entry(7, 1, 0)].map(kind);
+        assert!(kinds[0] != kinds[1] && kinds[1] != kinds[2] && kinds[0] != kinds[2], "{kinds:?}");
+    }
+}
