@@ -347,4 +347,12 @@ mod tests {
         let part = verify(spec, Scope::After(Seq(1))).await.unwrap();
         assert_eq!([(whole.from, whole.segments), (part.from, part.segments)], [(1, 2), (2, 1)]);
     }
+
+    #[cfg(not(feature = "rocksmq"))]
+    #[tokio::test]
+    async fn a_rocksmq_without_rocksdb_is_refused_with_what_to_build() {
+        let error = rocksmq(&RocksmqSpec { path: "/var/lib/milvus/rdb_data".into() }).await.err().unwrap();
+        assert!(error.message.contains("without RocksDB"), "{error}");
+        assert!(error.advice.unwrap().contains("the feature rocksmq"));
+    }
 }
