@@ -10,7 +10,7 @@ use super::client::{Server, ServerArgs};
 use super::progress::ProgressLine;
 use super::selected::Selected;
 use super::{SpecFile, instant, print, print_json};
-use crate::compare::{AtOnce, Comparison, MOST_KEYS};
+use crate::compare::{AtOnce, Comparison};
 use crate::error::{Error, Result};
 use crate::selection::{Renames, Selection};
 use crate::task::connect;
@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
     /// How many of the differing keys are shown of each collection
-    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=MOST_KEYS as i64))]
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000))]
     keys: u16,
     /// As JSON
     #[arg(long)]

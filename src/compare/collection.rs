@@ -11,10 +11,10 @@ use crate::rows::Key;
 use crate::target::milvus::MilvusReader;
 use crate::target::request::Which;
 
-/// Differing keys that are kept, so that they can be looked at again.
-pub(super) const MOST_KEYS: usize = 1000;
+/// Of differing keys that are kept, so that they can be looked at again.
+const MOST_KEPT_BYTES: usize = 1 << 20;
 /// Keys in one question.
-const KEYS_AT_ONCE: usize = 100;
+const KEYS_AT_ONCE: usize = 256;
 const MOST_PAGE_ROWS: usize = 16384;
 const PAGE_BYTES: usize = 16 << 20;
 
@@ -125,7 +125,7 @@ impl Pair<'_> {
                 }
                 Step::End => break,
             };
-            rows.note(Found { partition: partition.map(str::to_owned), key, state }, MOST_KEYS);
+            rows.note(Found { partition: partition.map(str::to_owned), key, state }, MOST_KEPT_BYTES);
         }
         rows.add(source.tally, target.tally);
         Ok(())
@@ -140,7 +140,7 @@ impl Pair<'_> {
             let here = found.iter().filter(|(_, found)| found.partition == *partition).collect::<Vec<_>>();
             for some in here.chunks(KEYS_AT_ONCE) {
                 let keys = some.iter().map(|(_, found)| found.key.clone()).collect::<Vec<_>>();
-                let states = self.states(layout, partition.as_deref(), &keys).await?;
+                let states = self.states(layout, partition.as_deref(), &keys, rows.has_doubles()).await?;
                 for ((number, _), state) in some.iter().zip(states) {
                     agreed += u64::from(rows.settle(*number, state));
                 }
@@ -149,8 +149,14 @@ impl Pair<'_> {
         Ok(agreed)
     }
 
-    /// How these keys are at both.
-    async fn states(&self, layout: &Layout, partition: Option<&str>, keys: &[Key]) -> Result<Vec<State>> {
+    /// How these keys are at both; `doubles`: some may have several rows.
+    async fn states(
+        &self,
+        layout: &Layout,
+        partition: Option<&str>,
+        keys: &[Key],
+        doubles: bool,
+    ) -> Result<Vec<State>> {
         let [ours, theirs] = [Side::Source, Side::Target].map(|side| self.part(side, layout, partition));
         let (ours, theirs) = futures::try_join!(ours.values(keys), theirs.values(keys))?;
         let mut states = Vec::with_capacity(keys.len());
@@ -163,7 +169,7 @@ impl Pair<'_> {
                     let fields = layout.fields.iter().zip(ours.iter().zip(theirs));
                     let fields = fields.filter(|(_, (ours, theirs))| ours != theirs);
                     let fields = fields.map(|(field, _)| field.clone()).collect::<Vec<_>>();
-                    if fields.is_empty() || self.same_count(layout, partition, key).await? {
+                    if fields.is_empty() || (doubles && self.same_count(layout, partition, key).await?) {
                         State::Equal { there: true }
                     } else {
                         State::Different(fields)

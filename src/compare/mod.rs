@@ -30,9 +30,6 @@ use crate::tick::Tso;
 use collection::Pair;
 use listing::Listing;
 
-/// The most keys that can be shown of a collection.
-pub const MOST_KEYS: usize = collection::MOST_KEYS;
-
 /// What is compared, and how.
 pub struct Comparison {
     /// What should be copied.

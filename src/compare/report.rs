@@ -60,6 +60,9 @@ pub struct RowsReport {
     pub first: Vec<KeyReport>,
     #[serde(skip)]
     pub(super) found: Vec<Found>,
+    /// Bytes of those.
+    #[serde(skip)]
+    kept: usize,
 }
 
 /// One key that differs.
@@ -204,6 +207,11 @@ impl RowsReport {
         ours != theirs
     }
 
+    /// Whether some key has several rows.
+    pub(super) fn has_doubles(&self) -> bool {
+        self.doubles() != [0, 0]
+    }
+
     /// Rows beyond one a key.
     fn doubles(&self) -> [u64; 2] {
         [(self.rows_source, self.keys_source), (self.rows_target, self.keys_target)]
@@ -230,12 +238,14 @@ impl RowsReport {
         }
     }
 
-    /// Counts a key that differs, and keeps it while there are fewer than `most`.
+    /// Counts a key that differs, and keeps it while those that are kept have fewer bytes than `most`.
     pub(super) fn note(&mut self, found: Found, most: usize) {
         if let Some(count) = self.counter(&found.state) {
             *count = count.saturating_add(1);
         }
-        if self.found.len() < most {
+        let text = if let Key::Text(text) = &found.key { text.len() } else { 0 };
+        self.kept = self.kept.saturating_add(size_of::<Found>() + text);
+        if self.kept <= most {
             self.found.push(found);
         }
     }
@@ -300,8 +310,8 @@ mod tests {
     fn report() -> CollectionReport {
         let mut rows = RowsReport::default();
         rows.add(Tally { rows: 10, keys: 10 }, Tally { rows: 9, keys: 9 });
-        rows.note(found(1, State::Only(Side::Source)), 9);
-        rows.note(found(2, State::Different(vec!["text".into()])), 9);
+        rows.note(found(1, State::Only(Side::Source)), 999);
+        rows.note(found(2, State::Different(vec!["text".into()])), 999);
         let at = At { source: Tso(1), target: Tso(2) };
         let mut report = CollectionReport::new("default.a".into(), "default.b".into(), at);
         report.rows = Some(rows);
@@ -323,6 +333,19 @@ mod tests {
         assert_eq!(report.lines(), lines);
         report.rows.as_mut().unwrap().show(2);
         assert_eq!(report.lines().last().unwrap(), "  key 2: different in text");
+    }
+
+    #[test]
+    fn more_keys_than_can_be_kept_are_counted() {
+        let mut rows = RowsReport::default();
+        for key in 0..1000 {
+            rows.note(found(key, State::Only(Side::Target)), 10 * size_of::<Found>());
+        }
+        assert_eq!((rows.found.len(), rows.only_in_target, rows.keeps_all()), (10, 1000, false));
+        let mut rows = RowsReport::default();
+        let text = Found { key: Key::Text("k".repeat(999)), ..found(0, State::Only(Side::Target)) };
+        rows.note(text, 999);
+        assert_eq!((rows.found.len(), rows.keeps_all()), (0, false));
     }
 
     #[test]

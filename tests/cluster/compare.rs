@@ -317,5 +317,12 @@ async fn a_live_pair_is_compared_once_the_task_has_applied_what_the_source_holds
     let other = run(&two.stand, &arguments, "other", COMPARISON).await?;
     let named = other.output.contains("key -7: only in target") && other.output.contains("1 DIFFERENT");
     ensure(other.code == Some(1) && named, || other.output.clone())?;
+
+    // a task that stands will not get there
+    service.api.post(&format!("/v1/tasks/{task}/pause"), None).await?;
+    service.api.reaches(&task, "paused").await?;
+    let arguments = ["compare", "--task", &task, "--api", &server];
+    let paused = run(&two.stand, &arguments, "paused", COMPARISON).await?;
+    ensure(paused.code == Some(1) && paused.output.contains("and is paused"), || paused.output.clone())?;
     two.drop(&[&name]).await
 }

@@ -78,3 +78,48 @@ fn instants(report: &Report) -> String {
         spans(first.target, last.target)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::{At, KeyReport, RowsReport};
+
+    fn collection(source: &str, rows: Option<RowsReport>) -> CollectionReport {
+        let at = At { source: Tso(470656465160896520), target: Tso(470656465160896521) };
+        let equal = rows.as_ref().is_none_or(RowsReport::is_equal);
+        let (definition, notes) = (Vec::new(), vec!["a note".to_owned()]);
+        let (source, target) = (source.to_owned(), "default.b".to_owned());
+        CollectionReport { source, target, equal, definition, notes, rows, at }
+    }
+
+    #[test]
+    fn the_table_says_what_differs_and_when_it_was_looked_and_moves_no_cursor() {
+        let first = KeyReport {
+            partition: None,
+            key: "\u{1b}[2J\"".into(),
+            what: "different",
+            fields: vec!["text".into(), "\u{7}".into()],
+        };
+        let mut rows = RowsReport::default();
+        (rows.rows_source, rows.rows_target) = (3, 3);
+        (rows.keys_source, rows.keys_target) = (3, 3);
+        (rows.different, rows.first) = (1, vec![first]);
+        let report = Report {
+            equal: false,
+            databases: vec!["database d is not at the target".into()],
+            collections: vec![collection("default.a", Some(rows)), collection("default.b", None)],
+        };
+        let expected = [
+            "collection             rows source  rows target  keys  hashes  definition  verdict",
+            "---------------------  -----------  -----------  ----  ------  ----------  --------------",
+            "default.a = default.b            3            3     3  differ  same        DIFFERENT",
+            "default.b                        -            -     -  -       same        equal (a note)",
+            "database d is not at the target",
+            "default.a: 1 keys with different rows",
+            "default.a:   key \"\\u001b[2J\\\"\": different in text, \u{fffd}",
+            "2 collections, 3 rows: 2 DIFFERENT; the source at 2026-11-23T05:32:10.698Z (TSO 470656465160896520), \
+             the target at 2026-11-23T05:32:10.698Z (TSO 470656465160896521)",
+        ];
+        assert_eq!(lines(&report), expected);
+    }
+}
