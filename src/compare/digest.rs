@@ -141,7 +141,9 @@ mod tests {
         let texts = |name: &str, values: [&str; 2]| {
             column(name, Scalar::StringData(StringArray { data: values.map(str::to_owned).to_vec() }))
         };
-        let [one, other] = of(vec![texts("a", ["xy", "x"]), texts("b", ["", "y"])])[..] else { panic!() };
+        let [one, other] = of(vec![texts("a", ["x\u{1}", "x"]), texts("b", ["", "\u{1}"])])[..] else {
+            panic!()
+        };
         assert_ne!(one, other);
         let [one, other] = of(vec![FieldData { valid_data: vec![true, false], ..texts("a", ["", ""]) }])[..]
         else {
