@@ -4,7 +4,7 @@ use super::definition::{self, Layout};
 use super::merge::{Merge, Side, Step};
 use super::pages::Pages;
 use super::part::Part;
-use super::report::{At, CollectionReport, Found, RowsReport, State};
+use super::report::{At, CollectionReport, Differing, RowsReport, State};
 use crate::change::CollectionName;
 use crate::error::Result;
 use crate::rows::Key;
@@ -30,7 +30,7 @@ pub(super) struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    /// Compares them. Where `before` says that keys alone differ, and which, only those are compared again.
+    /// Compares them. Where `before` tells of the rows of both which keys differ, only those are compared again.
     pub async fn compare(&self, before: Option<CollectionReport>) -> Result<CollectionReport> {
         let (source, target) =
             futures::try_join!(self.source.find(self.source_name), self.target.find(self.target_name))?;
@@ -67,16 +67,11 @@ impl Pair<'_> {
         before: Option<CollectionReport>,
         report: &mut CollectionReport,
     ) -> Result<()> {
-        let known = before.and_then(|before| before.rows).filter(|rows| {
-            rows.differing() > 0
-                && rows.keeps_all()
-                && !rows.doubles_differ()
-                && rows.found.iter().all(|found| layout.partitions.contains(&found.partition))
-        });
+        let known = before.and_then(|before| before.rows).filter(|rows| rows.goes_on(layout));
         let mut rows = match known {
             Some(known) => known,
             None => {
-                let mut rows = RowsReport::default();
+                let mut rows = RowsReport::of(layout.clone());
                 for partition in &layout.partitions {
                     self.partition(layout, partition.as_deref(), &mut rows).await?;
                 }
@@ -125,7 +120,7 @@ impl Pair<'_> {
                 }
                 Step::End => break,
             };
-            rows.note(Found { partition: partition.map(str::to_owned), key, state }, MOST_KEPT_BYTES);
+            rows.note(Differing { partition: partition.map(str::to_owned), key, state }, MOST_KEPT_BYTES);
         }
         rows.add(source.tally, target.tally);
         Ok(())

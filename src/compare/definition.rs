@@ -88,8 +88,10 @@ fn users(schema: &CollectionSchema) -> impl Iterator<Item = &FieldSchema> {
 }
 
 /// What is needed to compare the rows of two collections.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Layout {
+    /// The ids of both: a name may come to stand for another collection.
+    ids: [i64; 2],
     /// The primary key.
     pub key: FieldSchema,
     /// The fields that both have and show, the key among them.
@@ -134,7 +136,8 @@ pub(super) fn layout(source: &Found, target: &Found) -> Option<Layout> {
         false if whole => vec![None],
         false => loaded.into_iter().map(Some).collect(),
     };
-    Some(Layout { width: width(ours), key, fields, partitions, notes })
+    let ids = [source.described.collection_id, target.described.collection_id];
+    Some(Layout { ids, width: width(ours), key, fields, partitions, notes })
 }
 
 /// Vectors by their dimension, and a guess for everything else.

@@ -30,6 +30,9 @@ use crate::tick::Tso;
 use collection::Pair;
 use listing::Listing;
 
+/// A time that ends, whatever was asked for.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+
 /// What is compared, and how.
 pub struct Comparison {
     /// What should be copied.
@@ -67,7 +70,7 @@ impl Comparison {
     /// Compares everything; `show` gets the name of each collection as its turn comes. Errors: a Milvus that does not
     /// answer, an instant that lies in the future, a target that does not reach the instant in time.
     pub async fn run(&self, applied: &impl Applied, mut show: impl FnMut(&CollectionName)) -> Result<Report> {
-        let until = Instant::now() + self.patience;
+        let until = Instant::now() + self.patience.min(LONGEST);
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
         let (mut known, mut last) = (BTreeMap::new(), None);
         loop {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::definition::Layout;
 use super::merge::Side;
 use super::pages::Tally;
 use crate::rows::Key;
@@ -59,10 +60,13 @@ pub struct RowsReport {
     /// The first keys that differ.
     pub first: Vec<KeyReport>,
     #[serde(skip)]
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<Differing>,
     /// Bytes of those.
     #[serde(skip)]
     kept: usize,
+    /// Of what they are the rows.
+    #[serde(skip)]
+    layout: Option<Layout>,
 }
 
 /// One key that differs.
@@ -97,7 +101,7 @@ fn tso<S: serde::Serializer>(tso: &Tso, serializer: S) -> Result<S::Ok, S::Error
 
 /// A key that differs, as it is looked at again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct Differing {
     pub partition: Option<String>,
     pub key: Key,
     pub state: State,
@@ -192,6 +196,16 @@ impl CollectionReport {
 }
 
 impl RowsReport {
+    /// Of rows that are yet to be read.
+    pub(super) fn of(layout: Layout) -> RowsReport {
+        RowsReport { layout: Some(layout), ..RowsReport::default() }
+    }
+
+    /// Whether only the kept keys need another look: the rows are those of the same two, and nothing else differs.
+    pub(super) fn goes_on(&self, layout: &Layout) -> bool {
+        self.layout.as_ref() == Some(layout) && self.keeps_all() && !self.doubles_differ()
+    }
+
     /// Whether no key differs, nor the number of rows beyond one a key.
     pub fn is_equal(&self) -> bool {
         self.differing() == 0 && !self.doubles_differ()
@@ -202,7 +216,7 @@ impl RowsReport {
         self.only_in_source.saturating_add(self.only_in_target).saturating_add(self.different)
     }
 
-    pub(super) fn doubles_differ(&self) -> bool {
+    fn doubles_differ(&self) -> bool {
         let [ours, theirs] = self.doubles();
         ours != theirs
     }
@@ -239,12 +253,12 @@ impl RowsReport {
     }
 
     /// Counts a key that differs, and keeps it while those that are kept have fewer bytes than `most`.
-    pub(super) fn note(&mut self, found: Found, most: usize) {
+    pub(super) fn note(&mut self, found: Differing, most: usize) {
         if let Some(count) = self.counter(&found.state) {
             *count = count.saturating_add(1);
         }
         let text = if let Key::Text(text) = &found.key { text.len() } else { 0 };
-        self.kept = self.kept.saturating_add(size_of::<Found>() + text);
+        self.kept = self.kept.saturating_add(size_of::<Differing>() + text);
         if self.kept <= most {
             self.found.push(found);
         }
@@ -285,8 +299,8 @@ fn moved(was: bool, is: bool, counts: [&mut u64; 2]) {
     }
 }
 
-impl From<&Found> for KeyReport {
-    fn from(found: &Found) -> KeyReport {
+impl From<&Differing> for KeyReport {
+    fn from(found: &Differing) -> KeyReport {
         let key = match &found.key {
             Key::Int(key) => (*key).into(),
             Key::Text(key) => key.as_str().into(),
@@ -303,8 +317,8 @@ impl From<&Found> for KeyReport {
 mod tests {
     use super::*;
 
-    fn found(key: i64, state: State) -> Found {
-        Found { partition: None, key: Key::Int(key), state }
+    fn found(key: i64, state: State) -> Differing {
+        Differing { partition: None, key: Key::Int(key), state }
     }
 
     fn report() -> CollectionReport {
@@ -339,11 +353,11 @@ mod tests {
     fn more_keys_than_can_be_kept_are_counted() {
         let mut rows = RowsReport::default();
         for key in 0..1000 {
-            rows.note(found(key, State::Only(Side::Target)), 10 * size_of::<Found>());
+            rows.note(found(key, State::Only(Side::Target)), 10 * size_of::<Differing>());
         }
         assert_eq!((rows.found.len(), rows.only_in_target, rows.keeps_all()), (10, 1000, false));
         let mut rows = RowsReport::default();
-        let text = Found { key: Key::Text("k".repeat(999)), ..found(0, State::Only(Side::Target)) };
+        let text = Differing { key: Key::Text("k".repeat(999)), ..found(0, State::Only(Side::Target)) };
         rows.note(text, 999);
         assert_eq!((rows.found.len(), rows.keeps_all()), (0, false));
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::compare::report::RowsReport;
 use crate::pb::milvus::proto::common::KeyValuePair;
 use crate::pb::milvus::proto::milvus::{DescribeCollectionResponse, IndexDescription};
 use crate::pb::milvus::proto::schema::DataType;
@@ -95,4 +96,16 @@ fn rows_of_other_keys_are_not_compared() {
     let mut target = source.clone();
     key(&mut target).data_type = DataType::VarChar.into();
     assert!(layout(&source, &target).is_none());
+}
+
+#[test]
+fn what_was_read_of_rows_holds_for_the_same_two_collections_alone() {
+    let source = found(&["_default"], &["_default"]);
+    let rows = RowsReport::of(layout(&source, &source).unwrap());
+    assert!(rows.goes_on(&layout(&source, &source).unwrap()));
+    let mut again = source.clone();
+    again.described.collection_id += 1;
+    assert!(!rows.goes_on(&layout(&source, &again).unwrap()));
+    let more = found(&["_default", "p"], &["_default", "p"]);
+    assert!(!rows.goes_on(&layout(&more, &more).unwrap()));
 }
