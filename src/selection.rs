@@ -111,6 +111,23 @@ impl Renames {
         self.databases.get(database).cloned().unwrap_or_else(|| database.to_owned())
     }
 
+    /// The source's name of what has this name at the target; none: no name of the source becomes it.
+    pub fn origin(&self, target: &CollectionName) -> Option<CollectionName> {
+        let single = self.collections.iter().find(|(_, renamed)| *renamed == target);
+        let origin = match single {
+            Some((source, _)) => source.clone(),
+            None => CollectionName::new(self.origin_database(&target.database)?, &target.collection),
+        };
+        (self.apply(&origin) == *target).then_some(origin)
+    }
+
+    /// The source's name of a database of the target; none: no database of the source becomes it.
+    pub fn origin_database<'a>(&'a self, target: &'a str) -> Option<&'a str> {
+        let renamed = self.databases.iter().find(|(_, renamed)| *renamed == target);
+        let kept = || (!self.databases.contains_key(target)).then_some(target);
+        renamed.map(|(source, _)| source.as_str()).or_else(kept)
+    }
+
     /// Databases of the target that no definition of the source creates: those that renames of single collections name,
     /// and that of the source's `default`, which is always there.
     pub fn target_databases(&self) -> BTreeSet<&str> {
@@ -308,6 +325,18 @@ mod tests {
         assert_eq!(renames.apply_database("db1"), "db2");
         assert_eq!(renames.apply_database("default"), "default");
         assert_eq!(renames.target_databases().into_iter().collect::<Vec<_>>(), ["other"]);
+    }
+
+    #[test]
+    fn the_origin_of_a_name_is_what_becomes_it() {
+        let all = Selection::default();
+        let renames = rename(&[("db1.docs", "other.docs_copy"), ("db1.*", "db2.*")], &all).unwrap();
+        for source in ["db1.docs", "db1.more", "default.docs"] {
+            assert_eq!(renames.origin(&renames.apply(&name(source))), Some(name(source)));
+        }
+        for none in ["db2.docs", "db1.more"] {
+            assert_eq!(renames.origin(&name(none)), None, "{none}");
+        }
     }
 
     #[test]

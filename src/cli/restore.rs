@@ -1,12 +1,12 @@
 //! `tapedeck restore`: a log into a target, up to an instant.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::log::StoreArgs;
 use super::progress::ProgressLine;
+use super::selected::Selected;
 use super::{print, print_json, run};
 use crate::error::{Error, Result};
 use crate::task::restore::{self, Depth, Omitted, Plan};
@@ -34,15 +34,8 @@ pub struct Args {
     /// File with the target's token
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Only these collections: database.collection, * for any run of characters
-    #[arg(long, value_name = "PATTERN")]
-    select: Vec<String>,
-    /// Not these collections
-    #[arg(long, value_name = "PATTERN")]
-    exclude: Vec<String>,
-    /// Another name at the target: db.a=db.b, or db1.*=db2.*
-    #[arg(long, value_name = "FROM=TO")]
-    rename: Vec<String>,
+    #[command(flatten)]
+    selected: Selected,
     /// Leave out one change: commit:number of a definition, or tso:TSO of a delete
     #[arg(long, value_name = "PLACE")]
     skip: Vec<String>,
@@ -96,12 +89,11 @@ impl Args {
         let to: Tso = self.to.parse()?;
         let env = self.token_env.clone().map(Secret::Env);
         let token = env.or_else(|| self.token_file.clone().map(Secret::File));
-        let include = if self.select.is_empty() { vec!["*.*".to_owned()] } else { self.select.clone() };
         let mut document = json!({
             "name": self.name.as_deref().unwrap_or("restore"), "kind": "replay",
             "log": self.store.log(&self.log)?, "target": {"uri": self.target}, "until": to.0,
-            "select": {"include": include, "exclude": self.exclude},
-            "rename": self.renames()?, "skip": self.skip,
+            "select": {"include": self.selected.include(), "exclude": self.selected.exclude},
+            "rename": self.selected.renames()?, "skip": self.skip,
         });
         if let Some(token) = token {
             document["target"]["token"] = json!(token);
@@ -111,21 +103,6 @@ impl Args {
             spec.name = restore::name(&spec);
         }
         Ok(spec)
-    }
-
-    fn renames(&self) -> Result<BTreeMap<&str, &str>> {
-        let mut renames = BTreeMap::new();
-        for text in &self.rename {
-            let wrong = |why: &str| {
-                Error::usage(format!("--rename \"{text}\" {why}"))
-                    .advice("write FROM=TO, such as db.docs=db.docs_restored, once for each name")
-            };
-            let (from, to) = text.split_once('=').ok_or_else(|| wrong("has no ="))?;
-            if renames.insert(from, to).is_some() {
-                return Err(wrong("renames what another one renames"));
-            }
-        }
-        Ok(renames)
     }
 }
 

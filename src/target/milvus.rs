@@ -9,12 +9,14 @@ mod failure;
 mod indexes;
 mod layout;
 mod options;
+mod reading;
 mod rows;
 mod serving;
 
 use async_trait::async_trait;
 
 pub use options::MilvusOptions;
+pub use reading::{Found, MilvusReader, RowsOf};
 
 use crate::catalog::CollectionId;
 use crate::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
@@ -35,7 +37,7 @@ impl MilvusTarget {
     /// Connects with the first call, and again whenever the connection is lost. Needs a tokio runtime around it.
     /// An address that is none is an error of usage.
     pub fn new(options: MilvusOptions) -> Result<MilvusTarget> {
-        let connection = Connection::new(&options)?;
+        let connection = Connection::new("target", &options)?;
         Ok(MilvusTarget { connection, options, layouts: Layouts::default() })
     }
 }

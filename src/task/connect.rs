@@ -33,7 +33,7 @@ use crate::source::pulsar::{PulsarOptions, PulsarQueue, Token};
 use crate::source::rocksmq::RocksmqQueue;
 use crate::source::{CatalogSource, Observation, Queue};
 use crate::target::Target;
-use crate::target::milvus::{MilvusOptions, MilvusTarget};
+use crate::target::milvus::{MilvusOptions, MilvusReader, MilvusTarget};
 use crate::tls::Tls;
 
 const CHECK_TIME: Duration = Duration::from_secs(10);
@@ -281,8 +281,17 @@ fn asked(spec: &MilvusSpec) -> Result<SourceMilvus> {
 }
 
 fn target(spec: &MilvusSpec) -> Result<Arc<dyn Target>> {
+    Ok(Arc::new(MilvusTarget::new(milvus(spec)?)?))
+}
+
+/// A Milvus that is only read; `whose` (source, target) stands in the errors.
+pub fn reader(whose: &'static str, spec: &MilvusSpec) -> Result<MilvusReader> {
+    MilvusReader::new(whose, &milvus(spec)?)
+}
+
+fn milvus(spec: &MilvusSpec) -> Result<MilvusOptions> {
     let (token, tls) = (resolve(spec.token.as_ref())?, tls(spec.tls.as_ref())?);
-    Ok(Arc::new(MilvusTarget::new(MilvusOptions { token, tls, ..MilvusOptions::new(&spec.uri) })?))
+    Ok(MilvusOptions { token, tls, ..MilvusOptions::new(&spec.uri) })
 }
 
 fn tls(spec: Option<&TlsSpec>) -> Result<Option<Tls>> {

@@ -8,6 +8,7 @@
 mod stand;
 
 mod collections;
+mod compare;
 mod databases;
 mod indexes;
 mod partitions;

@@ -110,10 +110,7 @@ pub fn deletes(key_field: &str, keys: &Keys) -> Vec<String> {
         } else {
             expression.push(',');
         }
-        match key {
-            Key::Int(key) => write_int(&mut expression, key),
-            Key::Text(key) => quote(&mut expression, &key),
-        }
+        write_key(&mut expression, &key);
         count += 1;
         if count == MAX_KEYS || expression.len() >= MAX_EXPRESSION {
             expression.push(']');
@@ -128,9 +125,15 @@ pub fn deletes(key_field: &str, keys: &Keys) -> Vec<String> {
     all
 }
 
-fn write_int(expression: &mut String, key: i64) {
-    // writing to a String cannot fail
-    let _ = write!(expression, "{key}");
+/// A key as a literal of Milvus' expressions.
+pub(super) fn write_key(expression: &mut String, key: &Key) {
+    match key {
+        // writing to a String cannot fail
+        Key::Int(key) => {
+            let _ = write!(expression, "{key}");
+        }
+        Key::Text(key) => quote(expression, key),
+    }
 }
 
 /// A string literal of Milvus' expressions: in double quotes, unescaped there by Go's rules.
