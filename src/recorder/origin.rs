@@ -52,32 +52,37 @@ pub fn newest(catalog: &Catalog) -> BTreeMap<Channel, Announcement> {
 /// Refuses a queue whose channel does not hold the announcement where the catalog says that it is. One that retention
 /// has removed proves nothing.
 pub async fn check_origin(queue: &dyn Queue, channel: &Channel, announced: Announcement) -> Result<()> {
-    let kept = queue.bounds(channel).await?;
-    let other = |what: String| {
+    let other = |what: &str| {
         let Announcement { of, at, .. } = announced;
-        let says = format!(
-            "etcd says that collection {of} begins at position {at} of channel {channel}, but {what}"
-        );
-        Err(Error::operator(format!("the queue is not that of this etcd: {says}"))
+        let says = format!("etcd says that collection {of} begins at position {at} of channel {channel}");
+        Err(Error::operator(format!("the queue is not that of this etcd: {says}, but {what}"))
             .advice("let source.queue and source.etcd (root_path) name the queue and the etcd of one Milvus"))
     };
-    if !kept.is_empty() && kind(announced.at) != kind(kept.end) {
-        return other(format!("the queue counts otherwise: it holds {} to {}", kept.start, kept.end));
+    if !queue.exists(channel).await? {
+        return other("there is no such channel");
     }
-    if announced.at < kept.start {
+    let kept = queue.bounds(channel).await?;
+    let counts_otherwise = match kept.is_empty() {
+        true => announced.at.ledger.is_some() != kept.end.ledger.is_some(),
+        false => kind(announced.at) != kind(kept.end),
+    };
+    if counts_otherwise {
+        return other(&format!("positions there are like {}", kept.end));
+    }
+    if kept.is_empty() || announced.at < kept.start {
         return Ok(());
     }
     if announced.at >= kept.end {
-        return other(format!("it ends before {}", kept.end));
+        return other(&format!("it ends before {}", kept.end));
     }
     let mut subscription = match queue.subscribe(channel, announced.at).await {
-        Err(error) if !error.is_retry() => return other(error.message),
+        Err(error) if !error.is_retry() => return other(&error.message),
         opened => opened?,
     };
     let read = tokio::time::timeout(READ, subscription.next()).await;
     let message = match read.unwrap_or_else(|_| Err(Error::retry(format!("channel {channel} gives nothing"))))
     {
-        Err(error) if !error.is_retry() => return other(error.message),
+        Err(error) if !error.is_retry() => return other(&error.message),
         read => read?,
     };
     let is_it = message.position == announced.at
@@ -87,7 +92,7 @@ pub async fn check_origin(queue: &dyn Queue, channel: &Channel, announced: Annou
     if is_it || announced.at < queue.bounds(channel).await?.start {
         return Ok(());
     }
-    other("another message is there".to_owned())
+    other("another message is there")
 }
 
 /// Kafka counts from 0, RocksMQ's ids are times, Pulsar has ledgers.
