@@ -12,6 +12,7 @@ mod failure;
 mod follower;
 mod identity;
 mod key;
+mod scratch;
 mod store;
 mod subscription;
 #[cfg(test)]

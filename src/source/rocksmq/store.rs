@@ -1,15 +1,16 @@
 //! The secondary: what a RocksMQ holds as of the last look at its primary. Everything here blocks.
 
+use std::env;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use rocksdb::{DB, DBRawIterator, LogLevel, Options, ReadOptions};
-use tempfile::TempDir;
 
 use super::failure::{failed, other_kind};
 use super::identity::Identity;
 use super::key::{key, position, range};
+use super::scratch::Scratch;
 use crate::error::{Error, Result};
 use crate::message;
 use crate::position::{Channel, Position};
@@ -24,7 +25,7 @@ const PROPERTIES: &str = "properties";
 pub(super) struct Store {
     db: DB,
     /// What the secondary writes: its log. Removed after it is closed.
-    _own: TempDir,
+    _own: Scratch,
     path: PathBuf,
     identity: Identity,
 }
@@ -36,8 +37,7 @@ impl Store {
         if !families.iter().any(|family| family == PROPERTIES) {
             return Err(other_kind(path));
         }
-        let own = tempfile::Builder::new().prefix("tapedeck-rocksmq-").tempdir();
-        let own = own.map_err(|error| {
+        let own = Scratch::make(&env::temp_dir()).map_err(|error| {
             Error::operator(format!("no folder for RocksDB's own log: {error}"))
                 .advice("make sure that the temporary folder (TMPDIR) can be written")
         })?;
