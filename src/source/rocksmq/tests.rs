@@ -1,5 +1,6 @@
 //! A RocksMQ that the tests write as Milvus does, read from beside it.
 
+mod access;
 mod lost_end;
 
 use std::collections::BTreeMap;
