@@ -57,7 +57,7 @@ impl Channels {
         let anchor = range.anchor.map_or(end, Position::from).min(end);
         let kept = self.queue.bounds(&channel).await?;
         let from = if kept.start <= anchor { anchor } else { end };
-        let reading = Reading::resume(self.queue.subscribe(&channel, from).await?, range);
+        let reading = Reading::resume(self.queue.subscribe(&channel, from).await?, from, range);
         if requests == Some(&channel) {
             self.requests = Some(reading);
         } else {

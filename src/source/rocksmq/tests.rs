@@ -1,5 +1,8 @@
 //! A RocksMQ that the tests write as Milvus does, read from beside it.
 
+mod access;
+mod lost_end;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -68,6 +71,10 @@ impl Primary {
         let family = self.db.cf_handle("default").unwrap();
         let end = format!("{topic}/{}", last.next());
         self.db.delete_range_cf(family, format!("{topic}/0"), end).unwrap();
+    }
+
+    fn stop(self) -> (i64, TempDir) {
+        (self.next, self.folder)
     }
 
     fn flush(&self) {
@@ -144,8 +151,7 @@ async fn reading_goes_on_from_any_position_and_across_restarts_of_milvus() {
     assert_eq!(take(&mut read, 3).await[2].payload, "c");
 
     // stopped, it can be read; started again, it is followed
-    let Primary { db, next, folder } = milvus;
-    drop(db);
+    let (next, folder) = milvus.stop();
     let mut again = RocksmqQueue::open(&folder.path().join("rdb_data"))
         .await
         .unwrap()
@@ -231,8 +237,7 @@ async fn a_store_made_anew_in_its_place_is_refused() {
     assert_eq!(milvus.read().await.identity().await.unwrap(), identity);
     let mut read = queue.subscribe(&"dml_0".into(), Position::offset(FIRST)).await.unwrap();
     take(&mut read, 1).await;
-    let Primary { db, folder, .. } = milvus;
-    drop(db);
+    let (_, folder) = milvus.stop();
     fs::remove_dir_all(folder.path().join("rdb_data")).unwrap();
     let mut milvus = Primary::start_in(folder);
     milvus.produce("dml_0", ["b"]);
