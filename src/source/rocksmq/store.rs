@@ -1,8 +1,9 @@
 //! The secondary: what a RocksMQ holds as of the last look at its primary. Everything here blocks.
 
-use std::env;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+use std::{env, fs};
 
 use bytes::Bytes;
 use rocksdb::{DB, DBRawIterator, LogLevel, Options, ReadOptions};
@@ -20,10 +21,15 @@ use crate::source::order::{check_kept, hole, truncated};
 /// RocksMQ has made this column family in every version, and left it empty in most.
 const PROPERTIES: &str = "properties";
 
+/// How often a look is begun anew because the primary flushed meanwhile.
+const MOST_LOOKS: usize = 20;
+
 /// A RocksMQ that is read.
 #[derive(Debug)]
 pub(super) struct Store {
     db: DB,
+    /// False while the secondary may hold newer messages and lack older ones.
+    whole: RwLock<bool>,
     /// What the secondary writes: its log. Removed after it is closed.
     _own: Scratch,
     path: PathBuf,
@@ -48,7 +54,8 @@ impl Store {
         options.set_max_log_file_size(1 << 20);
         options.set_keep_log_file_num(1);
         let db = DB::open_as_secondary(&options, path, own.path()).map_err(|error| failed(path, &error))?;
-        let store = Store { db, _own: own, path: path.to_owned(), identity };
+        let store = Store { db, whole: RwLock::new(false), _own: own, path: path.to_owned(), identity };
+        store.catch_up()?;
         let mut any = store.db.raw_iterator();
         any.seek_to_first();
         if any.key().is_some_and(|key| position(key).is_none()) {
@@ -64,15 +71,46 @@ impl Store {
     }
 
     /// Takes over what the primary has written since, and returns a number that grows with it.
+    ///
+    /// RocksDB takes over the list of files first and then what stands in the logs of writes: of a log that the primary
+    /// flushes and removes in between it gets neither, but it does get what follows. Such a look is begun anew: by then the
+    /// list has what was flushed.
     pub fn catch_up(&self) -> Result<u64> {
+        let mut whole = self.whole.write().unwrap_or_else(PoisonError::into_inner);
         self.identity.check(&self.path)?;
-        self.db.try_catch_up_with_primary().map_err(|error| failed(&self.path, &error))?;
-        Ok(self.db.latest_sequence_number())
+        *whole = false;
+        for _ in 0..MOST_LOOKS {
+            let oldest = self.oldest_log()?;
+            self.db.try_catch_up_with_primary().map_err(|error| failed(&self.path, &error))?;
+            if self.oldest_log()? == oldest {
+                *whole = true;
+                return Ok(self.db.latest_sequence_number());
+            }
+        }
+        Err(self.not_whole())
+    }
+
+    fn not_whole(&self) -> Error {
+        Error::retry(format!("RocksMQ at {} flushes faster than it can be read", self.path.display()))
+    }
+
+    /// The number of the oldest log of writes. They are removed in their order.
+    fn oldest_log(&self) -> Result<Option<u64>> {
+        let number = |name: &str| name.strip_suffix(".log")?.parse::<u64>().ok();
+        let entries = fs::read_dir(&self.path).and_then(|entries| {
+            entries
+                .map(|entry| Ok(number(&entry?.file_name().to_string_lossy())))
+                .collect::<Result<Vec<_>, _>>()
+        });
+        let numbers = entries.map_err(|error| {
+            Error::retry(format!("the folder of RocksMQ at {} cannot be read: {error}", self.path.display()))
+        })?;
+        Ok(numbers.into_iter().flatten().min())
     }
 
     /// `[first kept, next to be written)`; none where a topic holds no message.
     pub fn kept(&self, channel: &Channel) -> Result<Option<Range<Position>>> {
-        let mut messages = self.messages(channel);
+        let mut messages = self.messages(channel)?;
         messages.seek_to_first();
         let first = self.at(&messages)?;
         messages.seek_to_last();
@@ -127,7 +165,7 @@ impl Store {
 
     /// The first message with a date at or after a position.
     fn dated(&self, channel: &Channel, from: Position) -> Result<Option<(Position, u64)>> {
-        let mut messages = self.messages(channel);
+        let mut messages = self.messages(channel)?;
         messages.seek(key(channel, from));
         while let Some(position) = self.at(&messages)? {
             let header = message::header(&payload(&messages)).ok();
@@ -142,7 +180,7 @@ impl Store {
     /// The messages of a topic from a position on, which is that of a message or just after one. Where older messages
     /// are kept, that message is too, or the end was lost.
     fn messages_from(&self, channel: &Channel, from: Position) -> Result<DBRawIterator<'_>> {
-        let mut messages = self.messages(channel);
+        let mut messages = self.messages(channel)?;
         messages.seek_for_prev(key(channel, from));
         match self.at(&messages)? {
             Some(here) if here == from => {}
@@ -163,12 +201,13 @@ impl Store {
         Ok(messages)
     }
 
-    fn messages(&self, channel: &Channel) -> DBRawIterator<'_> {
+    fn messages(&self, channel: &Channel) -> Result<DBRawIterator<'_>> {
         let mut options = ReadOptions::default();
         let keys = range(channel);
         options.set_iterate_lower_bound(keys.start);
         options.set_iterate_upper_bound(keys.end);
-        self.db.raw_iterator_opt(options)
+        let whole = self.whole.read().unwrap_or_else(PoisonError::into_inner);
+        if *whole { Ok(self.db.raw_iterator_opt(options)) } else { Err(self.not_whole()) }
     }
 
     /// Where an iterator stands; none: beyond what there is.

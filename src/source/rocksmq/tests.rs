@@ -390,3 +390,26 @@ async fn a_store_without_a_message_can_be_opened() {
     assert!(queue.identity().await.unwrap().contains("rocksmq:"));
     assert!(!queue.exists(&"dml_0".into()).await.unwrap());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_stepped_over_while_the_primary_flushes() {
+    const MESSAGES: usize = 2_000;
+    let mut milvus = Primary::start();
+    let first = milvus.produce("dml_0", [tick(1)]).start;
+    let queue = milvus.read().await;
+    let mut subscription = queue.subscribe(&Channel::from("dml_0"), first).await.unwrap();
+    let writing = std::thread::spawn(move || {
+        for number in 1..MESSAGES {
+            milvus.produce("dml_0", [tick(number as u64)]);
+            // its log of writes goes with the flush
+            if number % 3 == 0 {
+                milvus.flush();
+            }
+        }
+        milvus
+    });
+    let taken = take(&mut subscription, MESSAGES).await;
+    let offsets = taken.iter().map(|message| message.position.offset);
+    assert!(offsets.eq(first.offset..first.offset + MESSAGES as i64), "messages are missing");
+    writing.join().unwrap();
+}
