@@ -61,7 +61,7 @@ impl<P: ShowsTries> Trouble<P> {
     }
 
     fn tell(&mut self, error: Error) {
-        let count = u64::from(self.backoff.tries());
+        let count = u64::from(self.backoff.tries().max(1));
         tracing::warn!(error = %error, doing = %self.doing, count, "trying again");
         let message = format!("{}: {error}", self.doing);
         let shown = &mut self.shown;

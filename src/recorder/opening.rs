@@ -64,7 +64,8 @@ async fn first_look(recorder: &mut Recorder) -> Result<FirstLook> {
         Start::After(tso) if (opens_at..look.bound).contains(&tso) => Err(Error::retry(format!(
             "the start {tso} ({}) was given out by the source a moment ago",
             tso.time()
-        ))),
+        ))
+        .advice("nothing, if the source runs: in a few seconds it is beyond it; else start it, or begin with \"now\"")),
         Start::After(tso) if tso >= opens_at => Err(Error::usage(format!(
             "the start {tso} ({}) lies in the future: the source is at {}",
             tso.time(),

@@ -4,18 +4,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use prost::Message;
+
 use crate::catalog::{Catalog, CollectionId};
-use crate::error::{Error, Result};
-use crate::message;
+use crate::error::{Error, Result, Verdict};
+use crate::message::{self, Header};
 use crate::pb::log::Collection;
+use crate::pb::milvus::proto::msg::CreateCollectionRequest;
 use crate::position::{Channel, Position};
-use crate::source::Queue;
+use crate::source::{Queue, QueueMessage};
 use crate::tick::Tso;
 
 /// Milvus' MsgType of an announcement.
 const CREATE_COLLECTION: i32 = 100;
 /// How long a message that is there may take.
-const READ: Duration = Duration::from_secs(10);
+const READ: Duration = Duration::from_secs(5);
 /// RocksMQ makes its ids from the time; no offset of Kafka gets as far.
 const FIRST_ID: i64 = 1 << 53;
 
@@ -75,24 +78,36 @@ pub async fn check_origin(queue: &dyn Queue, channel: &Channel, announced: Annou
     if announced.at >= kept.end {
         return other(&format!("it ends before {}", kept.end));
     }
-    let mut subscription = match queue.subscribe(channel, announced.at).await {
-        Err(error) if !error.is_retry() => return other(&error.message),
-        opened => opened?,
-    };
-    let read = tokio::time::timeout(READ, subscription.next()).await;
-    let message = match read.unwrap_or_else(|_| Err(Error::retry(format!("channel {channel} gives nothing"))))
-    {
-        Err(error) if !error.is_retry() => return other(&error.message),
-        read => read?,
-    };
-    let is_it = message.position == announced.at
-        && message::header(&message.payload)
-            .is_ok_and(|header| header.msg_type == CREATE_COLLECTION && header.tso == announced.tso);
-    // Retention may have been faster.
-    if is_it || announced.at < queue.bounds(channel).await?.start {
+    let found = read(queue, channel, announced.at).await;
+    if found.as_ref().is_ok_and(|message| announces(message, announced)) {
         return Ok(());
     }
-    other("another message is there")
+    // Retention may have been faster.
+    if announced.at < queue.bounds(channel).await?.start {
+        return Ok(());
+    }
+    match found {
+        Ok(_) => other("another message is there"),
+        Err(error) if error.verdict == Verdict::Refused => other(&error.message),
+        Err(error) => Err(error.context(format!("looking for the begin of collection {}", announced.of))),
+    }
+}
+
+async fn read(queue: &dyn Queue, channel: &Channel, at: Position) -> Result<QueueMessage> {
+    let mut subscription = queue.subscribe(channel, at).await?;
+    let read = tokio::time::timeout(READ, subscription.next()).await;
+    read.unwrap_or_else(|_| Err(Error::retry(format!("channel {channel} gives nothing"))))
+}
+
+/// By the TSO, or by the id: of a collection that came by Milvus' own replication etcd has the date of its origin.
+fn announces(message: &QueueMessage, announced: Announcement) -> bool {
+    let is_creation = |header: Header| {
+        header.msg_type == CREATE_COLLECTION
+            && (header.tso == announced.tso
+                || CreateCollectionRequest::decode(message.payload.clone())
+                    .is_ok_and(|request| request.collection_id == announced.of))
+    };
+    message.position == announced.at && message::header(&message.payload).is_ok_and(is_creation)
 }
 
 /// Kafka counts from 0, RocksMQ's ids are times, Pulsar has ledgers.
@@ -103,6 +118,7 @@ fn kind(position: Position) -> (bool, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pb::milvus::proto::common::MsgBase;
     use crate::source::CatalogSource;
     use crate::source::memory::{CollectionSpec, MemorySource};
 
@@ -146,6 +162,36 @@ mod tests {
             newest(&source.catalog.reader().read().await.unwrap().live).pop_first().unwrap();
         source.queue.trim(&channel, announcement.at.next());
         check_origin(&source.queue, &channel, announcement).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_channel_that_is_not_there_is_another_source_s() {
+        let source = source(0);
+        let (_, announcement) =
+            newest(&source.catalog.reader().read().await.unwrap().live).pop_first().unwrap();
+        let nowhere = Channel::from("by-dev-rootcoord-dml_77");
+        let error = check_origin(&source.queue, &nowhere, announcement).await.unwrap_err();
+        assert!(
+            error.verdict == Verdict::Operator && error.message.contains("there is no such channel"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_collection_that_milvus_replicated_is_known_by_its_id() {
+        let announcement = Announcement { tso: Tso(9), of: 7, at: Position::offset(3) };
+        for (msg_type, timestamp, collection_id, is_it) in [
+            (100, 9, 0, true),
+            (100, 5, 7, true),
+            (100, 5, 8, false),
+            (101, 9, 7, false),
+            (1200, 9, 7, false),
+        ] {
+            let base = Some(MsgBase { msg_type, timestamp, ..MsgBase::default() });
+            let payload = CreateCollectionRequest { base, collection_id }.encode_to_vec().into();
+            let message = QueueMessage { position: announcement.at, payload };
+            assert_eq!(announces(&message, announcement), is_it, "{message:?}");
+        }
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Session {
                 false => CUT_ANYWAY.max(self.look_pause()),
             };
             let due = last_try + pause;
-            let (step, trouble) = tokio::select! {
+            let (step, trouble, was_cut) = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
                 () = self.drafts.closed() => return Err(Error::operator("the committer has stopped")),
@@ -155,13 +155,15 @@ impl Session {
                         silence.tell_once(silent);
                     }
                     let tried = self.cut(recorder, false).await;
-                    last_try = Instant::now();
-                    (tried, &mut cutting)
+                    if tried.is_err() {
+                        heard = Instant::now(); // nothing was pulled meanwhile
+                    }
+                    (tried, &mut cutting, true)
                 }
                 pulled = self.channels.pull(self.watermark), if !full => {
                     heard = Instant::now();
                     silence.over();
-                    (pulled, &mut pulling)
+                    (pulled, &mut pulling, false)
                 }
             };
             match step {
@@ -171,6 +173,10 @@ impl Session {
                     () = cancel.cancelled() => return Ok(()),
                 },
                 Err(error) => return Err(error),
+            }
+            // After the wait: between two tries something is pulled.
+            if was_cut {
+                last_try = Instant::now();
             }
         }
     }

@@ -34,6 +34,9 @@ impl Which {
     }
 }
 
+/// What is tried again at once, of one half, as far as it is shown.
+const MOST_SHOWN: usize = 8;
+
 /// What a look found to have changed.
 pub enum Turn {
     /// This is being tried again.
@@ -167,14 +170,16 @@ impl Life {
         }
     }
 
+    /// The oldest first, of each half.
     fn retrying(&self, record: &RecordProgress, replay: &ReplayProgress) -> Vec<RetryingStatus> {
-        let why = |restart: &Option<Restart>, inside: &Tries| {
-            restart.as_ref().map(|restart| restart.why.clone()).or_else(|| inside.oldest().cloned())
+        let why = |which: Which, restart: &Option<Restart>, inside: &Tries| {
+            let restart = restart.iter().map(|restart| &restart.why);
+            let all = restart.chain(inside.now.values()).take(MOST_SHOWN);
+            all.map(|why| status::retrying(which.as_str(), why)).collect::<Vec<_>>()
         };
-        [(Which::Record, why(&self.record, &record.tries)), (Which::Replay, why(&self.replay, &replay.tries))]
-            .into_iter()
-            .filter_map(|(which, why)| Some(status::retrying(which.as_str(), &why?)))
-            .collect()
+        let mut all = why(Which::Record, &self.record, &record.tries);
+        all.extend(why(Which::Replay, &self.replay, &replay.tries));
+        all
     }
 }
 

@@ -28,7 +28,8 @@ impl Scratch {
         owner.lock()?;
         fs::rename(unnamed, folder.path().join(OWNER))?;
         let user = folder.path().metadata()?.uid();
-        for entry in fs::read_dir(parent)?.flatten() {
+        // where this is not allowed they stay
+        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(PREFIX) && is_left(&entry, user) {
                 // another may be removing it too
                 let _ = fs::remove_dir_all(entry.path());

@@ -28,8 +28,8 @@ const MOST_LOOKS: usize = 20;
 #[derive(Debug)]
 pub(super) struct Store {
     db: DB,
-    /// False while the secondary may hold newer messages and lack older ones.
-    whole: RwLock<bool>,
+    /// After a look that failed the secondary may hold newer messages and lack older ones: nothing is read then.
+    whole: RwLock<Result<()>>,
     /// What the secondary writes: its log. Removed after it is closed.
     _own: Scratch,
     path: PathBuf,
@@ -54,7 +54,7 @@ impl Store {
         options.set_max_log_file_size(1 << 20);
         options.set_keep_log_file_num(1);
         let db = DB::open_as_secondary(&options, path, own.path()).map_err(|error| failed(path, &error))?;
-        let store = Store { db, whole: RwLock::new(false), _own: own, path: path.to_owned(), identity };
+        let store = Store { db, whole: RwLock::new(Ok(())), _own: own, path: path.to_owned(), identity };
         store.catch_up()?;
         let mut any = store.db.raw_iterator();
         any.seek_to_first();
@@ -72,40 +72,39 @@ impl Store {
 
     /// Takes over what the primary has written since, and returns a number that grows with it.
     ///
-    /// RocksDB takes over the list of files first and then what stands in the logs of writes: of a log that the primary
-    /// flushes and removes in between it gets neither, but it does get what follows. Such a look is begun anew: by then the
-    /// list has what was flushed.
+    /// RocksDB takes over the list of files (the manifest) first and then what stands in the logs of writes: of a log that the
+    /// primary flushes and removes in between it gets neither, but it does get what follows. A log is removed after the
+    /// manifest was written: a look during which that happened is begun anew.
     pub fn catch_up(&self) -> Result<u64> {
         let mut whole = self.whole.write().unwrap_or_else(PoisonError::into_inner);
+        let looked = self.look();
+        *whole = looked.as_ref().map(drop).map_err(Error::clone);
+        looked
+    }
+
+    fn look(&self) -> Result<u64> {
         self.identity.check(&self.path)?;
-        *whole = false;
         for _ in 0..MOST_LOOKS {
-            let oldest = self.oldest_log()?;
+            let before = self.manifest()?;
             self.db.try_catch_up_with_primary().map_err(|error| failed(&self.path, &error))?;
-            if self.oldest_log()? == oldest {
-                *whole = true;
+            if self.manifest()? == before {
+                self.identity.check(&self.path)?;
                 return Ok(self.db.latest_sequence_number());
             }
         }
-        Err(self.not_whole())
+        Err(Error::retry(format!("RocksMQ at {} flushes faster than it can be read", self.path.display())))
     }
 
-    fn not_whole(&self) -> Error {
-        Error::retry(format!("RocksMQ at {} flushes faster than it can be read", self.path.display()))
-    }
-
-    /// The number of the oldest log of writes. They are removed in their order.
-    fn oldest_log(&self) -> Result<Option<u64>> {
-        let number = |name: &str| name.strip_suffix(".log")?.parse::<u64>().ok();
-        let entries = fs::read_dir(&self.path).and_then(|entries| {
-            entries
-                .map(|entry| Ok(number(&entry?.file_name().to_string_lossy())))
-                .collect::<Result<Vec<_>, _>>()
+    /// Which manifest is written, and how far.
+    fn manifest(&self) -> Result<(String, u64)> {
+        let found = fs::read_to_string(self.path.join("CURRENT")).and_then(|name| {
+            let length = fs::metadata(self.path.join(name.trim()))?.len();
+            Ok((name, length))
         });
-        let numbers = entries.map_err(|error| {
-            Error::retry(format!("the folder of RocksMQ at {} cannot be read: {error}", self.path.display()))
-        })?;
-        Ok(numbers.into_iter().flatten().min())
+        found.map_err(|error| {
+            let path = self.path.display();
+            Error::retry(format!("the manifest of RocksMQ at {path} cannot be read: {error}"))
+        })
     }
 
     /// `[first kept, next to be written)`; none where a topic holds no message.
@@ -207,7 +206,8 @@ impl Store {
         options.set_iterate_lower_bound(keys.start);
         options.set_iterate_upper_bound(keys.end);
         let whole = self.whole.read().unwrap_or_else(PoisonError::into_inner);
-        if *whole { Ok(self.db.raw_iterator_opt(options)) } else { Err(self.not_whole()) }
+        whole.clone()?;
+        Ok(self.db.raw_iterator_opt(options))
     }
 
     /// Where an iterator stands; none: beyond what there is.
