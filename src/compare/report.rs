@@ -221,11 +221,6 @@ impl RowsReport {
         ours != theirs
     }
 
-    /// Whether some key has several rows.
-    pub(super) fn has_doubles(&self) -> bool {
-        self.doubles() != [0, 0]
-    }
-
     /// Rows beyond one a key.
     fn doubles(&self) -> [u64; 2] {
         [(self.rows_source, self.keys_source), (self.rows_target, self.keys_target)]
