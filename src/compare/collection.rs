@@ -67,8 +67,7 @@ impl Pair<'_> {
         before: Option<CollectionReport>,
         report: &mut CollectionReport,
     ) -> Result<()> {
-        let known = before.and_then(|before| before.rows).filter(|rows| rows.goes_on(layout));
-        let mut rows = match known {
+        let mut rows = match before.and_then(|before| report.go_on(before, layout)) {
             Some(known) => known,
             None => {
                 let mut rows = RowsReport::of(layout.clone());
