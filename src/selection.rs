@@ -4,6 +4,7 @@
 //! of every database, later ones too. What is excluded is out, whatever includes it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::change::CollectionName;
 use crate::error::{Error, Result};
@@ -76,6 +77,22 @@ impl Selection {
         self.include
             .iter()
             .any(|pattern| pattern.database == name.database && pattern.collection == name.collection)
+    }
+}
+
+/// For people: `shop.*, default.docs without shop.tmp_*`.
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |patterns: &[Pattern]| {
+            let patterns =
+                patterns.iter().map(|pattern| format!("{}.{}", pattern.database, pattern.collection));
+            patterns.collect::<Vec<_>>().join(", ")
+        };
+        f.write_str(&list(&self.include))?;
+        match self.exclude.is_empty() {
+            true => Ok(()),
+            false => write!(f, " without {}", list(&self.exclude)),
+        }
     }
 }
 

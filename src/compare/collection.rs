@@ -1,6 +1,7 @@
 //! One collection at both: its definition, then its rows.
 
 use super::definition::{self, Layout};
+use super::lookup::{look_up, state};
 use super::merge::{Merge, Side, Step};
 use super::pages::Pages;
 use super::part::Part;
@@ -9,7 +10,6 @@ use crate::change::CollectionName;
 use crate::error::Result;
 use crate::rows::Key;
 use crate::target::milvus::MilvusReader;
-use crate::target::request::Which;
 
 /// Of differing keys that are kept, so that they can be looked at again.
 const MOST_KEPT_BYTES: usize = 1 << 20;
@@ -67,8 +67,7 @@ impl Pair<'_> {
         before: Option<CollectionReport>,
         report: &mut CollectionReport,
     ) -> Result<()> {
-        let known = before.and_then(|before| before.rows).filter(|rows| rows.goes_on(layout));
-        let mut rows = match known {
+        let mut rows = match before.and_then(|before| report.go_on(before, layout)) {
             Some(known) => known,
             None => {
                 let mut rows = RowsReport::of(layout.clone());
@@ -109,15 +108,8 @@ impl Pair<'_> {
                     continue;
                 }
                 Step::Only(side, row) => (row.key, State::Only(side)),
-                Step::Both(ours, theirs) if ours.digest == theirs.digest => continue,
-                Step::Both(ours, theirs) => {
-                    if (ours.several || theirs.several)
-                        && self.same_count(layout, partition, &ours.key).await?
-                    {
-                        continue;
-                    }
-                    (ours.key, State::Different(Vec::new()))
-                }
+                Step::Both(ours, theirs) if ours.agrees(&theirs) => continue,
+                Step::Both(ours, _) => (ours.key, State::Different(Vec::new())),
                 Step::End => break,
             };
             rows.note(Differing { partition: partition.map(str::to_owned), key, state }, MOST_KEPT_BYTES);
@@ -135,7 +127,7 @@ impl Pair<'_> {
             let here = found.iter().filter(|(_, found)| found.partition == *partition).collect::<Vec<_>>();
             for some in here.chunks(KEYS_AT_ONCE) {
                 let keys = some.iter().map(|(_, found)| found.key.clone()).collect::<Vec<_>>();
-                let states = self.states(layout, partition.as_deref(), &keys, rows.has_doubles()).await?;
+                let states = self.states(layout, partition.as_deref(), &keys).await?;
                 for ((number, _), state) in some.iter().zip(states) {
                     agreed += u64::from(rows.settle(*number, state));
                 }
@@ -144,43 +136,11 @@ impl Pair<'_> {
         Ok(agreed)
     }
 
-    /// How these keys are at both; `doubles`: some may have several rows.
-    async fn states(
-        &self,
-        layout: &Layout,
-        partition: Option<&str>,
-        keys: &[Key],
-        doubles: bool,
-    ) -> Result<Vec<State>> {
+    /// How these keys are at both.
+    async fn states(&self, layout: &Layout, partition: Option<&str>, keys: &[Key]) -> Result<Vec<State>> {
         let [ours, theirs] = [Side::Source, Side::Target].map(|side| self.part(side, layout, partition));
-        let (ours, theirs) = futures::try_join!(ours.values(keys), theirs.values(keys))?;
-        let mut states = Vec::with_capacity(keys.len());
-        for key in keys {
-            states.push(match (ours.get(key), theirs.get(key)) {
-                (None, None) => State::Equal { there: false },
-                (Some(_), None) => State::Only(Side::Source),
-                (None, Some(_)) => State::Only(Side::Target),
-                (Some(ours), Some(theirs)) => {
-                    let fields = layout.fields.iter().zip(ours.iter().zip(theirs));
-                    let fields = fields.filter(|(_, (ours, theirs))| ours != theirs);
-                    let fields = fields.map(|(field, _)| field.clone()).collect::<Vec<_>>();
-                    if fields.is_empty() || (doubles && self.same_count(layout, partition, key).await?) {
-                        State::Equal { there: true }
-                    } else {
-                        State::Different(fields)
-                    }
-                }
-            });
-        }
-        Ok(states)
-    }
-
-    /// Whether both have several rows of a key, and as many: a query shows either, and not always the same.
-    async fn same_count(&self, layout: &Layout, partition: Option<&str>, key: &Key) -> Result<bool> {
-        let which = Which::These(std::slice::from_ref(key));
-        let [ours, theirs] = [Side::Source, Side::Target].map(|side| self.part(side, layout, partition));
-        let (ours, theirs) = futures::try_join!(ours.counted(which), theirs.counted(which))?;
-        Ok(ours > 1 && ours == theirs)
+        let (ours, theirs) = futures::try_join!(look_up(&ours, keys), look_up(&theirs, keys))?;
+        Ok(ours.iter().zip(&theirs).map(|(ours, theirs)| state(ours, theirs, &layout.fields)).collect())
     }
 
     fn part<'a>(&'a self, side: Side, layout: &'a Layout, partition: Option<&'a str>) -> Part<'a> {

@@ -88,7 +88,7 @@ fn users(schema: &CollectionSchema) -> impl Iterator<Item = &FieldSchema> {
 }
 
 /// What is needed to compare the rows of two collections.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Layout {
     /// The ids of both: a name may come to stand for another collection.
     ids: [i64; 2],

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Comparison;
 use crate::change::CollectionName;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::selection::{Renames, Selection};
 use crate::target::milvus::MilvusReader;
 
@@ -27,7 +27,20 @@ struct Names {
 impl Comparison {
     pub(super) async fn list(&self) -> Result<Listing> {
         let (source, target) = futures::try_join!(names(&self.source), names(&self.target))?;
-        Ok(listing(&source, &target, &self.selection, &self.renames))
+        listing(&source, &target, &self.selection, &self.renames).or_nothing(&self.selection)
+    }
+}
+
+impl Listing {
+    /// An error where there is nothing to compare: what was not looked at is not equal.
+    fn or_nothing(self, selection: &Selection) -> Result<Listing> {
+        if self.pairs.is_empty() && self.databases.is_empty() {
+            return Err(Error::operator(format!(
+                "nothing to compare: neither the source nor the target has a collection of {selection}"
+            ))
+            .advice("see what was selected for a wrong name"));
+        }
+        Ok(self)
     }
 }
 
@@ -106,6 +119,17 @@ mod tests {
         let listing = listed(&["a.x", "b.x"], &["a.x", "a.y", "c.x"], &["a.x"], &[]);
         assert_eq!(pairs(&listing), ["a.x=a.x"]);
         assert_eq!(listing.databases, [""; 0]);
+    }
+
+    #[test]
+    fn nothing_to_compare_is_an_error_that_says_what_was_selected() {
+        let selection = Selection::new(&["a.y".into(), "b.*".into()], &["b.x".into()]).unwrap();
+        let of =
+            |collections| listing(&names(collections), &names(&["a.x"]), &selection, &Renames::default());
+        let error = of(&["a.x"]).or_nothing(&selection).unwrap_err().to_string();
+        assert!(error.contains("neither") && error.contains("a.y, b.* without b.x"), "{error}");
+        assert!(of(&["a.y"]).or_nothing(&selection).is_ok());
+        assert!(of(&["a.x", "b.x"]).or_nothing(&selection).is_ok(), "its database is missing");
     }
 
     #[test]

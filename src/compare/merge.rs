@@ -11,8 +11,16 @@ pub struct Row {
     pub key: Key,
     /// Of all its values.
     pub digest: Digest,
-    /// Its key may have several rows, of which this is any.
-    pub several: bool,
+    /// How many rows its key has, of which this is any.
+    pub rows: u64,
+}
+
+impl Row {
+    /// Whether a key is the same at both: as many rows, and of one the same values. Of several a query shows any, and
+    /// not always the same.
+    pub fn agrees(&self, other: &Row) -> bool {
+        self.rows == other.rows && (self.rows > 1 || self.digest == other.digest)
+    }
 }
 
 /// Rows of the same values have the same.
@@ -97,7 +105,7 @@ mod tests {
     type Rows = BTreeMap<Key, Digest>;
 
     fn row((key, digest): (&Key, &Digest)) -> Row {
-        Row { key: key.clone(), digest: *digest, several: false }
+        Row { key: key.clone(), digest: *digest, rows: 1 }
     }
 
     /// Each key with what each side has for it.
@@ -127,6 +135,20 @@ mod tests {
     fn rows() -> impl Strategy<Value = Rows> {
         let key = prop_oneof![(-9i64..9).prop_map(Key::Int), "[ab\"]{0,3}".prop_map(Key::Text)];
         prop::collection::btree_map(key, (0u8..2).prop_map(|value| [value; 16]), 0..24)
+    }
+
+    #[test]
+    fn a_key_with_more_rows_at_one_side_differs_however_like_the_shown_ones_are() {
+        let row = |rows, value| Row { key: Key::Int(7), digest: [value; 16], rows };
+        for (ours, theirs, agree) in [
+            (row(1, 0), row(1, 0), true),
+            (row(1, 0), row(1, 1), false),
+            (row(2, 0), row(2, 1), true),
+            (row(2, 0), row(1, 0), false),
+            (row(1, 0), row(2, 0), false),
+        ] {
+            assert_eq!(ours.agrees(&theirs), agree, "{ours:?}, {theirs:?}");
+        }
     }
 
     proptest! {

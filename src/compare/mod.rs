@@ -8,6 +8,7 @@ mod collection;
 mod definition;
 mod digest;
 mod listing;
+mod lookup;
 mod merge;
 mod pages;
 mod part;

@@ -34,7 +34,7 @@ pub struct CollectionReport {
     pub notes: Vec<String>,
     /// What its rows are; none where they were not compared.
     pub rows: Option<RowsReport>,
-    /// At which TSOs it was compared.
+    /// At which TSOs it was compared; of keys that differed then some may have been looked at again later.
     pub at: At,
 }
 
@@ -147,12 +147,19 @@ impl CollectionReport {
         CollectionReport { source, target, equal: false, definition, notes, rows: None, at }
     }
 
-    /// `equal`, with what is said besides, or `DIFFERENT`.
+    /// The rows of an earlier report, where only the kept keys need another look: all others are as they were then.
+    pub(super) fn go_on(&mut self, before: CollectionReport, layout: &Layout) -> Option<RowsReport> {
+        let rows = before.rows.filter(|rows| rows.goes_on(layout))?;
+        self.at = before.at;
+        Some(rows)
+    }
+
+    /// `equal` or `DIFFERENT`, with what is said besides.
     pub fn verdict(&self) -> String {
-        match (self.equal, self.notes.is_empty()) {
-            (false, _) => "DIFFERENT".to_owned(),
-            (true, true) => "equal".to_owned(),
-            (true, false) => format!("equal ({})", self.notes.join("; ")),
+        let verdict = if self.equal { "equal" } else { "DIFFERENT" };
+        match self.notes.is_empty() {
+            true => verdict.to_owned(),
+            false => format!("{verdict} ({})", self.notes.join("; ")),
         }
     }
 
@@ -219,11 +226,6 @@ impl RowsReport {
     fn doubles_differ(&self) -> bool {
         let [ours, theirs] = self.doubles();
         ours != theirs
-    }
-
-    /// Whether some key has several rows.
-    pub(super) fn has_doubles(&self) -> bool {
-        self.doubles() != [0, 0]
     }
 
     /// Rows beyond one a key.
@@ -384,6 +386,25 @@ mod tests {
         report.conclude();
         assert!(!report.equal);
         assert_eq!(report.lines(), ["rows of keys that have several: 1 at the source, 0 at the target"]);
+    }
+
+    #[test]
+    fn rows_that_are_not_read_again_keep_the_instant_of_their_reading() {
+        let (layout, mut before) = (Layout::default(), report());
+        before.rows = Some(RowsReport::of(layout.clone()));
+        let later = At { source: Tso(7), target: Tso(8) };
+        let mut again = CollectionReport::new("default.a".into(), "default.b".into(), later);
+        assert!(again.go_on(report(), &layout).is_none(), "the rows of another collection");
+        assert_eq!(again.at, later);
+        assert!(again.go_on(before, &layout).is_some());
+        assert_eq!(again.at, report().at);
+    }
+
+    #[test]
+    fn a_difference_does_not_hide_what_is_said_besides() {
+        let mut report = report();
+        report.notes = vec!["1 of 3 partitions are not loaded".to_owned()];
+        assert_eq!(report.verdict(), "DIFFERENT (1 of 3 partitions are not loaded)");
     }
 
     #[test]

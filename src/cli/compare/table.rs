@@ -56,8 +56,10 @@ fn sum(report: &Report) -> String {
     let rows = report.collections.iter().filter_map(|collection| collection.rows.as_ref());
     let rows = rows.fold(0u64, |sum, rows| sum.saturating_add(rows.rows_source));
     let differing = report.collections.iter().filter(|collection| !collection.equal).count();
+    let read = report.collections.iter().any(|collection| collection.rows.is_some());
     let verdict = match report.equal {
-        true => "all equal".to_owned(),
+        true if read => "all equal".to_owned(),
+        true => "definitions equal, no rows were compared".to_owned(),
         false => format!("{} DIFFERENT", differing + report.databases.len()),
     };
     format!("{} collections, {rows} rows: {verdict}{}", report.collections.len(), instants(report))
@@ -111,8 +113,8 @@ mod tests {
         };
         let expected = [
             "collection             rows source  rows target  keys  hashes  definition  verdict",
-            "---------------------  -----------  -----------  ----  ------  ----------  --------------",
-            "default.a = default.b            3            3     3  differ  same        DIFFERENT",
+            "---------------------  -----------  -----------  ----  ------  ----------  ------------------",
+            "default.a = default.b            3            3     3  differ  same        DIFFERENT (a note)",
             "default.b                        -            -     -  -       same        equal (a note)",
             "database d is not at the target",
             "default.a: 1 keys with different rows",
@@ -121,5 +123,14 @@ mod tests {
              the target at 2026-11-23T05:32:10.698Z (TSO 470656465160896521)",
         ];
         assert_eq!(lines(&report), expected);
+    }
+
+    #[test]
+    fn the_sum_says_where_no_row_was_compared() {
+        let report = |collections| Report { equal: true, databases: Vec::new(), collections };
+        let sum = sum(&report(vec![collection("default.a", None)]));
+        assert!(sum.contains(": definitions equal, no rows were compared;"), "{sum}");
+        let rows = [None, Some(RowsReport::default())].map(|rows| collection("default.a", rows));
+        assert!(super::sum(&report(rows.into())).contains(": all equal;"));
     }
 }

@@ -22,17 +22,25 @@ pub fn expression(key_field: &str, which: Which<'_>, text: bool) -> String {
             bounds.into_iter().flatten().collect::<Vec<_>>().join(" and ")
         }
         Which::These(keys) => {
-            let mut expression = format!("{key_field} in [");
-            for (number, key) in keys.iter().enumerate() {
-                if number > 0 {
-                    expression.push(',');
-                }
-                write_key(&mut expression, key);
-            }
-            expression.push(']');
-            expression
+            let smallest = Key::Int(i64::MIN);
+            let (low, others): (Vec<_>, Vec<_>) = keys.iter().partition(|key| **key == smallest);
+            let low = (!low.is_empty()).then(|| up_to(key_field, &smallest));
+            let others = (!others.is_empty()).then(|| listed(key_field, &others));
+            low.into_iter().chain(others).collect::<Vec<_>>().join(" or ")
         }
     }
+}
+
+fn listed(key_field: &str, keys: &[&Key]) -> String {
+    let mut expression = format!("{key_field} in [");
+    for (number, key) in keys.iter().enumerate() {
+        if number > 0 {
+            expression.push(',');
+        }
+        write_key(&mut expression, key);
+    }
+    expression.push(']');
+    expression
 }
 
 // The smallest integer cannot be written: Milvus reads it as the negation of one that is too large.
@@ -73,6 +81,12 @@ mod tests {
             (Which::Between(None, Some(&low)), false, "id < -9223372036854775807"),
             (Which::Between(Some(&low), Some(&seven)), false, "id >= -9223372036854775807 and id <= 7"),
             (Which::These(&[Key::Int(7), Key::Int(-1)]), false, "id in [7,-1]"),
+            (
+                Which::These(&[Key::Int(7), low.clone(), Key::Int(8)]),
+                false,
+                "id < -9223372036854775807 or id in [7,8]",
+            ),
+            (Which::These(std::slice::from_ref(&low)), false, "id < -9223372036854775807"),
         ] {
             assert_eq!(expression("id", which, text), expected);
         }

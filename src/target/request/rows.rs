@@ -99,7 +99,7 @@ pub fn first_and_further(rows: &Rows, key_field: &str) -> Result<(Rows, Option<R
 }
 
 /// The expressions that delete the rows of these keys: `id in [1,2]`, `id in ["a","b"]`. That form alone works on
-/// a collection that is not loaded.
+/// a collection that is not loaded. The smallest integer is one that Milvus does not read, but does compute.
 pub fn deletes(key_field: &str, keys: &Keys) -> Vec<String> {
     let mut all = Vec::new();
     let mut expression = String::new();
@@ -110,7 +110,10 @@ pub fn deletes(key_field: &str, keys: &Keys) -> Vec<String> {
         } else {
             expression.push(',');
         }
-        write_key(&mut expression, &key);
+        match key {
+            Key::Int(i64::MIN) => expression.push_str("-9223372036854775807 - 1"),
+            key => write_key(&mut expression, &key),
+        }
         count += 1;
         if count == MAX_KEYS || expression.len() >= MAX_EXPRESSION {
             expression.push(']');
