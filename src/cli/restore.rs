@@ -123,6 +123,9 @@ fn lines(plan: &Plan) -> Vec<String> {
         true => format!("         {}", planned.target),
         false => format!("         {} as {}", planned.source, planned.target),
     }));
+    lines.extend(plan.aliases_left_out.iter().map(|left_out| {
+        format!("alias {} of {} stays out: its collection gets another name", left_out.alias, left_out.of)
+    }));
     lines.extend(plan.left_out.iter().map(left_out));
     lines.extend(plan.incomplete.iter().map(|what| format!("cannot be applied: {what}")));
     lines.extend(plan.conflicts.iter().map(|conflict| format!("CONFLICT {}", conflict.message)));

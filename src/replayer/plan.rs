@@ -54,6 +54,8 @@ pub struct Plan {
     pub incomplete: Vec<String>,
     /// The collections that exist at the instant.
     pub collections: Vec<Planned>,
+    /// Aliases that stay out, because their collection gets another name.
+    pub aliases_left_out: Vec<AliasLeftOut>,
     /// What is left out.
     pub left_out: Vec<Omitted>,
     /// What the target has in the way.
@@ -69,6 +71,15 @@ pub struct Planned {
     pub source: String,
     /// Its name at the target.
     pub target: String,
+}
+
+/// An alias that stays out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AliasLeftOut {
+    /// The alias.
+    pub alias: String,
+    /// Its collection, by the source's name.
+    pub of: String,
 }
 
 /// A change that is left out.
@@ -144,6 +155,8 @@ pub async fn plan(
             conflicts.check_there(target, (id, name), &made).await?;
         }
     }
+    let aliases = rehearsal.naming().aliases_left_out().into_iter();
+    plan.aliases_left_out = aliases.map(|(alias, of)| AliasLeftOut { alias, of: of.to_string() }).collect();
     plan.left_out = omitted(rehearsal.skip());
     plan.conflicts = conflicts.found();
     plan.estimate = (depth == Depth::Rows).then(|| estimate(plan.bytes, started.elapsed()));

@@ -259,14 +259,24 @@ impl Run {
             Some(Body::Definition(definition)) => Some(definition),
             _ => None,
         });
-        let creates = |definition: &pb::Definition| {
-            definition.tso <= self.until.0 && matches!(definition.change, Some(Change::CreateCollection(_)))
+        let names = |definition: &pb::Definition| {
+            let change = definition.change.as_ref();
+            definition.tso <= self.until.0
+                && change.is_some_and(|change| {
+                    matches!(
+                        change,
+                        Change::CreateCollection(_)
+                            | Change::RenameCollection(_)
+                            | Change::CreateAlias(_)
+                            | Change::AlterAlias(_)
+                    )
+                })
         };
-        if !self.journal.is_unchecked(seq) || !definitions.clone().any(creates) {
+        if !self.journal.is_unchecked(seq) || !definitions.clone().any(names) {
             return Ok(());
         }
-        let created = ownership::newly_named(self.naming.clone(), self.skip.clone(), seq, definitions)?;
-        if let Err(error) = self.definer.check_free(&created).await {
+        let new = ownership::newly_named(self.naming.clone(), self.skip.clone(), seq, definitions)?;
+        if let Err(error) = self.definer.check_free(&new).await {
             self.close(End::AfterCommit).await?;
             return Err(error);
         }

@@ -172,6 +172,10 @@ where
         Ok(self.1(self.0.id_of(name).await?))
     }
 
+    async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
+        self.0.alias_of(alias).await
+    }
+
     async fn check_free(&self, new: &NewCollection) -> Result<()> {
         self.0.check_free(new).await
     }
