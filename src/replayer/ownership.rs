@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::pb::log::{Definition, definition::Change};
 use crate::position::Seq;
 use crate::target::{Target, name_is_alias};
+use crate::tick::Tso;
 
 use super::naming::Naming;
 use super::place::Place;
@@ -153,12 +154,26 @@ async fn check_free(target: &dyn Target, source: Option<CollectionId>, new: &New
     target.check_free(new).await
 }
 
-/// What of a commit gives names that are not the log's own already, and the source's ids of the collections that it
-/// creates. Those names are free once the commit has taken them away.
+/// Whether a definition gives a name to a collection or an alias.
+pub fn names(definition: &Definition) -> bool {
+    matches!(
+        definition.change,
+        Some(
+            Change::CreateCollection(_)
+                | Change::RenameCollection(_)
+                | Change::CreateAlias(_)
+                | Change::AlterAlias(_)
+        )
+    )
+}
+
+/// What of a commit gives names after a TSO that are not the log's own already, and the source's ids of the collections
+/// that it creates. Those names are free once the commit has taken them away.
 pub fn newly_named<'a>(
     mut naming: Naming,
     mut skip: Skip,
     seq: Seq,
+    after: Option<Tso>,
     definitions: impl Iterator<Item = &'a Definition>,
 ) -> Result<Vec<(Option<CollectionId>, DefinitionChange)>> {
     let collections = naming.collections().into_iter().map(|(_, name)| name);
@@ -170,7 +185,7 @@ pub fn newly_named<'a>(
             continue;
         };
         for change in naming.apply(&definition)? {
-            if given(&change).is_some_and(|name| own.insert(name)) {
+            if given(&change).is_some_and(|name| own.insert(name)) && Some(Tso(definition.tso)) > after {
                 new.push((created(&definition), change));
             }
         }

@@ -10,7 +10,8 @@ use tapedeck::log::reader::LogReader;
 use tapedeck::log::store::Store;
 use tapedeck::pb::log::{Commit, Hole};
 use tapedeck::recorder::Start;
-use tapedeck::replayer::{Depth, Plan, Until};
+use tapedeck::replayer::{Depth, Plan, Replayer, Until};
+use tapedeck::selection::Selection;
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::Target;
 use tapedeck::target::memory::{Contents, Fault, MemoryTarget};
@@ -152,6 +153,25 @@ fn a_name_or_an_alias_that_others_have_in_the_target_is_found_before_anything_is
             let alias = ("default".to_owned(), taken.to_owned());
             assert_eq!(target.contents().aliases.get(&alias), Some(&theirs));
             forget(&store, "r").await;
+        }
+    });
+}
+
+#[test]
+fn a_plan_says_whether_the_log_has_anything_that_is_selected() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        world.create(CollectionSpec::new("docs"));
+        record_all(&mut world, &store).await;
+        world.drop_collection(0);
+        record_all(&mut world, &store).await;
+        let to = world.oracle.last();
+        for (pattern, matches) in [("default.docs", true), ("default.typo", false)] {
+            let selection = Selection::new(&[pattern.to_owned()], &[]).unwrap();
+            let target = Arc::new(MemoryTarget::new());
+            let replayer = Replayer { selection, ..replayer(&store, target, "r", Until::Tso(to)) };
+            let plan = replayer.plan(to, Depth::Definitions, |_, _| {}).await.unwrap();
+            assert_eq!(plan.matches, matches, "{pattern}");
         }
     });
 }
