@@ -15,6 +15,9 @@ use crate::task::spec::TaskSpec;
 use crate::telemetry::{self, LogFormat};
 use crate::tick::Tso;
 
+/// As many collections are named at the end.
+const NAMED: usize = 8;
+
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// s3://bucket/prefix, gs://..., az://..., file:///folder, or a folder; keys come from the environment
@@ -69,10 +72,20 @@ pub async fn restore(args: Args) -> Result<()> {
         return Err(Error::operator("the restore was stopped before its end")
             .advice("give the same command again: it goes on"));
     };
-    let Some(incomplete) = status.incomplete else { return Ok(()) };
+    let Some(incomplete) = status.incomplete else { return print(restored(&plan)) };
     let what = incomplete.what.join(", ");
     Err(Error::operator(format!("restored, but the target lacks, since {}: {what}", incomplete.since.time))
         .advice("these changes cannot be applied: make them at the target by hand where they matter"))
+}
+
+fn restored(plan: &Plan) -> String {
+    let (count, time) = (plan.collections.len(), &plan.to_time);
+    let mut line = format!("restored to {time} ({}): {count} collections", plan.to);
+    let names = plan.collections.iter().map(|planned| planned.target.as_str()).collect::<Vec<_>>();
+    if (1..=NAMED).contains(&count) {
+        line.push_str(&format!(": {}", names.join(", ")));
+    }
+    line
 }
 
 async fn plan(spec: &TaskSpec, depth: Depth) -> Result<Plan> {
@@ -122,6 +135,9 @@ fn lines(plan: &Plan) -> Vec<String> {
     lines.extend(plan.collections.iter().map(|planned| match planned.source == planned.target {
         true => format!("         {}", planned.target),
         false => format!("         {} as {}", planned.source, planned.target),
+    }));
+    lines.extend(plan.aliases_left_out.iter().map(|left_out| {
+        format!("alias {} of {} stays out: its collection gets another name", left_out.alias, left_out.of)
     }));
     lines.extend(plan.left_out.iter().map(left_out));
     lines.extend(plan.incomplete.iter().map(|what| format!("cannot be applied: {what}")));

@@ -20,7 +20,14 @@ pub(super) struct Differences {
 
 /// Compares two definitions, the source's first.
 pub(super) fn differences(source: &Found, target: &Found) -> Differences {
-    let (ours, theirs) = (stated(source), stated(target));
+    let (mut ours, mut theirs) = (stated(source), stated(target));
+    let name = |found: &Found| found.described.schema.as_ref().map(|schema| schema.name.clone());
+    if name(source) != name(target) {
+        // a copy under another name does not get its source's aliases
+        for side in [&mut ours, &mut theirs] {
+            side.retain(|what, _| !what.starts_with("alias "));
+        }
+    }
     let mut found = Differences::default();
     let about = ours.keys().chain(theirs.keys().filter(|about| !ours.contains_key(*about)));
     for about in about {

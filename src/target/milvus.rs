@@ -61,6 +61,13 @@ impl Target for MilvusTarget {
         }
     }
 
+    async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
+        match self.behind(alias).await.map_err(|error| error.context(alias))? {
+            Behind::Alias(of) => Ok(Some(of)),
+            Behind::Nothing | Behind::Collection(_) => Ok(None),
+        }
+    }
+
     async fn check_free(&self, new: &NewCollection) -> Result<()> {
         self.check_name(new).await.map_err(|error| error.context(format!("create collection {}", new.name)))
     }

@@ -156,11 +156,11 @@ async fn check_one(what: String, trying: impl Future<Output = Result<String>>) -
 }
 
 async fn check_log(spec: &TaskSpec) -> Result<String> {
-    let store = store(&spec.log.url, &spec.log.options).await?;
     if spec.kind.records() {
-        store.probe().await?;
+        store(&spec.log.url, &spec.log.options).await?.probe().await?;
         return Ok("readable, writable, put-if-absent works".to_owned());
     }
+    let store = store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?;
     Ok(format!("log {}", LogReader::open(store).await?.log_id()))
 }
 
@@ -187,7 +187,10 @@ async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
 
 /// None when cancelled before the log was there: that of a `replicate` is made by its recorder.
 pub(super) async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Result<Option<Replayer>> {
-    let store = store(&spec.log.url, &spec.log.options).await?;
+    let store = match spec.kind {
+        Kind::Replicate => store(&spec.log.url, &spec.log.options).await?,
+        _ => store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?,
+    };
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     while spec.kind == Kind::Replicate && !store.exists(layout::IDENTITY).await? {
         if !backoff.wait(cancel).await {
@@ -345,6 +348,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = check_log(&replay_of(folder.path(), "replay")).await.unwrap_err();
         assert!(error.message.contains("there is no log at file://") && error.advice.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_replay_of_no_log_makes_no_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = folder.path().join("typo");
+        let spec = replay_of(&nowhere, "replay");
+        let replayed = replayer(&spec, &CancellationToken::new()).await.map(drop);
+        for error in [replayed.unwrap_err(), check_log(&spec).await.unwrap_err()] {
+            assert!(error.message.contains("there is no log at file://"), "{error}");
+        }
+        assert!(!nowhere.exists());
     }
 
     #[tokio::test]
