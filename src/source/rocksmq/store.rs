@@ -83,9 +83,10 @@ impl Store {
     }
 
     fn look(&self) -> Result<u64> {
-        self.identity.check(&self.path)?;
         for _ in 0..MOST_LOOKS {
             let before = self.manifest()?;
+            // At once before it: RocksDB does not bear another manifest than its own.
+            self.identity.check(&self.path)?;
             self.db.try_catch_up_with_primary().map_err(|error| failed(&self.path, &error))?;
             if self.manifest()? == before {
                 self.identity.check(&self.path)?;
