@@ -65,10 +65,10 @@ impl Trial {
     }
 
     /// Begins one whose task reaches a service through a proxy alone.
-    pub async fn behind_proxy(service: &str) -> Outcome<Option<(Trial, Proxy)>> {
+    pub async fn behind_proxy(test: &str, service: &str) -> Outcome<Option<(Trial, Proxy)>> {
         let Some((shared, stand)) = shared().await? else { return Ok(None) };
         let (proxy, seen) = stand.behind_proxy(service).await?;
-        let trial = Trial::of(&format!("proxied_{service}"), Box::new(shared), stand, &seen).await?;
+        let trial = Trial::of(test, Box::new(shared), stand, &seen).await?;
         Ok(Some((trial, proxy)))
     }
 
