@@ -84,5 +84,8 @@ async fn survives(trial: Option<Trial>, service: &'static str) -> Outcome {
         trial.stand.control("start", "source").await?;
         trial.flows().await?;
     }
+    if service == "pulsar" {
+        trial.reload_source().await?;
+    }
     trial.end().await
 }

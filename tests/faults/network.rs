@@ -34,7 +34,7 @@ async fn a_broken_network_to_the_queue_is_named_and_waited_for() -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_do_not_come_are_named_when_the_queue_says_that_they_are_there() -> Outcome {
     let Some(_alone) = kafka_alone().await? else { return Ok(()) };
-    let Some((trial, proxy)) = Trial::behind_proxy("kafka").await? else { return Ok(()) };
+    let Some((trial, proxy)) = Trial::behind_proxy("starved_queue", "kafka").await? else { return Ok(()) };
     proxy.set(Network::CutAfter(FEW));
     trial.is_degraded("but nothing comes").await?;
     proxy.set(Network::Good);
@@ -59,7 +59,9 @@ async fn a_broken_network_to_the_target_is_named_and_waited_for() -> Outcome {
 
 /// `says` stands in the status while nothing comes through. A half-open connection is given up within `patience`.
 async fn survives(service: &str, says: &str, patience: Duration) -> Outcome {
-    let Some((trial, proxy)) = Trial::behind_proxy(service).await? else { return Ok(()) };
+    let Some((trial, proxy)) = Trial::behind_proxy(&format!("proxied_{service}"), service).await? else {
+        return Ok(());
+    };
     for network in [Network::Late(Duration::from_millis(50)), Network::Flaky(SOME)] {
         proxy.set(network);
         trial.flows().await?;
