@@ -27,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("source", &["store"]),
     ("log", &["store"]),
     ("target", &[]),
-    ("recorder", &["source", "log"]),
+    ("recorder", &["source", "log", "store"]),
     ("replayer", &["log", "target"]),
     ("compare", &["target"]),
     ("task", &["recorder", "replayer", "log", "source", "target"]),

@@ -26,7 +26,7 @@ pub struct Draft {
     pub segment: Option<SegmentWriter>,
     /// The catalog after it, where it has definitions.
     pub catalog: Option<Catalog>,
-    /// Its commit, without references.
+    /// Its commit, with the references of what is stored already: they follow its changes.
     pub commit: pb::Commit,
     /// Its rows.
     pub rows: RowCounts,
@@ -124,7 +124,7 @@ fn upload(
                     Err(error) => trouble.wait(error).await?,
                 }
             };
-            commit.segments = vec![stored];
+            commit.segments.insert(0, stored);
         }
         let catalog = match catalog {
             None => None,

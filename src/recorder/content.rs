@@ -11,6 +11,7 @@ use crate::position::Channel;
 use crate::progress::RowCounts;
 use crate::tick::Tso;
 
+use super::base::is_in_base;
 use super::reading::Held;
 use super::requests::Requests;
 
@@ -72,10 +73,13 @@ impl Content {
 }
 
 /// Whether a message concerns what a catalog holds. Rows of collections or partitions that are not selected, never came
-/// to be, or were gone when the log began are passed over; a message without rows concerns everybody.
+/// to be, or were gone when the log began are passed over, and those of a base; a message without rows concerns everybody.
 pub fn concerns(catalog: &Catalog, held: &Held) -> bool {
     let Some(rows) = &held.header.rows else { return true };
     let Some(collection) = catalog.collections.get(&rows.collection_id) else { return false };
+    if is_in_base(collection, &rows.shard, held.tso) {
+        return false;
+    }
     rows.partition_id == ALL_PARTITIONS
         || collection.partitions.iter().any(|partition| partition.id == rows.partition_id)
 }

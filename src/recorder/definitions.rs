@@ -22,6 +22,7 @@ use crate::selection::Selection;
 use crate::source::{Event, Object, Observation};
 use crate::tick::Tso;
 
+use super::base::begin_of;
 use super::compare::{Intake, changes_of, moved, objects_between, serving};
 use super::cut::{Cut, Place, Window};
 use super::origin::{Announcement, announcements};
@@ -178,8 +179,8 @@ impl Definitions {
             // A collection that went without a trace gets no ticks any more: the next cut drops it.
             let vanished = !self.live.collections.contains_key(&id);
             let until = ends.get(&id).copied().unwrap_or(if vanished { Tso::ZERO } else { Tso::MAX });
-            for (channel, announced) in announcements(collection) {
-                let from = announced.at;
+            let begins = collection.channels.iter().map(begin_of);
+            for ((channel, announced), from) in announcements(collection).zip(begins) {
                 let need = needs.entry(channel).or_insert(Need { from, until, announced });
                 need.from = need.from.min(from);
                 need.until = need.until.max(until);

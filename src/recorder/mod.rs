@@ -10,6 +10,7 @@
 //! reads from there and leaves out what is at or below W. Nothing is acknowledged to the queue: the log's commits
 //! alone say what is recorded.
 
+mod base;
 mod channels;
 mod committer;
 mod compare;
@@ -65,6 +66,9 @@ pub struct Recorder {
     pub replicate_channel: Option<Channel>,
     /// Where the log is.
     pub store: Store,
+    /// Where the source stores its segments, at its root path; none: where the queue lost the beginning of a collection, a
+    /// log that should hold all its rows is refused.
+    pub storage: Option<Store>,
     /// Where a new log begins.
     pub start: Start,
     /// The collections that are recorded.

@@ -1,5 +1,7 @@
 //! How a run begins: a new log with what exists, or the last commit's positions and catalog.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -13,6 +15,7 @@ use crate::progress::RecordProgress;
 use crate::source::{Observation, Queue};
 use crate::tick::Tso;
 
+use super::base::{self, Stored};
 use super::channels::Channels;
 use super::definitions::{Definitions, Need};
 use super::origin::check_origin;
@@ -102,16 +105,19 @@ pub async fn check_replicate_channel(queue: &dyn Queue, channel: &Channel, live:
     ))
 }
 
-/// A new log: its first commit holds what exists; the rows follow in the order of their TSO.
+/// A new log: its first commit holds what exists, and the base where there is one; the rows follow in the order of their
+/// TSO.
 async fn begin(
     recorder: &mut Recorder,
     writer: LogWriter,
-    FirstLook { look, now, opens_at }: FirstLook,
+    look: FirstLook,
     progress: &watch::Sender<RecordProgress>,
     cancel: &CancellationToken,
 ) -> Result<Session> {
+    let (FirstLook { look, now, opens_at }, stored) = with_base(recorder, &writer, look).await?;
     let (definitions, opening) = Definitions::open(&look, opens_at, recorder.selection.clone())?;
     let watermark = match recorder.start {
+        Start::Earliest if !stored.segments.is_empty() => base::BASE,
         // Nothing is older than what will be created.
         Start::Earliest if definitions.recorded().collections.is_empty() => now,
         Start::Earliest => Tso::ZERO,
@@ -132,8 +138,42 @@ async fn begin(
     }
     let mut session =
         Session::new(writer, None, channels, definitions, (watermark, opens_at), progress, cancel.clone());
-    session.send_opening(opening).await?;
+    session.send_opening(opening, stored).await?;
     Ok(session)
+}
+
+/// Takes a base where the log is to begin with rows that the queue no longer holds.
+async fn with_base(
+    recorder: &mut Recorder,
+    writer: &LogWriter,
+    mut first: FirstLook,
+) -> Result<(FirstLook, Stored)> {
+    let Some(storage) = recorder.storage.as_ref().filter(|_| recorder.start == Start::Earliest) else {
+        return Ok((first, Stored::default()));
+    };
+    let (selected, _) = Definitions::open(&first.look, first.opens_at, recorder.selection.clone())?;
+    let without = base::without_beginning(recorder.queue.as_ref(), selected.recorded()).await?;
+    if without.is_empty() {
+        return Ok((first, Stored::default()));
+    }
+    let list = recorder.catalog.segments(&without).await?;
+    let before = Arc::make_mut(&mut first.look.live);
+    base::with_checkpoints(before, &without, &list)?;
+    let copied = (&*before, &without);
+    let stored = base::copy(storage, recorder.catalog.as_mut(), copied, &list, writer).await?;
+
+    let before = first.look.live;
+    let mut then = first_look(recorder).await?;
+    for id in &without {
+        if !base::is_as_before(before.collections.get(id), then.look.live.collections.get(id)) {
+            return Err(Error::retry(format!("collection {id} was changed while its base was taken"))
+                .advice("nothing: it is taken again"));
+        }
+    }
+    base::with_checkpoints(Arc::make_mut(&mut then.look.live), &without, &list)?;
+    // Whatever was stored or compacted away has been given out by then.
+    then.opens_at = then.opens_at.max(then.look.bound);
+    Ok((then, stored))
 }
 
 /// The newest date that a look shows: from there on its definitions are those of the source.
@@ -165,7 +205,10 @@ async fn first_position(
             "channel {channel} no longer holds positions {from} to {}, where their rows begin",
             kept.start
         ))
-        .advice("start with \"now\", or select collections that the queue still holds"));
+        .advice(
+            "give source.storage, where the source keeps its segments: then a base is taken; or start with \"now\", or \
+             select collections that the queue still holds",
+        ));
     }
     Ok(from)
 }

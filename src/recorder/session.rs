@@ -18,6 +18,7 @@ use crate::progress::RecordProgress;
 use crate::tick::Tso;
 use crate::trouble::Trouble;
 
+use super::base::Stored;
 use super::channels::Channels;
 use super::committer::{Committer, Draft};
 use super::content::{Content, Turnover, concerns, requests};
@@ -103,12 +104,12 @@ impl Session {
         }
     }
 
-    /// Hands on the first cut of a new log: what exists.
-    pub async fn send_opening(&mut self, definitions: Vec<pb::Definition>) -> Result<()> {
+    /// Hands on the first cut of a new log: what exists, and its base.
+    pub async fn send_opening(&mut self, definitions: Vec<pb::Definition>, base: Stored) -> Result<()> {
         let mut content = self.content();
         content.definitions(&definitions);
         let catalog = self.definitions.recorded().clone();
-        self.send(content, Some(catalog)).await
+        self.send_with(content, Some(catalog), base).await
     }
 
     /// Pulls and cuts until cancelled or until a person must act.
@@ -292,14 +293,20 @@ impl Session {
 
     /// Hands a cut to the committer; waits while it has enough to do.
     async fn send(&mut self, content: Content, catalog: Option<Catalog>) -> Result<()> {
+        self.send_with(content, catalog, Stored::default()).await
+    }
+
+    async fn send_with(&mut self, content: Content, catalog: Option<Catalog>, base: Stored) -> Result<()> {
         let commit = pb::Commit {
+            segments: base.segments,
             channels: self.channels.close_ranges(),
             watermark: self.watermark.0,
             etcd_revision: self.definitions.revision(),
             opens_at: self.opens_at.0,
             ..Default::default()
         };
-        let (segment, rows, unknown) = content.finish();
+        let (segment, mut rows, unknown) = content.finish();
+        rows.inserted += base.rows.inserted;
         let draft = Draft { seq: self.seq, segment, catalog, commit, rows, unknown };
         tokio::select! {
             biased;

@@ -1,5 +1,6 @@
 //! Reads the log ahead of the replayer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -11,31 +12,33 @@ use crate::progress::ReplayProgress;
 use crate::tick::Tso;
 use crate::trouble::Trouble;
 
-/// Commits read ahead: with their segments they take memory.
+/// Segments read ahead: they take memory.
 pub const AHEAD: usize = 2;
 /// How often the log is asked for its next commit.
 const POLL: Duration = Duration::from_millis(100);
 
-/// A commit with what it names.
+/// A segment of a commit, or a commit without one.
 pub struct Fetched {
     /// The commit.
-    pub commit: Commit,
-    /// The records of its segments, in order.
+    pub commit: Arc<Commit>,
+    /// Whether it is the commit's last segment.
+    pub last: bool,
+    /// The records of the segment, in order.
     pub records: Vec<Record>,
-    /// Bytes of its segments.
+    /// Bytes of the segment.
     pub bytes: u64,
 }
 
-/// Reads commit after commit until nobody listens or the log cannot be read any further.
+/// Reads commit after commit, segment by segment, until nobody listens or the log cannot be read any further.
 pub async fn follow(
     mut follower: Follower,
     fetched: mpsc::Sender<Result<Fetched>>,
     progress: watch::Sender<ReplayProgress>,
 ) {
     let mut trouble = Trouble::new(&progress, "reading the log");
-    let mut commit = None;
+    let mut reading = None;
     loop {
-        let next = match fetch(&mut follower, &mut commit).await {
+        let next = match fetch(&mut follower, &mut reading).await {
             Ok(next) => next,
             Err(error) => match trouble.wait(error).await {
                 Ok(()) => continue,
@@ -59,20 +62,31 @@ pub async fn follow(
     }
 }
 
-/// The next commit with its records; `commit` keeps it until its segments have been read.
-async fn fetch(follower: &mut Follower, commit: &mut Option<Commit>) -> Result<Option<Fetched>> {
-    if commit.is_none() {
-        *commit = follower.next().await?.map(|sealed| sealed.commit);
+/// A commit whose segments are being read.
+struct Reading {
+    commit: Arc<Commit>,
+    next: usize,
+}
+
+/// The next segment; `reading` keeps its commit until all have been read.
+async fn fetch(follower: &mut Follower, reading: &mut Option<Reading>) -> Result<Option<Fetched>> {
+    if reading.is_none() {
+        let next = follower.next().await?;
+        *reading = next.map(|sealed| Reading { commit: Arc::new(sealed.commit), next: 0 });
     }
-    let Some(next) = commit.as_ref() else { return Ok(None) };
-    check_whole(next)?;
-    let mut records = Vec::new();
-    let mut bytes = 0u64;
-    for reference in &next.segments {
-        records.extend(follower.reader().segment(reference).await?.records);
-        bytes = bytes.saturating_add(reference.length);
+    let Some(Reading { commit, next }) = reading else { return Ok(None) };
+    check_whole(commit)?;
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    if let Some(reference) = commit.segments.get(*next) {
+        records = follower.reader().segment(reference).await?.records;
+        bytes = reference.length;
     }
-    Ok(commit.take().map(|commit| Fetched { commit, records, bytes }))
+    *next += 1;
+    let (commit, last) = (commit.clone(), *next >= commit.segments.len());
+    if last {
+        *reading = None;
+    }
+    Ok(Some(Fetched { commit, last, records, bytes }))
 }
 
 /// Nothing goes on beyond a hole.

@@ -213,10 +213,11 @@ impl Journal {
     }
 
     /// Ends without anything in flight: a start after this applies nothing twice, but for what an earlier run may have
-    /// sent beyond the ack.
-    pub async fn close(&mut self) -> Result<()> {
+    /// sent beyond the ack, and for the commit after `underway` of which only a part was sent.
+    pub async fn close(&mut self, underway: Option<Seq>) -> Result<()> {
         self.collect();
-        self.intent = self.ack.max(self.doubt);
+        let partly = underway.map(|before| LogPosition::after(before.next())).unwrap_or_default();
+        self.intent = self.ack.max(self.doubt).max(partly);
         self.store().await
     }
 
@@ -272,7 +273,7 @@ mod tests {
             if within {
                 stopped.close_within(Tso(1)).await.unwrap();
             } else {
-                stopped.close().await.unwrap();
+                stopped.close(None).await.unwrap();
             }
             let next = journal(&store).await;
             assert!(next.may_have_been_sent(Seq(9)) && !next.may_have_been_sent(Seq(10)), "{within}");

@@ -47,6 +47,14 @@ enum End {
     WithinCommit,
 }
 
+/// A commit of which a part has been applied.
+struct Underway {
+    /// The last definition.
+    at: LogPosition,
+    /// Closes when its rows are in the target.
+    in_target: TaskTracker,
+}
+
 /// A replayer at work.
 pub struct Run {
     reader: LogReader,
@@ -59,6 +67,8 @@ pub struct Run {
     until: Tso,
     /// The last commit to apply, where the end is known.
     last: Option<Seq>,
+    /// The commit of which further segments follow.
+    underway: Option<Underway>,
     shared: Arc<Shared>,
     stop: CancellationToken,
     progress: watch::Sender<ReplayProgress>,
@@ -120,6 +130,7 @@ impl Run {
             definer,
             until,
             last,
+            underway: None,
             shared,
             stop,
             progress: progress.clone(),
@@ -156,7 +167,10 @@ impl Run {
         self.drain().await?;
         match end {
             End::Already => Ok(()),
-            End::AfterCommit => self.journal.close().await,
+            End::AfterCommit => {
+                let underway = self.underway.as_ref().map(|underway| underway.at.seq);
+                self.journal.close(underway).await
+            }
             End::WithinCommit => self.journal.close_within(self.until).await,
         }
     }
@@ -198,9 +212,9 @@ impl Run {
         }
     }
 
-    /// Applies one commit, and says so when it holds the end; `behind`: further ones are there already.
+    /// Applies a segment of a commit, and says so when it holds the end; `behind`: further ones are there already.
     async fn apply(&mut self, fetched: Fetched, behind: bool) -> Result<Option<End>> {
-        let Fetched { commit, records, bytes } = fetched;
+        let Fetched { commit, last, records, bytes } = fetched;
         let seq = Seq(commit.seq);
         let before = Seq(commit.seq.saturating_sub(1));
         let watermark = Tso(commit.watermark);
@@ -217,8 +231,10 @@ impl Run {
                 if behind && self.journal.is_beyond_intent(seq) { self.reader.tail().await? } else { None };
             self.journal.intend(seq, tail.unwrap_or_default()).await?;
         }
-        let in_target = TaskTracker::new();
-        let mut at = LogPosition::after(before);
+        let Underway { mut at, in_target } = self
+            .underway
+            .take()
+            .unwrap_or_else(|| Underway { at: LogPosition::after(before), in_target: TaskTracker::new() });
         for step in steps {
             match step {
                 Step::Rows(_) if LogPosition { rows: true, ..at } <= done => {}
@@ -245,6 +261,10 @@ impl Run {
             }
         }
         self.progress.send_modify(|progress| progress.bytes += bytes);
+        if !last {
+            self.underway = Some(Underway { at, in_target });
+            return Ok(None);
+        }
         if watermark > self.until {
             return Ok(Some(End::WithinCommit));
         }

@@ -13,7 +13,7 @@ pub mod pulsar;
 pub mod rocksmq;
 pub mod segments;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ use crate::error::Result;
 use crate::pb::log::Collection;
 use crate::pb::milvus::proto::common::KeyValuePair;
 use crate::position::{Channel, Position};
+use crate::source::segments::SegmentList;
 use crate::tick::Tso;
 
 /// One message of a channel, as the queue holds it.
@@ -78,6 +79,9 @@ pub trait CatalogSource: Send + Sync + 'static {
     /// The first call returns in `events` every change that the catalog still dates; later calls those that
     /// were written since the call before. An event may be returned again. An error leaves everything as it was.
     async fn read(&mut self) -> Result<Observation>;
+
+    /// The stored segments of some collections, and how far they go, all at one revision.
+    async fn segments(&mut self, of: &BTreeSet<CollectionId>) -> Result<SegmentList>;
 }
 
 /// A catalog as it was at one revision.

@@ -11,7 +11,7 @@ use url::Url;
 use super::secret::{Secret, resolve};
 use super::spec::{
     EtcdSpec, KafkaSpec, Kind, LogSpec, MechanismSpec, MilvusSpec, PulsarSpec, QueueSpec, RocksmqSpec,
-    SourceSpec, StoreSpec, TaskSpec,
+    SourceSpec, StorageSpec, StoreSpec, TaskSpec,
 };
 use super::tls::TlsSpec;
 use super::verification::gently;
@@ -100,6 +100,14 @@ impl Work {
 
 /// The store of a log, or of the service's own documents.
 pub async fn store(url: &str, spec: &StoreSpec) -> Result<Store> {
+    store_of(Owner::Log, url, spec).await
+}
+
+async fn storage(spec: &StorageSpec) -> Result<Store> {
+    store_of(Owner::Source, &spec.url, &spec.options).await
+}
+
+async fn store_of(owner: Owner, url: &str, spec: &StoreSpec) -> Result<Store> {
     let options = StoreOptions {
         endpoint: spec.endpoint.clone(),
         region: spec.region.clone(),
@@ -108,7 +116,7 @@ pub async fn store(url: &str, spec: &StoreSpec) -> Result<Store> {
         session_token: resolve(spec.session_token.as_ref())?,
         virtual_hosted_style: spec.virtual_hosted_style,
         ca: tls(spec.tls.as_ref())?.and_then(|tls| tls.ca),
-        owner: Owner::Log,
+        owner,
     };
     Store::open(url, &options).await
 }
@@ -181,6 +189,10 @@ async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
         queue: queue(&source.queue).await?,
         catalog: Box::new(catalog(&source.etcd).await?),
         milvus: source.milvus.as_ref().map(asked).transpose()?,
+        storage: match &source.storage {
+            Some(spec) => Some(storage(spec).await?),
+            None => None,
+        },
         replicate_channel: source.replicate_channel.as_deref().map(Channel::from),
         start: spec.start(),
     })

@@ -97,6 +97,20 @@ pub struct SourceSpec {
     /// Asked for what etcd cannot tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub milvus: Option<MilvusSpec>,
+    /// Read for rows whose messages the queue no longer holds, where a new log begins with `earliest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageSpec>,
+}
+
+/// Where a source stores its segments.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StorageSpec {
+    /// Bucket and `minio.rootPath`: `s3://a-bucket/files`; or `localStorage.path`: `file:///var/lib/milvus/data`.
+    pub url: String,
+    /// How to reach the store.
+    #[serde(default, skip_serializing_if = "StoreSpec::is_default")]
+    pub options: StoreSpec,
 }
 
 /// The etcd of a source.

@@ -132,6 +132,9 @@ fn source(spec: &SourceSpec) -> Result<()> {
             ));
         }
     }
+    if let Some(spec) = &spec.storage {
+        store("source.storage", &spec.url, &spec.options)?;
+    }
     spec.milvus.as_ref().map_or(Ok(()), |spec| milvus("source.milvus", spec))
 }
 
@@ -271,12 +274,17 @@ fn not_its_own_source(spec: &TaskSpec, target: &MilvusSpec) -> Result<()> {
 
 /// A log's address.
 pub fn log(spec: &LogSpec) -> Result<()> {
-    let at = "log.url";
-    let url = Url::parse(&spec.url)
+    store("log", &spec.url, &spec.options)
+}
+
+fn store(section: &str, text: &str, options: &StoreSpec) -> Result<()> {
+    let at = &format!("{section}.url");
+    let of_options = |field: &str| format!("{section}.options{field}");
+    let url = Url::parse(text)
         .map_err(|error| wrong(at, &format!("it is no URL: {error}"), "write e.g. s3://bucket/prefix"))?;
     no_secret(at, &url)?;
     let is_dots = |part: &str| matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
-    if spec.url.split(['/', '\\']).any(is_dots) {
+    if text.split(['/', '\\']).any(is_dots) {
         return Err(wrong(at, "it goes up or round with dots", "write the folder itself"));
     }
     if !STORES.contains(&url.scheme()) {
@@ -294,23 +302,27 @@ pub fn log(spec: &LogSpec) -> Result<()> {
             "write s3://bucket/prefix or file:///folder",
         ));
     }
-    if local && spec.options != StoreSpec::default() {
+    if local && *options != StoreSpec::default() {
         return Err(wrong(
-            "log.options",
+            &of_options(""),
             "a folder needs none",
             "take them out, or write the URL of a bucket",
         ));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong(at, "it has a query or a fragment", "put settings into log.options"));
+        return Err(wrong(
+            at,
+            "it has a query or a fragment",
+            &format!("put settings into {}", of_options("")),
+        ));
     }
-    if let Some(endpoint) = &spec.options.endpoint {
-        address("log.options.endpoint", endpoint)?;
+    if let Some(endpoint) = &options.endpoint {
+        address(&of_options(".endpoint"), endpoint)?;
     }
-    let Some(spec) = &spec.options.tls else { return Ok(()) };
+    let Some(spec) = &options.tls else { return Ok(()) };
     if spec.certificate.is_some() || spec.key.is_some() || spec.server_name.is_some() {
         let why = "object stores are given a ca and nothing else";
-        return Err(wrong("log.options.tls", why, "take certificate, key and server_name out"));
+        return Err(wrong(&of_options(".tls"), why, "take certificate, key and server_name out"));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 #[path = "../stand/mod.rs"]
 mod stand;
 
+mod base;
 mod crash;
 mod fence;
 mod log;

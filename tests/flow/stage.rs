@@ -113,6 +113,7 @@ pub fn recorder(source: &MemorySource, store: &Store, start: Start) -> Recorder 
         milvus: None,
         replicate_channel: Some(source.replicate_channel()),
         store: store.clone(),
+        storage: None,
         start,
         selection: Selection::default(),
     }

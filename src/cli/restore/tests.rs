@@ -28,6 +28,7 @@ async fn recorded(folder: &std::path::Path) -> (Moment, Moment) {
         milvus: None,
         replicate_channel: Some(source.replicate_channel()),
         store: Store::open(&url, &Default::default()).await.unwrap(),
+        storage: None,
         start: Start::Earliest,
         selection: Selection::default(),
     };

@@ -58,6 +58,7 @@ fn collection() -> pb::Collection {
             virtual_channel: format!("{CHANNEL}_7v0"),
             channel: CHANNEL.into(),
             start: Some(Position::offset(0).into()),
+            base: None,
         }],
         create_tso: tso(0).0,
         partitions: vec![pb::Partition { id: 8, name: "_default".into(), create_tso: tso(0).0 }],

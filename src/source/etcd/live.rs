@@ -164,6 +164,7 @@ fn shards(id: CollectionId, info: &CollectionInfo) -> Result<Vec<Shard>> {
             virtual_channel: virtual_channel.clone(),
             channel: channel.clone(),
             start: Some(start.into()),
+            base: None,
         })
     };
     virtuals.iter().zip(physicals).map(shard).collect()

@@ -19,7 +19,7 @@ pub(super) mod segments;
 mod tests;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -30,6 +30,7 @@ use self::keys::Key;
 use self::mirror::Mirror;
 use crate::catalog::{Catalog, CollectionId};
 use crate::error::Result;
+use crate::source::segments::SegmentList;
 use crate::source::{CatalogSource, Event, Observation};
 use crate::tick::Tso;
 use crate::tls::Tls;
@@ -113,6 +114,10 @@ impl CatalogSource for EtcdCatalog {
     async fn identity(&mut self) -> Result<String> {
         let (cluster, _) = self.store.header().await?;
         Ok(format!("{cluster:x}/{}", self.paths))
+    }
+
+    async fn segments(&mut self, of: &BTreeSet<CollectionId>) -> Result<SegmentList> {
+        self.list_segments(of).await
     }
 
     async fn read(&mut self) -> Result<Observation> {

@@ -30,8 +30,7 @@ const SPANS: [(&str, &str); 4] = [
 const LISTINGS: usize = 5;
 
 impl EtcdCatalog {
-    /// The segments of some collections, and the checkpoints of their channels, all at one revision.
-    pub async fn segments(&mut self, of: &BTreeSet<CollectionId>) -> Result<SegmentList> {
+    pub(super) async fn list_segments(&mut self, of: &BTreeSet<CollectionId>) -> Result<SegmentList> {
         'listing: for _ in 0..LISTINGS {
             let (_, revision) = self.store.header().await?;
             let mut listing = Listing::new(of);

@@ -1,6 +1,6 @@
 //! A catalog in memory: says what it was told to say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::Outage;
 use crate::catalog::{Catalog, CollectionId};
 use crate::error::Result;
+use crate::source::segments::SegmentList;
 use crate::source::{CatalogSource, Event, Observation};
 use crate::tick::Tso;
 
@@ -88,6 +89,12 @@ impl CatalogSource for MemoryCatalogReader {
     async fn identity(&mut self) -> Result<String> {
         self.catalog.lock().outage.check("catalog")?;
         Ok("memory:catalog".into())
+    }
+
+    /// What is in memory is nowhere else.
+    async fn segments(&mut self, _: &BTreeSet<CollectionId>) -> Result<SegmentList> {
+        self.catalog.lock().outage.check("catalog")?;
+        Ok(SegmentList::default())
     }
 
     async fn read(&mut self) -> Result<Observation> {

@@ -167,6 +167,7 @@ impl MemorySource {
                 virtual_channel: format!("{channel}_{id}v{shard}"),
                 channel: channel.to_string(),
                 start: Some(start.into()),
+                base: None,
             });
         }
         collection

@@ -11,10 +11,9 @@
 //! The n-th binlogs of all fields hold the same rows in the same order, a [`Block`]; row ids (field 0) and timestamps
 //! (field 1) are columns too. `event` and `payload` tell what is in a file, `column` and `delete` what it means.
 //!
-//! What a list promises, and Milvus' own recovery relies on: a channel's [`Checkpoint`] says up to which TSO everything
-//! of that channel is in segments; a segment's `dml` up to which TSO everything of that segment is. Rows of a segment may
-//! thus be newer than the checkpoint of their channel. They come again in the queue, with the segment's id, and
-//! [`SegmentList::holds`] says which to pass over. Deletes newer than the checkpoint come again too, and do no harm.
+//! What a list promises, and Milvus' own recovery relies on: a virtual channel's [`Checkpoint`] says up to which TSO
+//! everything of that channel is in segments. These may hold newer rows and deletes too; all of them come again in the
+//! queue, behind the checkpoint.
 
 mod column;
 mod delete;
@@ -51,11 +50,18 @@ pub struct SegmentList {
 }
 
 impl SegmentList {
-    /// Whether a row that the queue holds for a segment is in these segments already, or gone with one: Milvus' own rule.
-    pub fn holds(&self, id: SegmentId, tso: Tso) -> bool {
-        self.segments.get(&id).is_some_and(|segment| match segment.state {
-            SegmentState::Dropped => true,
-            _ => segment.is_readable() && segment.dml.is_some_and(|dml| tso <= dml.tso),
+    /// The segments whose files are part of the source's state.
+    pub fn readable(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.values().filter(|segment| segment.is_readable())
+    }
+
+    /// A segment of a later list that took over rows which were nowhere in this one: this one lies within a compaction.
+    pub fn overtaken_by<'a>(&self, later: &'a SegmentList) -> Option<&'a Segment> {
+        let was_read = |id: &SegmentId| self.segments.get(id).is_some_and(Segment::is_readable);
+        later.readable().find(|segment| {
+            !segment.compacted_from.is_empty()
+                && !was_read(&segment.id)
+                && !segment.compacted_from.iter().all(was_read)
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The files of one segment, read from the source's object storage.
 
+use futures::future::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::column::column;
@@ -9,7 +10,7 @@ use super::payload::{self, Values};
 use super::{FieldId, LogFile, Segment};
 use crate::change::Rows;
 use crate::error::{Error, Result};
-use crate::pb::milvus::proto::schema::{CollectionSchema, DataType, FieldSchema};
+use crate::pb::milvus::proto::schema::{CollectionSchema, DataType, FieldData, FieldSchema};
 use crate::store::Store;
 use crate::tick::Tso;
 
@@ -63,17 +64,20 @@ impl<'a> SegmentReader<'a> {
         if rows != also {
             return Err(self.unequal(ROW_ID, rows, also));
         }
-        let columns = stream::iter(&self.schema.fields).map(async |field| {
-            let file = self.file(field.field_id, number)?;
-            if file.entries != rows {
-                return Err(self.unequal(field.field_id, file.entries, rows));
-            }
-            let read = self.column(file, field.field_id, field.data_type).await?;
-            column(field, read)?.ok_or_else(|| damaged(&file.path, 0, wrong_values(field)))
-        });
-        let rows = Rows { columns: columns.buffered(FETCHES).try_collect().await?, count: row_ids.len() };
+        let columns = self.schema.fields.iter().map(|field| self.field(field, number, rows).boxed());
+        let columns = stream::iter(columns.collect::<Vec<_>>()).buffered(FETCHES);
+        let rows = Rows { columns: columns.try_collect().await?, count: row_ids.len() };
         rows.check()?;
         Ok(Block { rows, row_ids, tsos: tsos.into_iter().map(|tso| Tso(tso.cast_unsigned())).collect() })
+    }
+
+    async fn field(&self, field: &FieldSchema, number: usize, rows: u64) -> Result<FieldData> {
+        let file = self.file(field.field_id, number)?;
+        if file.entries != rows {
+            return Err(self.unequal(field.field_id, file.entries, rows));
+        }
+        let read = self.column(file, field.field_id, field.data_type).await?;
+        column(field, read)?.ok_or_else(|| damaged(&file.path, 0, wrong_values(field)))
     }
 
     /// The deletes of one delta log of the segment.

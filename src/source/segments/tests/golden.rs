@@ -103,7 +103,8 @@ async fn the_list_tells_segments_apart_and_what_they_hold() {
     assert_eq!(list.checkpoints.keys().collect::<Vec<_>>(), [&plain.shard]);
     assert!(list.checkpoints[&plain.shard].tso > start.tso);
 
-    assert!(list.holds(dropped.id, Tso::MAX), "its rows are in the result, or gone");
-    assert!(list.holds(plain.id, dml.tso) && !list.holds(plain.id, dml.tso.next()));
-    assert!(!list.holds(1, Tso(1)), "rows of a segment that the list does not know are new");
+    let mut halfway = list.clone();
+    let taken_over = halfway.segments.remove(&result.id);
+    assert!(list.overtaken_by(list).is_none() && halfway.overtaken_by(&halfway).is_none());
+    assert_eq!(halfway.overtaken_by(list).map(|segment| segment.id), taken_over.map(|segment| segment.id));
 }
