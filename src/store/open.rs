@@ -51,6 +51,7 @@ pub(super) fn open(text: &str, options: &StoreOptions) -> Result<Opened> {
     if let Some(endpoint) = &options.endpoint {
         check_endpoint(endpoint)?;
     }
+    sendable(options)?;
     // Another part of the process may have chosen a provider: any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let store = match url.scheme() {
@@ -69,6 +70,18 @@ pub(super) fn open(text: &str, options: &StoreOptions) -> Result<Opened> {
             .advice(format!("put them into {}.options, or into the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_KEY)", owner.section()))
     })?;
     Ok((store, prefix))
+}
+
+/// What goes into headers must fit there: the clouds' libraries take it for granted.
+fn sendable(options: &StoreOptions) -> Result<()> {
+    let StoreOptions { region, access_key_id, session_token, .. } = options;
+    let sent = [("region", region), ("access_key_id", access_key_id), ("session_token", session_token)];
+    let unfit = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains(char::is_control));
+    match sent.into_iter().find(|(_, text)| unfit(text)) {
+        Some((name, _)) => Err(Error::usage(format!("the store's {name} has a line break in it"))
+            .advice("give it alone, without names, quotes or further lines")),
+        None => Ok(()),
+    }
 }
 
 /// It is shown to people, so it carries no credential.

@@ -264,6 +264,20 @@ fn keys_for_probes_differ() {
     assert_eq!((0..10).map(|_| probe::key()).collect::<BTreeSet<_>>().len(), 10);
 }
 
+#[tokio::test]
+async fn what_no_header_can_hold_is_refused_by_its_name() {
+    let broken = || Some("hunter2\nhunter2".to_owned());
+    for (name, options) in [
+        ("region", StoreOptions { region: broken(), ..Default::default() }),
+        ("access_key_id", StoreOptions { access_key_id: broken(), ..Default::default() }),
+        ("session_token", StoreOptions { session_token: broken(), ..Default::default() }),
+    ] {
+        let error = Store::open("s3://bucket/log", &options).await.unwrap_err();
+        assert!(error.message.contains(name) && error.verdict == Verdict::Usage, "{error}");
+        assert!(error.advice.is_some() && !format!("{error:?}").contains("hunter2"), "{error:?}");
+    }
+}
+
 /// Without credentials the clouds' libraries would ask this machine's metadata service.
 #[tokio::test]
 async fn without_credentials_a_cloud_is_refused_and_nothing_is_asked() {

@@ -112,7 +112,8 @@ async fn store_of(owner: Owner, url: &str, spec: &StoreSpec) -> Result<Store> {
         endpoint: spec.endpoint.clone(),
         region: spec.region.clone(),
         access_key_id: resolve(spec.access_key_id.as_ref())?,
-        secret_access_key: resolve(spec.secret_access_key.as_ref())?,
+        // that of Google is a document
+        secret_access_key: spec.secret_access_key.as_ref().map(Secret::resolve_text).transpose()?,
         session_token: resolve(spec.session_token.as_ref())?,
         virtual_hosted_style: spec.virtual_hosted_style,
         ca: tls(spec.tls.as_ref())?.and_then(|tls| tls.ca),

@@ -26,8 +26,18 @@ pub enum Secret {
 }
 
 impl Secret {
-    /// Reads the secret. The error names the place, never the content.
+    /// Reads a secret of one line: a password, a token, a key. The error names the place, never the content.
     pub fn resolve(&self) -> Result<String> {
+        let secret = self.resolve_text()?;
+        if !secret.contains(char::is_control) {
+            return Ok(secret);
+        }
+        Err(Error::operator(format!("{self} holds more than one line, or characters that nobody can type"))
+            .advice("let it hold the secret alone, without names, quotes or further lines"))
+    }
+
+    /// Reads a secret of any number of lines: a certificate, a JSON. The error names the place, never the content.
+    pub fn resolve_text(&self) -> Result<String> {
         match self {
             Secret::Env(name) => std::env::var(name).map_err(|_| {
                 Error::operator(format!("the environment variable {name} is not set (or not text)"))
@@ -54,7 +64,7 @@ fn read(path: &PathBuf) -> Result<String> {
     }
 }
 
-/// Reads an optional secret.
+/// Reads an optional secret of one line.
 pub fn resolve(secret: Option<&Secret>) -> Result<Option<String>> {
     secret.map(Secret::resolve).transpose()
 }
@@ -148,6 +158,14 @@ mod tests {
         let empty = folder.path().join("empty");
         std::fs::write(&empty, "\n").unwrap();
         assert!(Secret::File(empty).resolve().unwrap_err().message.contains("is empty"));
+        let two = folder.path().join("two");
+        for text in ["key\nhunter2\n", "hunter2\0"] {
+            std::fs::write(&two, text).unwrap();
+            let error = Secret::File(two.clone()).resolve().unwrap_err();
+            assert!(error.message.contains("two holds more than one line") && error.advice.is_some());
+            assert!(!format!("{error:?}").contains("hunter2"));
+            assert_eq!(Secret::File(two.clone()).resolve_text().unwrap(), text.trim_end());
+        }
         let missing = Secret::File(folder.path().join("nothing")).resolve().unwrap_err();
         assert!(missing.message.contains("nothing") && missing.advice.is_some());
         assert!(

@@ -58,6 +58,7 @@ const ETCD: &str = "source.etcd";
 const SOURCE: &str = "source.milvus";
 const TARGET: &str = "target";
 const LOG: &str = "log";
+const DAMAGED: &[&str] = &["holds a damaged certificate", "copy the certificate again"];
 
 /// A secret that is wrong.
 fn secrets(place: &Place) -> Outcome<Vec<Case>> {
@@ -78,6 +79,12 @@ fn secrets(place: &Place) -> Outcome<Vec<Case>> {
             &["auth check failure", "check source.milvus.token"],
         ),
         case("target-token", "/target/token", TARGET, &["auth check failure", "check the target's token"]),
+        Case::one(
+            "log-key-of-two-lines",
+            ("/log/options/access_key_id", Some(place.secret("two-lines", "[default]\nkey = 1")?)),
+            LOG,
+            &["two-lines holds more than one line", "alone"],
+        ),
         case(
             "log-secret",
             "/log/options/secret_access_key",
@@ -91,6 +98,7 @@ fn secrets(place: &Place) -> Outcome<Vec<Case>> {
 /// All connections have the same thing wrong.
 fn certificates(place: &Place) -> Outcome<Vec<Case>> {
     let other = || Some(place.certificate("other-ca.pem"));
+    let damaged = || place.cut_short("other-ca.pem").map(Some);
     let plainly = |uri: &str| Some(json!(uri.replacen("https", "http", 1)));
     let without = |own: Option<Value>| {
         let tls = own.unwrap_or_else(|| place.one_way());
@@ -151,6 +159,16 @@ fn certificates(place: &Place) -> Outcome<Vec<Case>> {
                 ("/target/tls/key", Some(place.certificate("client.pem"))),
             ],
             fails: vec![(ETCD, &["holds no certificate", "PEM"]), (TARGET, &["holds no private key", "PEM"])],
+        },
+        Case {
+            name: "damaged-ca",
+            changes: vec![
+                ("/source/etcd/tls/ca", damaged()?),
+                ("/source/milvus/tls/ca", damaged()?),
+                ("/target/tls/ca", damaged()?),
+                ("/log/options/tls/ca", damaged()?),
+            ],
+            fails: vec![(ETCD, DAMAGED), (SOURCE, DAMAGED), (TARGET, DAMAGED), (LOG, DAMAGED)],
         },
         Case {
             name: "without-tls",

@@ -2,6 +2,10 @@
 //!
 //! Which ledger follows cannot be seen from ids: they are given out for the whole cluster. It is found out by asking
 //! what comes after the last entry, as long as that is kept: retention removes whole ledgers, and always the first.
+//!
+//! An empty topic has no last entry. Its first message may come in any later ledger, because a broker that takes a topic
+//! over opens a new one; so what came to it and was removed before anyone looked is not missed. Topics of rows are never
+//! empty: they begin with an announcement, and ticks follow.
 
 use bytes::Bytes;
 

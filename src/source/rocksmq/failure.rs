@@ -7,7 +7,7 @@ use rocksdb::ErrorKind;
 
 use crate::error::Error;
 
-const READABLE: &str = "check that the folder is still there and can be read";
+pub(super) const READABLE: &str = "check that the folder is still there and can be read";
 const ADVICE: &str =
     "write Milvus' `rocksmq.path` as this machine sees it; Milvus makes it at its first start";
 

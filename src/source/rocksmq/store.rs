@@ -8,7 +8,7 @@ use std::{env, fs};
 use bytes::Bytes;
 use rocksdb::{DB, DBRawIterator, LogLevel, Options, ReadOptions};
 
-use super::failure::{failed, other_kind};
+use super::failure::{READABLE, failed, other_kind};
 use super::identity::Identity;
 use super::key::{key, position, range};
 use super::scratch::Scratch;
@@ -105,6 +105,7 @@ impl Store {
         found.map_err(|error| {
             let path = self.path.display();
             Error::retry(format!("the manifest of RocksMQ at {path} cannot be read: {error}"))
+                .advice(READABLE)
         })
     }
 
