@@ -213,9 +213,9 @@ class Secured:
         signed = ".".join(map(in_token, ('{"alg":"HS256"}', json.dumps({"sub": MILVUS_ROLE}))))
         return f"{signed}.{in_token(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
 
-    def ask_pulsar(self, path, body=None, method=None):
+    def ask_pulsar(self, path, body=None):
         url = f"http://{self.address('pulsar', 'web')}/admin/v2/{path}"
-        return self.ask(url, body, f"Bearer {self.pulsar_token()}", method)
+        return self.ask(url, body, f"Bearer {self.pulsar_token()}")
 
     def ready_pulsar(self, name):
         return super().ready_pulsar(name) and self.may_read()

@@ -151,12 +151,15 @@ pub enum DefinitionChange {
         name: CollectionName,
         alias: String,
     },
+    /// An alias that stands for neither of the two belongs to others.
     AlterAlias {
+        from: CollectionName,
         name: CollectionName,
         alias: String,
     },
+    /// An alias that stands for another collection stays: it belongs to others.
     DropAlias {
-        database: String,
+        name: CollectionName,
         alias: String,
     },
 }

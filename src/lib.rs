@@ -37,6 +37,7 @@ pub mod target;
 // around
 pub mod api;
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod task;
 pub mod telemetry;

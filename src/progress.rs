@@ -1,6 +1,7 @@
 //! What a running recorder or replayer tells about itself. Published through a `watch` channel; read by the task
 //! status, the metrics and the progress line.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use crate::tick::Tso;
@@ -16,6 +17,22 @@ pub struct Retrying {
     pub since: SystemTime,
     /// How often it has failed.
     pub count: u64,
+}
+
+/// Tries of all stages of a recorder or a replayer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tries {
+    /// Failed ones.
+    pub failed: u64,
+    /// What is being tried again now, by the number of its first failed try.
+    pub now: BTreeMap<u64, Retrying>,
+}
+
+impl Tries {
+    /// What has been tried again for the longest.
+    pub fn oldest(&self) -> Option<&Retrying> {
+        self.now.first_key_value().map(|(_, retrying)| retrying)
+    }
 }
 
 /// Rows by what was done with them.
@@ -49,10 +66,8 @@ pub struct RecordProgress {
     /// Collections that are selected and not recorded, as `database.collection`: they were there before they came into
     /// the selection, and their earlier rows are not in the log.
     pub left_out: Vec<String>,
-    /// Failed tries.
-    pub retries: u64,
-    /// What is being tried again now.
-    pub retrying: Option<Retrying>,
+    /// What is tried again.
+    pub tries: Tries,
 }
 
 /// Of a replayer. Counters are since the process started.
@@ -72,8 +87,6 @@ pub struct ReplayProgress {
     pub commits: u64,
     /// What could not be applied, and since which TSO the target is incomplete.
     pub incomplete: Option<(Tso, Vec<String>)>,
-    /// Failed tries.
-    pub retries: u64,
-    /// What is being tried again now.
-    pub retrying: Option<Retrying>,
+    /// What is tried again.
+    pub tries: Tries,
 }

@@ -4,6 +4,7 @@
 //! of every database, later ones too. What is excluded is out, whatever includes it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::change::CollectionName;
 use crate::error::{Error, Result};
@@ -79,6 +80,22 @@ impl Selection {
     }
 }
 
+/// For people: `shop.*, default.docs without shop.tmp_*`.
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |patterns: &[Pattern]| {
+            let patterns =
+                patterns.iter().map(|pattern| format!("{}.{}", pattern.database, pattern.collection));
+            patterns.collect::<Vec<_>>().join(", ")
+        };
+        f.write_str(&list(&self.include))?;
+        match self.exclude.is_empty() {
+            true => Ok(()),
+            false => write!(f, " without {}", list(&self.exclude)),
+        }
+    }
+}
+
 /// Names of the source and what they become at the target. A rename of one collection goes before that of its database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Renames {
@@ -109,6 +126,23 @@ impl Renames {
     /// The name of a database at the target.
     pub fn apply_database(&self, database: &str) -> String {
         self.databases.get(database).cloned().unwrap_or_else(|| database.to_owned())
+    }
+
+    /// The source's name of what has this name at the target; none: no name of the source becomes it.
+    pub fn origin(&self, target: &CollectionName) -> Option<CollectionName> {
+        let single = self.collections.iter().find(|(_, renamed)| *renamed == target);
+        let origin = match single {
+            Some((source, _)) => source.clone(),
+            None => CollectionName::new(self.origin_database(&target.database)?, &target.collection),
+        };
+        (self.apply(&origin) == *target).then_some(origin)
+    }
+
+    /// The source's name of a database of the target; none: no database of the source becomes it.
+    pub fn origin_database<'a>(&'a self, target: &'a str) -> Option<&'a str> {
+        let renamed = self.databases.iter().find(|(_, renamed)| *renamed == target);
+        let kept = || (!self.databases.contains_key(target)).then_some(target);
+        renamed.map(|(source, _)| source.as_str()).or_else(kept)
     }
 
     /// Databases of the target that no definition of the source creates: those that renames of single collections name,
@@ -308,6 +342,18 @@ mod tests {
         assert_eq!(renames.apply_database("db1"), "db2");
         assert_eq!(renames.apply_database("default"), "default");
         assert_eq!(renames.target_databases().into_iter().collect::<Vec<_>>(), ["other"]);
+    }
+
+    #[test]
+    fn the_origin_of_a_name_is_what_becomes_it() {
+        let all = Selection::default();
+        let renames = rename(&[("db1.docs", "other.docs_copy"), ("db1.*", "db2.*")], &all).unwrap();
+        for source in ["db1.docs", "db1.more", "default.docs"] {
+            assert_eq!(renames.origin(&renames.apply(&name(source))), Some(name(source)));
+        }
+        for none in ["db2.docs", "db1.more"] {
+            assert_eq!(renames.origin(&name(none)), None, "{none}");
+        }
     }
 
     #[test]

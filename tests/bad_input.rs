@@ -58,7 +58,13 @@ fn malformed() -> Vec<Case> {
             &["redis", "kafka", "pulsar", "rocksmq"],
             USAGE,
         ),
-        case("two-queues", "/source/queue", json!({ "kafka": {}, "rocksmq": {} }), &["queue"], USAGE),
+        case(
+            "two-queues",
+            "/source/queue",
+            json!({ "kafka": { "brokers": "k:1" }, "rocksmq": { "path": "/r" } }),
+            &["one queue", "kafka, pulsar, rocksmq"],
+            USAGE,
+        ),
         case(
             "queue-of-another",
             "/source/queue",
@@ -230,6 +236,26 @@ async fn a_malformed_document_ends_a_command_with_2() -> Outcome {
 async fn a_mistaken_document_ends_a_command_with_1() -> Outcome {
     let Some(stand) = Stand::find()? else { return Ok(()) };
     all(mistaken(), async |case| case.refused_by_run(&stand).await).await?;
+    nothing_made(&stand).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_of_another_milvus_is_refused() -> Outcome {
+    let Some(stand) = Stand::find()? else { return Ok(()) };
+    let target = stand.target()?;
+    let table = Table::plain(&CollectionName::new("default", format!("own_bad_{}_another", *RUN)));
+    target.create(&table).await?;
+    let another = case(
+        "another-queue",
+        "/source/etcd/root_path",
+        json!(stand.target.etcd_root),
+        &["the queue is not that of this etcd", "root_path"],
+        OPERATOR,
+    );
+    let service = Service::start(&stand, "another").await?;
+    another.refused_by_api(&stand, &service).await?;
+    another.refused_by_run(&stand).await?;
+    target.drop(&table.name).await?;
     nothing_made(&stand).await
 }
 

@@ -29,11 +29,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("target", &[]),
     ("recorder", &["source", "log"]),
     ("replayer", &["log", "target"]),
+    ("compare", &["target"]),
     ("task", &["recorder", "replayer", "log", "source", "target"]),
     ("api", &["task", "log", "telemetry"]),
     ("telemetry", &[]),
     ("config", &["api", "task", "log", "telemetry"]),
-    ("cli", &["config", "api", "task", "log", "telemetry"]),
+    ("cli", &["config", "api", "task", "compare", "log", "telemetry"]),
 ];
 
 #[test]

@@ -18,7 +18,13 @@ const MOST_LINE_BYTES: usize = 1 << 20;
 #[derive(Debug, clap::Args)]
 pub struct ServerArgs {
     /// Address of the service
-    #[arg(long, env = "TAPEDECK_SERVER", default_value = "http://127.0.0.1:8444", value_name = "URL")]
+    #[arg(
+        long,
+        alias = "api",
+        env = "TAPEDECK_SERVER",
+        default_value = "http://127.0.0.1:8444",
+        value_name = "URL"
+    )]
     server: String,
     /// File with the service's token (else the variable TAPEDECK_TOKEN)
     #[arg(long, value_name = "FILE")]

@@ -2,10 +2,12 @@
 
 mod check;
 mod client;
+mod compare;
 mod log;
 mod progress;
 mod restore;
 mod run;
+mod selected;
 mod serve;
 mod signal;
 mod task;
@@ -40,6 +42,8 @@ enum Command {
     Run(run::Args),
     /// Replay a log to an instant, exactly
     Restore(restore::Args),
+    /// Whether a target holds what its source holds
+    Compare(compare::Args),
     /// Tasks of a service
     #[command(subcommand)]
     Task(task::Command),
@@ -62,6 +66,7 @@ impl Cli {
             Command::Serve(args) => serve::serve(args).await,
             Command::Run(args) => run::run(args).await,
             Command::Restore(args) => restore::restore(args).await,
+            Command::Compare(args) => compare::compare(args).await,
             Command::Task(command) => task::run(command).await,
             Command::Log(command) => log::run(command).await,
             Command::Check(args) => check::check(args).await,
@@ -143,6 +148,24 @@ mod tests {
     }
 
     #[test]
+    fn a_comparison_takes_its_two_from_one_place() {
+        for line in [
+            "compare",
+            "compare http://h:1",
+            "compare http://h:1 http://h:2 --task a",
+            "compare http://h:1 http://h:2 --spec task.json",
+            "compare --task a --spec task.json",
+            "compare --task a --select db.a",
+            "compare --spec task.json --source-token-env S",
+            "compare http://h:1 http://h:2 --keys 1001",
+            "compare http://h:1 http://h:2 --source-token-env S --source-token-file s",
+        ] {
+            let error = Cli::try_parse_from(std::iter::once("tapedeck").chain(line.split(' ')));
+            assert_eq!(error.map_err(|error| error.exit_code()).err(), Some(2), "{line}");
+        }
+    }
+
+    #[test]
     fn the_commands_of_the_design_parse() {
         for line in [
             "serve --config c.toml --listen 127.0.0.1:8444 --state file:///s --verify-every 24h",
@@ -156,6 +179,10 @@ mod tests {
             "log verify s3://bucket/log --endpoint http://127.0.0.1:9000 --since 2026-11-23T08:00:00Z",
             "restore --log s3://bucket/log --to 2026-11-23T08:00:00Z --target http://h:1 --token-env T --plan",
             "restore --log l --to 9 --target http://h:1 --select a.* --exclude a.b --rename a.c=a.d --skip 12:3",
+            "compare http://h:1 http://h:2 --source-token-env S --target-token-file f --select a.* --exclude a.b --rename a.c=a.d",
+            "compare http://h:1 https://h:2 --at 2026-11-23T08:00:00Z --wait 30s --keys 20 --json",
+            "compare --task a --api http://127.0.0.1:8444 --token-file f --at 470656465160896520",
+            "compare --spec task.json",
             "check --spec task.json",
             "completions bash",
         ] {

@@ -1,12 +1,12 @@
 //! `tapedeck restore`: a log into a target, up to an instant.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::log::StoreArgs;
 use super::progress::ProgressLine;
+use super::selected::Selected;
 use super::{print, print_json, run};
 use crate::error::{Error, Result};
 use crate::task::restore::{self, Depth, Omitted, Plan};
@@ -14,6 +14,9 @@ use crate::task::secret::Secret;
 use crate::task::spec::TaskSpec;
 use crate::telemetry::{self, LogFormat};
 use crate::tick::Tso;
+
+/// As many collections are named at the end.
+const NAMED: usize = 8;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -34,15 +37,8 @@ pub struct Args {
     /// File with the target's token
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Only these collections: database.collection, * for any run of characters
-    #[arg(long, value_name = "PATTERN")]
-    select: Vec<String>,
-    /// Not these collections
-    #[arg(long, value_name = "PATTERN")]
-    exclude: Vec<String>,
-    /// Another name at the target: db.a=db.b, or db1.*=db2.*
-    #[arg(long, value_name = "FROM=TO")]
-    rename: Vec<String>,
+    #[command(flatten)]
+    selected: Selected,
     /// Leave out one change: commit:number of a definition, or tso:TSO of a delete
     #[arg(long, value_name = "PLACE")]
     skip: Vec<String>,
@@ -76,10 +72,20 @@ pub async fn restore(args: Args) -> Result<()> {
         return Err(Error::operator("the restore was stopped before its end")
             .advice("give the same command again: it goes on"));
     };
-    let Some(incomplete) = status.incomplete else { return Ok(()) };
+    let Some(incomplete) = status.incomplete else { return print(restored(&plan)) };
     let what = incomplete.what.join(", ");
     Err(Error::operator(format!("restored, but the target lacks, since {}: {what}", incomplete.since.time))
         .advice("these changes cannot be applied: make them at the target by hand where they matter"))
+}
+
+fn restored(plan: &Plan) -> String {
+    let (count, time) = (plan.collections.len(), &plan.to_time);
+    let mut line = format!("restored to {time} ({}): {count} collections", plan.to);
+    let names = plan.collections.iter().map(|planned| planned.target.as_str()).collect::<Vec<_>>();
+    if (1..=NAMED).contains(&count) {
+        line.push_str(&format!(": {}", names.join(", ")));
+    }
+    line
 }
 
 async fn plan(spec: &TaskSpec, depth: Depth) -> Result<Plan> {
@@ -96,12 +102,11 @@ impl Args {
         let to: Tso = self.to.parse()?;
         let env = self.token_env.clone().map(Secret::Env);
         let token = env.or_else(|| self.token_file.clone().map(Secret::File));
-        let include = if self.select.is_empty() { vec!["*.*".to_owned()] } else { self.select.clone() };
         let mut document = json!({
             "name": self.name.as_deref().unwrap_or("restore"), "kind": "replay",
             "log": self.store.log(&self.log)?, "target": {"uri": self.target}, "until": to.0,
-            "select": {"include": include, "exclude": self.exclude},
-            "rename": self.renames()?, "skip": self.skip,
+            "select": {"include": self.selected.include(), "exclude": self.selected.exclude},
+            "rename": self.selected.renames()?, "skip": self.skip,
         });
         if let Some(token) = token {
             document["target"]["token"] = json!(token);
@@ -111,21 +116,6 @@ impl Args {
             spec.name = restore::name(&spec);
         }
         Ok(spec)
-    }
-
-    fn renames(&self) -> Result<BTreeMap<&str, &str>> {
-        let mut renames = BTreeMap::new();
-        for text in &self.rename {
-            let wrong = |why: &str| {
-                Error::usage(format!("--rename \"{text}\" {why}"))
-                    .advice("write FROM=TO, such as db.docs=db.docs_restored, once for each name")
-            };
-            let (from, to) = text.split_once('=').ok_or_else(|| wrong("has no ="))?;
-            if renames.insert(from, to).is_some() {
-                return Err(wrong("renames what another one renames"));
-            }
-        }
-        Ok(renames)
     }
 }
 
@@ -145,6 +135,9 @@ fn lines(plan: &Plan) -> Vec<String> {
     lines.extend(plan.collections.iter().map(|planned| match planned.source == planned.target {
         true => format!("         {}", planned.target),
         false => format!("         {} as {}", planned.source, planned.target),
+    }));
+    lines.extend(plan.aliases_left_out.iter().map(|left_out| {
+        format!("alias {} of {} stays out: its collection gets another name", left_out.alias, left_out.of)
     }));
     lines.extend(plan.left_out.iter().map(left_out));
     lines.extend(plan.incomplete.iter().map(|what| format!("cannot be applied: {what}")));

@@ -12,6 +12,7 @@ use crate::source::{Queue, QueueMessage};
 use crate::tick::Tso;
 
 use super::definitions::Need;
+use super::origin::check_origin;
 use super::reading::{Held, Reading};
 
 /// Requests of the replicate channel that may wait at once.
@@ -56,7 +57,7 @@ impl Channels {
         let anchor = range.anchor.map_or(end, Position::from).min(end);
         let kept = self.queue.bounds(&channel).await?;
         let from = if kept.start <= anchor { anchor } else { end };
-        let reading = Reading::resume(self.queue.subscribe(&channel, from).await?, range);
+        let reading = Reading::resume(self.queue.subscribe(&channel, from).await?, from, range);
         if requests == Some(&channel) {
             self.requests = Some(reading);
         } else {
@@ -75,6 +76,7 @@ impl Channels {
         let mut opened = false;
         for (channel, need) in &needs {
             if !self.readings.contains_key(channel) {
+                check_origin(&*self.queue, channel, need.announced).await?;
                 self.open(channel, need.from).await?;
                 opened = true;
             }

@@ -24,6 +24,7 @@ use crate::tick::Tso;
 
 use super::compare::{Intake, changes_of, moved, objects_between, serving};
 use super::cut::{Cut, Place, Window};
+use super::origin::{Announcement, announcements};
 use super::requests::Requests;
 
 /// The recorder's view of the definitions.
@@ -50,6 +51,8 @@ pub struct Need {
     pub from: Position,
     /// The TSO from which on nothing on it matters any more: its last collection is gone then.
     pub until: Tso,
+    /// The newest announcement on it.
+    pub announced: Announcement,
 }
 
 impl Definitions {
@@ -175,11 +178,12 @@ impl Definitions {
             // A collection that went without a trace gets no ticks any more: the next cut drops it.
             let vanished = !self.live.collections.contains_key(&id);
             let until = ends.get(&id).copied().unwrap_or(if vanished { Tso::ZERO } else { Tso::MAX });
-            for shard in &collection.channels {
-                let from = Position::from(shard.start.unwrap_or_default());
-                let need = needs.entry(shard.channel.as_str().into()).or_insert(Need { from, until });
+            for (channel, announced) in announcements(collection) {
+                let from = announced.at;
+                let need = needs.entry(channel).or_insert(Need { from, until, announced });
                 need.from = need.from.min(from);
                 need.until = need.until.max(until);
+                need.announced = need.announced.max(announced);
             }
         }
         needs

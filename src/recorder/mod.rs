@@ -17,6 +17,7 @@ mod content;
 mod cut;
 mod definitions;
 mod opening;
+mod origin;
 mod reading;
 mod requests;
 mod session;
@@ -36,6 +37,7 @@ use crate::tick::Tso;
 use crate::trouble::Trouble;
 
 pub use opening::check_replicate_channel;
+pub use origin::{check_origin, newest};
 
 /// etcd tells which TSOs the source has reserved, a few seconds ahead of those it has given out.
 const RESERVED_MS: u64 = 5_000;

@@ -15,6 +15,7 @@ use crate::tick::Tso;
 
 use super::channels::Channels;
 use super::definitions::{Definitions, Need};
+use super::origin::check_origin;
 use super::session::Session;
 use super::{RESERVED_MS, Recorder, Start};
 
@@ -63,7 +64,8 @@ async fn first_look(recorder: &mut Recorder) -> Result<FirstLook> {
         Start::After(tso) if (opens_at..look.bound).contains(&tso) => Err(Error::retry(format!(
             "the start {tso} ({}) was given out by the source a moment ago",
             tso.time()
-        ))),
+        ))
+        .advice("nothing, if the source runs: in a few seconds it is beyond it; else start it, or begin with \"now\"")),
         Start::After(tso) if tso >= opens_at => Err(Error::usage(format!(
             "the start {tso} ({}) lies in the future: the source is at {}",
             tso.time(),
@@ -119,6 +121,7 @@ async fn begin(
     let definitions = definitions.asking_for_properties(recorder.milvus.is_some());
     let mut channels = Channels::new(recorder.queue.clone());
     for (channel, need) in definitions.needs(watermark) {
+        check_origin(&*recorder.queue, &channel, need.announced).await?;
         let from = first_position(recorder, &channel, need, watermark)
             .await
             .context(|| format!("collections {}", names_on(definitions.recorded(), &channel)))?;

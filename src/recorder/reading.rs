@@ -40,6 +40,8 @@ pub struct Reading {
     next: Position,
     start: Position,
     opened: bool,
+    /// Where the subscription begins.
+    begins: Position,
     /// Where the last commit left the channel, until a message was read.
     expected: Option<pb::ChannelRange>,
     /// The tick of the last commit: messages from before it may be read again.
@@ -61,6 +63,7 @@ impl Reading {
             next: from,
             start: from,
             opened: true,
+            begins: from,
             expected: None,
             committed_tick: Tso::ZERO,
             malformed: None,
@@ -68,10 +71,11 @@ impl Reading {
     }
 
     /// A channel from where the last commit left it, `subscription` beginning at its anchor where that is still kept.
-    pub fn resume(subscription: Box<dyn Subscription>, range: pb::ChannelRange) -> Reading {
+    pub fn resume(subscription: Box<dyn Subscription>, begins: Position, range: pb::ChannelRange) -> Reading {
         let end = Position::from(range.end.unwrap_or_default());
         let mut reading = Reading::open(range.channel.as_str().into(), subscription, end);
         reading.opened = false;
+        reading.begins = begins;
         reading.committed_tick = Tso(range.tick);
         reading.expected = Some(range);
         reading
@@ -120,7 +124,7 @@ impl Reading {
     async fn receive(&mut self) -> Result<Option<(Header, QueueMessage)>> {
         let message = self.subscription.next().await?;
         if let Some(expected) = self.expected.take() {
-            check_anchor(&expected, &message)?;
+            check_anchor(&expected, self.begins, &message)?;
         }
         if message.position < self.next {
             self.remember(message);
@@ -245,14 +249,58 @@ fn digest(payload: &[u8]) -> Bytes {
     Bytes::copy_from_slice(blake3::hash(payload).as_bytes())
 }
 
-fn check_anchor(expected: &pb::ChannelRange, message: &QueueMessage) -> Result<()> {
-    let Some(anchor) = expected.anchor else { return Ok(()) };
-    if Position::from(anchor) != message.position || digest(&message.payload) == expected.anchor_digest {
+/// The message at the anchor must be the one that was recorded. Where the subscription begins there, it must be there.
+fn check_anchor(expected: &pb::ChannelRange, begins: Position, message: &QueueMessage) -> Result<()> {
+    let Some(anchor) = expected.anchor.map(Position::from) else { return Ok(()) };
+    let same = if message.position == anchor {
+        digest(&message.payload) == expected.anchor_digest
+    } else {
+        begins != anchor
+    };
+    if same {
         return Ok(());
     }
     Err(Error::refused(format!(
-        "channel {} holds another message at position {} than when it was recorded: the topic was re-created",
-        expected.channel, message.position
+        "channel {} holds another message at position {}, or none, than when it was recorded: the topic was re-created \
+         or truncated",
+        expected.channel, anchor
     ))
     .advice("record this source into a new log"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Verdict;
+
+    struct One(i64);
+
+    #[async_trait::async_trait]
+    impl Subscription for One {
+        async fn next(&mut self) -> Result<QueueMessage> {
+            Ok(QueueMessage { position: Position::offset(self.0), payload: Bytes::from_static(b"recorded") })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_channel_is_read_on_only_after_the_message_recorded_last_unless_it_has_expired() {
+        let pull = async |begins, first, recorded: &[u8]| {
+            let range = pb::ChannelRange {
+                channel: "dml_0".into(),
+                end: Some(Position::offset(8).into()),
+                anchor: Some(Position::offset(7).into()),
+                anchor_digest: digest(recorded),
+                ..pb::ChannelRange::default()
+            };
+            let mut reading = Reading::resume(Box::new(One(first)), Position::offset(begins), range);
+            let error = reading.pull(Tso::ZERO).await.err();
+            error.filter(|error| error.verdict == Verdict::Refused && error.message.contains("re-created"))
+        };
+        assert!(pull(7, 7, b"recorded").await.is_none());
+        assert!(pull(8, 8, b"recorded").await.is_none(), "expired");
+        for (first, recorded) in [(7, &b"another"[..]), (1000, b"recorded")] {
+            let error = pull(7, first, recorded).await.expect("a refusal");
+            assert!(error.message.contains("dml_0") && error.message.contains("position 7"), "{error}");
+        }
+    }
 }

@@ -35,8 +35,12 @@ const CUT_ANYWAY: Duration = Duration::from_millis(300);
 const CUT_GAP: Duration = Duration::from_millis(20);
 /// So many times longer than a look at etcd took is the time to the next: it is slow where etcd holds a lot.
 const LOOK_SHARE: u32 = 4;
+/// But not longer than this: a look may also have been slow because etcd stood still.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// How often a cut without changes is committed, to move the watermark.
 const IDLE_COMMIT: Duration = Duration::from_secs(5);
+/// A source whose channels give nothing for so long is not at work: Milvus ticks every 200 ms.
+const SILENCE: Duration = Duration::from_secs(10);
 /// How long a graceful stop may take.
 const STOP: Duration = Duration::from_secs(3);
 
@@ -125,29 +129,42 @@ impl Session {
     async fn pull_and_cut(&mut self, recorder: &mut Recorder) -> Result<()> {
         let mut pulling = Trouble::new(&self.progress, "reading the queue");
         let mut cutting = Trouble::new(&self.progress, "cutting");
+        let mut silence = Trouble::new(&self.progress, "waiting for the source");
         let cancel = self.cancel.clone();
         let (mut last_try, mut tried_at) = (Instant::now(), None);
+        let mut heard = Instant::now();
         loop {
             // What could be cut is cut before more is taken in: memory stays bounded while etcd is away.
             let full =
                 self.channels.held_bytes() >= CUT_BYTES && self.channels.frontier() > Some(self.watermark);
             let pause = match full {
                 true => CUT_GAP,
-                false if self.channels.frontier() > tried_at => CUT_AGE.max(self.look_took * LOOK_SHARE),
-                false => CUT_ANYWAY.max(self.look_took * LOOK_SHARE),
+                false if self.channels.frontier() > tried_at => CUT_AGE.max(self.look_pause()),
+                false => CUT_ANYWAY.max(self.look_pause()),
             };
             let due = last_try + pause;
-            let (step, trouble) = tokio::select! {
+            let (step, trouble, was_cut) = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return Ok(()),
                 () = self.drafts.closed() => return Err(Error::operator("the committer has stopped")),
                 () = tokio::time::sleep_until(due) => {
                     tried_at = self.channels.frontier();
+                    if full || tried_at.is_none() {
+                        heard = Instant::now(); // nothing is pulled, or nothing has to come
+                    } else if heard.elapsed() > SILENCE {
+                        silence.tell_once(silent);
+                    }
                     let tried = self.cut(recorder, false).await;
-                    last_try = Instant::now();
-                    (tried, &mut cutting)
+                    if tried.is_err() {
+                        heard = Instant::now(); // nothing was pulled meanwhile
+                    }
+                    (tried, &mut cutting, true)
                 }
-                pulled = self.channels.pull(self.watermark), if !full => (pulled, &mut pulling),
+                pulled = self.channels.pull(self.watermark), if !full => {
+                    heard = Instant::now();
+                    silence.over();
+                    (pulled, &mut pulling, false)
+                }
             };
             match step {
                 Ok(()) => trouble.over(),
@@ -157,7 +174,15 @@ impl Session {
                 },
                 Err(error) => return Err(error),
             }
+            // After the wait: between two tries something is pulled.
+            if was_cut {
+                last_try = Instant::now();
+            }
         }
+    }
+
+    fn look_pause(&self) -> Duration {
+        self.look_took.saturating_mul(LOOK_SHARE).min(LOOK_PAUSE)
     }
 
     /// Looks at etcd and makes the cut that is possible, if there is one. An error leaves everything as it was.
@@ -316,4 +341,10 @@ impl Session {
             Err(failed) => error.advice(format!("the message could not be kept as {key}: {failed}")),
         }
     }
+}
+
+fn silent() -> Error {
+    let seconds = SILENCE.as_secs();
+    Error::retry(format!("no message has come for {seconds} s, not even a tick"))
+        .advice("see whether the source's Milvus runs: its root coordinator gives ticks to every channel")
 }

@@ -8,7 +8,7 @@ use super::ownership::{self, Made};
 use crate::catalog::CollectionId;
 use crate::change::{CollectionName, DefinitionChange};
 use crate::error::{Error, Result};
-use crate::pb::log::{Definition, definition::Change};
+use crate::pb::log::Definition;
 use crate::target::Target;
 
 /// Something at the target that is in the way.
@@ -43,21 +43,12 @@ impl Conflicts {
         changes: &[DefinitionChange],
     ) -> Result<()> {
         for change in changes {
-            let name = match change {
-                DefinitionChange::CreateCollection(new) => &new.name,
-                DefinitionChange::RenameCollection { to, .. } => to,
-                _ => continue,
-            };
-            if !self.taken.insert(name.clone()) {
+            let Some(name) = ownership::given(change) else { continue };
+            if !self.taken.insert(name) {
                 continue;
             }
             let Some(target) = target else { continue };
-            let free = match (&definition.change, change) {
-                (Some(Change::CreateCollection(source)), DefinitionChange::CreateCollection(new)) => {
-                    ownership::check_free(target, source.id, new).await
-                }
-                _ => ownership::check_absent(target, name).await,
-            };
+            let free = ownership::check_new(target, ownership::created(definition), change).await;
             self.note(free)?;
         }
         Ok(())

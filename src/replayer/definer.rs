@@ -8,7 +8,7 @@ use futures::future::{BoxFuture, Shared as SharedFuture};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::catalog::CollectionId;
-use crate::change::{DefinitionChange, NewCollection};
+use crate::change::DefinitionChange;
 use crate::error::{Error, Result};
 use crate::pb::log::{Definition, definition::Change};
 
@@ -114,11 +114,11 @@ impl Definer {
         define(&self.shared, id, changes).await
     }
 
-    /// Refuses collections that would mix the log's rows with those of another.
-    pub async fn check_free(&self, created: &[(CollectionId, NewCollection)]) -> Result<()> {
+    /// Refuses names that others have in the target.
+    pub async fn check_free(&self, new: &[(Option<CollectionId>, DefinitionChange)]) -> Result<()> {
         let target = &*self.shared.target;
-        for (source, new) in created {
-            let check = || ownership::check_free(target, *source, new);
+        for (source, change) in new {
+            let check = || ownership::check_new(target, *source, change);
             self.shared.ask("looking at a name", check).await?;
         }
         Ok(())

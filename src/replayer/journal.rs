@@ -109,9 +109,21 @@ impl Journal {
         seq.0 > self.state.checked
     }
 
+    /// What is created up to here takes nobody else's place, whatever commit it is in; none: not even what was before the
+    /// log, at TSO 0.
+    pub fn checked_to(&self) -> Option<Tso> {
+        (self.state.checked_tso > 0).then_some(Tso(self.state.checked_tso))
+    }
+
     /// What commits up to this one create takes nobody else's place.
     pub async fn checked(&mut self, seq: Seq) -> Result<()> {
         self.state.checked = seq.0;
+        self.store().await
+    }
+
+    /// What is created up to here takes nobody else's place; the commit goes on beyond.
+    pub async fn checked_within(&mut self, to: Tso) -> Result<()> {
+        self.state.checked_tso = to.0;
         self.store().await
     }
 

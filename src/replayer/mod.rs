@@ -47,7 +47,7 @@ use crate::trouble::Trouble;
 
 pub use conflicts::Conflict;
 pub use place::Place;
-pub use plan::{Estimate, Omitted, Plan, Planned};
+pub use plan::{AliasLeftOut, Estimate, Omitted, Plan, Planned};
 pub use rehearsal::Depth;
 pub use skip::Skip;
 

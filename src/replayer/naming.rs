@@ -8,7 +8,7 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, CollectionId, PartitionId};
+use crate::catalog::{Catalog, CollectionId, DatabaseId, PartitionId};
 use crate::change::{CollectionName, DefinitionChange, NewCollection};
 use crate::error::{Error, Result};
 use crate::pb::log::{self as pb, Collection, Definition, definition::Change};
@@ -173,8 +173,16 @@ impl Naming {
             }
             (Change::RenameCollection(renamed), Side::Before) => {
                 let database = self.catalog.database_name(renamed.database_id).unwrap_or_default();
-                let to = self.renames.apply(&CollectionName::new(database, &renamed.name));
-                self.selected(renamed.id, |from| DefinitionChange::RenameCollection { from, to })?
+                let after = CollectionName::new(database, &renamed.name);
+                let to = self.renames.apply(&after);
+                let mut changes = match self.bearer(&after) {
+                    Some(_) => Vec::new(),
+                    None => self.drops_of_aliases(renamed.id),
+                };
+                changes.extend(
+                    self.selected(renamed.id, |from| DefinitionChange::RenameCollection { from, to })?,
+                );
+                changes
             }
             (Change::AlterCollection(altered), Side::Before) => self.selected(altered.id, |name| {
                 DefinitionChange::AlterCollection { name, properties: altered.properties.clone() }
@@ -232,29 +240,23 @@ impl Naming {
                 let flushes = known.map(|id| self.selected(*id, |name| DefinitionChange::Flush { name }));
                 flushes.collect::<Result<Vec<_>>>()?.concat()
             }
-            (Change::CreateAlias(alias), Side::After) => {
-                let bound = alias.name.clone();
-                self.selected(alias.collection_id, |name| DefinitionChange::CreateAlias {
-                    name,
-                    alias: bound,
-                })?
-            }
-            (Change::AlterAlias(alias), Side::After) => {
-                let bound = alias.name.clone();
-                self.selected(alias.collection_id, |name| DefinitionChange::AlterAlias {
-                    name,
-                    alias: bound,
-                })?
+            (Change::CreateAlias(alias) | Change::AlterAlias(alias), Side::Before) => {
+                let to = self.bearer(&self.name(alias.collection_id)?);
+                let from = self.bearer_now(alias.database_id, &alias.name);
+                let alias = alias.name.clone();
+                let change = match (from, to) {
+                    (Some(from), Some(name)) if from != name => {
+                        Some(DefinitionChange::AlterAlias { from, name, alias })
+                    }
+                    (_, Some(name)) => Some(DefinitionChange::CreateAlias { name, alias }),
+                    (from, None) => from.map(|name| DefinitionChange::DropAlias { name, alias }),
+                };
+                change.into_iter().collect()
             }
             (Change::DropAlias(dropped), Side::Before) => {
                 let alias = dropped.name.clone();
-                match self.catalog.aliases.get(&(dropped.database_id, dropped.name.clone())) {
-                    Some(id) => self.selected(*id, |name| DefinitionChange::DropAlias {
-                        database: name.database,
-                        alias,
-                    })?,
-                    None => Vec::new(),
-                }
+                let from = self.bearer_now(dropped.database_id, &alias);
+                from.map(|name| DefinitionChange::DropAlias { name, alias }).into_iter().collect()
             }
             _ => Vec::new(),
         })
@@ -269,6 +271,46 @@ impl Naming {
         let name = self.name(id)?;
         let selected = self.selection.matches(&name);
         Ok(if selected { vec![change(self.renames.apply(&name))] } else { Vec::new() })
+    }
+
+    /// The name at the target of a collection whose aliases are replayed. An alias is one name for a whole database: it
+    /// does not go to a copy under another name, beside which its own collection may live.
+    fn bearer(&self, name: &CollectionName) -> Option<CollectionName> {
+        let target = self.renames.apply(name);
+        (self.selection.matches(name) && target.collection == name.collection).then_some(target)
+    }
+
+    /// The name at the target of the collection behind an alias, if the alias is there too.
+    fn bearer_now(&self, database: DatabaseId, alias: &str) -> Option<CollectionName> {
+        let id = self.catalog.aliases.get(&(database, alias.to_owned()))?;
+        self.bearer(&self.catalog.name(*id)?)
+    }
+
+    /// The names that aliases have at the target.
+    pub fn aliases(&self) -> impl Iterator<Item = CollectionName> {
+        let known = self.catalog.aliases.iter();
+        known.filter_map(|((_, alias), id)| {
+            let name = self.bearer(&self.catalog.name(*id)?)?;
+            Some(CollectionName::new(name.database, alias))
+        })
+    }
+
+    /// The aliases that stay out because their collection has another name at the target, each with its collection.
+    pub fn aliases_left_out(&self) -> Vec<(String, CollectionName)> {
+        let known = self.catalog.aliases.iter();
+        let left_out = known.filter_map(|((_, alias), id)| {
+            let name = self.catalog.name(*id)?;
+            let stays_out = self.selection.matches(&name) && self.bearer(&name).is_none();
+            stays_out.then(|| (alias.clone(), name))
+        });
+        left_out.collect()
+    }
+
+    fn drops_of_aliases(&self, id: CollectionId) -> Vec<DefinitionChange> {
+        let Some(name) = self.catalog.name(id).and_then(|name| self.bearer(&name)) else { return Vec::new() };
+        let aliases = self.catalog.aliases.iter().filter(|(_, behind)| **behind == id);
+        let drop = |alias: &String| DefinitionChange::DropAlias { name: name.clone(), alias: alias.clone() };
+        aliases.map(|((_, alias), _)| drop(alias)).collect()
     }
 
     fn collection(&self, id: CollectionId) -> Result<&Collection> {

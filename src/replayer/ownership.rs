@@ -11,7 +11,8 @@ use crate::change::{CollectionName, DefinitionChange, NewCollection};
 use crate::error::{Error, Result};
 use crate::pb::log::{Definition, definition::Change};
 use crate::position::Seq;
-use crate::target::Target;
+use crate::target::{Target, name_is_alias};
+use crate::tick::Tso;
 
 use super::naming::Naming;
 use super::place::Place;
@@ -21,6 +22,8 @@ use super::skip::Skip;
 const AT_ONCE: usize = 16;
 const OTHERS: &str =
     "another target, an emptied or changed one, or another selection needs a task of another name";
+
+const REPLACED: &str = "it was dropped and created again by others, or the target was restored from a backup";
 
 /// The collections that were created in a target: its ids by those of the source.
 #[derive(Debug)]
@@ -80,15 +83,60 @@ async fn check_one(target: &dyn Target, id: CollectionId, name: CollectionName, 
     let what = match found {
         None => format!("the target lacks {name}, which is replayed by this task's position"),
         Some(found) if made.is_some_and(|made| made != found) => {
-            format!("{name} of the target was dropped and created again by others: its rows are gone")
+            format!("{name} of the target is another one than was replayed into: {REPLACED}")
         }
         Some(_) => return Ok(()),
     };
     Err(Error::operator(what).advice(OTHERS))
 }
 
+/// The name that a definition is about to give takes nobody else's place. `source`: the collection that is created.
+pub async fn check_new(
+    target: &dyn Target,
+    source: Option<CollectionId>,
+    change: &DefinitionChange,
+) -> Result<()> {
+    match change {
+        DefinitionChange::CreateCollection(new) => check_free(target, source, new).await,
+        DefinitionChange::RenameCollection { to, .. } => check_absent(target, to).await,
+        DefinitionChange::CreateAlias { name, alias } | DefinitionChange::AlterAlias { name, alias, .. } => {
+            check_alias(target, name, alias).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The name that a definition gives, to a collection or an alias.
+pub fn given(change: &DefinitionChange) -> Option<CollectionName> {
+    match change {
+        DefinitionChange::CreateCollection(new) => Some(new.name.clone()),
+        DefinitionChange::RenameCollection { to, .. } => Some(to.clone()),
+        DefinitionChange::CreateAlias { name, alias } | DefinitionChange::AlterAlias { name, alias, .. } => {
+            Some(CollectionName::new(&name.database, alias))
+        }
+        _ => None,
+    }
+}
+
+/// An alias that stands for a collection of others stays theirs, and a collection of others keeps its name.
+async fn check_alias(target: &dyn Target, name: &CollectionName, alias: &str) -> Result<()> {
+    let alias = CollectionName::new(&name.database, alias);
+    let in_the_way = match target.alias_of(&alias).await? {
+        Some(of) if of == name.collection => return Ok(()),
+        Some(of) => format!("in the target {alias} is an alias of {of}, and would be one of {name}"),
+        None if target.id_of(&alias).await?.is_some() => {
+            format!("the target has a collection {alias}, and it would be an alias of {name}")
+        }
+        None => return Ok(()),
+    };
+    Err(Error::operator(in_the_way).advice("drop or rename it in the target, or replay into another one"))
+}
+
 /// A name that a collection is about to be given by a rename is free.
-pub async fn check_absent(target: &dyn Target, name: &CollectionName) -> Result<()> {
+async fn check_absent(target: &dyn Target, name: &CollectionName) -> Result<()> {
+    if let Some(of) = target.alias_of(name).await? {
+        return Err(name_is_alias(name, &of));
+    }
     if target.id_of(name).await?.is_none() {
         return Ok(());
     }
@@ -98,42 +146,57 @@ pub async fn check_absent(target: &dyn Target, name: &CollectionName) -> Result<
 
 /// A collection that is about to be created takes nobody else's place, and that of its own source least of all: each row
 /// would come back as a new one, without end.
-pub async fn check_free(target: &dyn Target, source: CollectionId, new: &NewCollection) -> Result<()> {
-    if target.id_of(&new.name).await? == Some(source) {
+async fn check_free(target: &dyn Target, source: Option<CollectionId>, new: &NewCollection) -> Result<()> {
+    if source.is_some() && target.id_of(&new.name).await? == source {
         return Err(Error::operator(format!("{} of the target is the source's own", new.name))
             .advice("write the address of another Milvus, or rename what is selected out of the selection"));
     }
     target.check_free(new).await
 }
 
-/// What a commit will create under names that are not the log's own already, by the source's ids. Those are free once the
-/// commit has taken them away.
+/// Whether a definition gives a name to a collection or an alias.
+pub fn names(definition: &Definition) -> bool {
+    matches!(
+        definition.change,
+        Some(
+            Change::CreateCollection(_)
+                | Change::RenameCollection(_)
+                | Change::CreateAlias(_)
+                | Change::AlterAlias(_)
+        )
+    )
+}
+
+/// What of a commit gives names after a TSO that are not the log's own already, and the source's ids of the collections
+/// that it creates. Those names are free once the commit has taken them away.
 pub fn newly_named<'a>(
     mut naming: Naming,
     mut skip: Skip,
     seq: Seq,
+    after: Option<Tso>,
     definitions: impl Iterator<Item = &'a Definition>,
-) -> Result<Vec<(CollectionId, NewCollection)>> {
-    let mut own: BTreeSet<_> = naming.collections().into_iter().map(|(_, name)| name).collect();
-    let mut created = Vec::new();
+) -> Result<Vec<(Option<CollectionId>, DefinitionChange)>> {
+    let collections = naming.collections().into_iter().map(|(_, name)| name);
+    let mut own: BTreeSet<_> = collections.chain(naming.aliases()).collect();
+    let mut new = Vec::new();
     for (number, definition) in (1..).zip(definitions) {
         let place = Place::Definition(seq, number);
         let Some(definition) = skip.definition(&naming, place, Box::new(definition.clone()))? else {
             continue;
         };
         for change in naming.apply(&definition)? {
-            match (&definition.change, change) {
-                (Some(Change::CreateCollection(source)), DefinitionChange::CreateCollection(new))
-                    if own.insert(new.name.clone()) =>
-                {
-                    created.push((source.id, new));
-                }
-                (_, DefinitionChange::RenameCollection { to, .. }) => {
-                    own.insert(to);
-                }
-                _ => {}
+            if given(&change).is_some_and(|name| own.insert(name)) && Some(Tso(definition.tso)) > after {
+                new.push((created(&definition), change));
             }
         }
     }
-    Ok(created)
+    Ok(new)
+}
+
+/// The collection that a definition creates.
+pub fn created(definition: &Definition) -> Option<CollectionId> {
+    match &definition.change {
+        Some(Change::CreateCollection(created)) => Some(created.id),
+        _ => None,
+    }
 }

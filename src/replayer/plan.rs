@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::Replayer;
 use super::conflicts::{Conflict, Conflicts};
 use super::opening::{check_not_beyond, checkpoint};
-use super::ownership::Made;
+use super::ownership::{self, Made};
+use super::place::Place;
 use super::rehearsal::{Depth, Rehearsal, Rehearsed};
 use super::skip::Skip;
 use super::window::check_held;
@@ -54,12 +55,17 @@ pub struct Plan {
     pub incomplete: Vec<String>,
     /// The collections that exist at the instant.
     pub collections: Vec<Planned>,
+    /// Aliases that stay out, because their collection gets another name.
+    pub aliases_left_out: Vec<AliasLeftOut>,
     /// What is left out.
     pub left_out: Vec<Omitted>,
     /// What the target has in the way.
     pub conflicts: Vec<Conflict>,
     /// How long it may take; none where rows were not counted.
     pub estimate: Option<Estimate>,
+    /// Whether the log has anything that is selected.
+    #[serde(skip)]
+    pub matches: bool,
 }
 
 /// A collection that exists at the instant.
@@ -69,6 +75,15 @@ pub struct Planned {
     pub source: String,
     /// Its name at the target.
     pub target: String,
+}
+
+/// An alias that stays out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AliasLeftOut {
+    /// The alias.
+    pub alias: String,
+    /// Its collection, by the source's name.
+    pub of: String,
 }
 
 /// A change that is left out.
@@ -82,7 +97,7 @@ pub struct Omitted {
     pub change: &'static str,
     /// What it was of, by the source's name.
     pub of: String,
-    /// Rows inserted and keys deleted that are left out with it, as far as they were read.
+    /// Rows inserted and keys deleted that are left out with it; 0 where rows were not counted.
     pub rows: u64,
     /// Definitions that depend on it and are left out with it, by kind.
     pub with_it: BTreeMap<&'static str, u64>,
@@ -134,6 +149,7 @@ pub async fn plan(
         }
         let look_at = (rehearsed.seq > intent.max(ack)).then_some(target as &dyn Target);
         for (definition, changes) in &rehearsed.changes {
+            plan.matches |= ownership::created(definition).is_some();
             conflicts.take(look_at, definition, changes).await?;
         }
     }
@@ -144,7 +160,10 @@ pub async fn plan(
             conflicts.check_there(target, (id, name), &made).await?;
         }
     }
-    plan.left_out = omitted(rehearsal.skip());
+    let aliases = rehearsal.naming().aliases_left_out().into_iter();
+    plan.aliases_left_out = aliases.map(|(alias, of)| AliasLeftOut { alias, of: of.to_string() }).collect();
+    plan.left_out = omitted(rehearsal.skip(), depth);
+    plan.matches |= !plan.left_out.is_empty();
     plan.conflicts = conflicts.found();
     plan.estimate = (depth == Depth::Rows).then(|| estimate(plan.bytes, started.elapsed()));
     Ok(plan)
@@ -171,13 +190,15 @@ impl Plan {
     }
 }
 
-fn omitted(skip: &Skip) -> Vec<Omitted> {
+fn omitted(skip: &Skip, depth: Depth) -> Vec<Omitted> {
+    // Deletes that are left out are read at any depth; of the rows of a definition only some are.
+    let counted = |place: Place| depth == Depth::Rows || matches!(place, Place::Deletes(_));
     let all = skip.omissions().map(|(place, omission)| Omitted {
         place: place.to_string(),
         time: omission.tso.time(),
         change: omission.change,
         of: omission.of.clone(),
-        rows: omission.rows,
+        rows: if counted(place) { omission.rows } else { 0 },
         with_it: omission.definitions.clone(),
     });
     all.collect()

@@ -210,7 +210,7 @@ impl Run {
         if !safe {
             self.lanes.end_safe_mode();
         }
-        self.check_free(seq, &records).await?;
+        self.check_free(seq, watermark, &records).await?;
         let steps = steps(records, self.until)?;
         if !steps.is_empty() {
             let tail =
@@ -252,25 +252,28 @@ impl Run {
         Ok((watermark == self.until).then_some(End::AfterCommit))
     }
 
-    /// Before anything of a commit is sent for the first time: what it creates takes nobody else's place, also not what it
-    /// creates after the end of this run.
-    async fn check_free(&mut self, seq: Seq, records: &[pb::Record]) -> Result<()> {
+    /// Before anything of a commit is sent for the first time: what it names up to the end of this run takes nobody else's
+    /// place. A run that ends within it leaves the rest to be looked at by the next.
+    async fn check_free(&mut self, seq: Seq, watermark: Tso, records: &[pb::Record]) -> Result<()> {
         let definitions = records.iter().filter_map(|record| match &record.body {
-            Some(Body::Definition(definition)) => Some(definition),
+            Some(Body::Definition(definition)) if definition.tso <= self.until.0 => Some(definition),
             _ => None,
         });
-        let creates = |definition: &pb::Definition| {
-            definition.tso <= self.until.0 && matches!(definition.change, Some(Change::CreateCollection(_)))
-        };
-        if !self.journal.is_unchecked(seq) || !definitions.clone().any(creates) {
+        let checked = self.journal.checked_to();
+        let unchecked =
+            |definition: &pb::Definition| Some(Tso(definition.tso)) > checked && ownership::names(definition);
+        if !self.journal.is_unchecked(seq) || !definitions.clone().any(unchecked) {
             return Ok(());
         }
-        let created = ownership::newly_named(self.naming.clone(), self.skip.clone(), seq, definitions)?;
-        if let Err(error) = self.definer.check_free(&created).await {
+        let new = ownership::newly_named(self.naming.clone(), self.skip.clone(), seq, checked, definitions)?;
+        if let Err(error) = self.definer.check_free(&new).await {
             self.close(End::AfterCommit).await?;
             return Err(error);
         }
-        self.journal.checked(seq).await
+        match watermark > self.until {
+            true => self.journal.checked_within(self.until).await,
+            false => self.journal.checked(seq).await,
+        }
     }
 
     async fn define(

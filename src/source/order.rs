@@ -1,6 +1,7 @@
 //! The order that sources promise: of messages, positions that rise without gap and without repetition; of events,
 //!  by TSO and then so that each can be applied.
 
+use std::fmt::Display;
 use std::ops::Range;
 
 use crate::error::{Error, Result};
@@ -64,13 +65,15 @@ pub(super) fn check_kept(channel: &Channel, from: Position, bounds: &Range<Posit
         return Err(hole(channel, from..bounds.start));
     }
     if from > bounds.end {
-        return Err(Error::refused(format!(
-            "channel {channel} was re-created or truncated: position {from} is beyond its end {}",
-            bounds.end
-        ))
-        .advice("start a new log: what was recorded does not belong to what the queue holds now"));
+        return Err(truncated(channel, format_args!("position {from} is beyond its end {}", bounds.end)));
     }
     Ok(())
+}
+
+/// The refusal to go on where messages were that are no longer those of the queue.
+pub(super) fn truncated(channel: &Channel, why: impl Display) -> Error {
+    Error::refused(format!("channel {channel} was re-created or truncated: {why}"))
+        .advice("start a new log: what was recorded does not belong to what the queue holds now")
 }
 
 /// The refusal to skip a range.

@@ -92,6 +92,11 @@ impl Target for MemoryTarget {
         Ok(self.state().contents.collections.get(collection).map(|_| 0))
     }
 
+    async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
+        let alias = (alias.database.clone(), alias.collection.clone());
+        Ok(self.state().contents.aliases.get(&alias).map(|behind| behind.collection.clone()))
+    }
+
     async fn check_free(&self, new: &NewCollection) -> Result<()> {
         self.state().contents.check_free(new)
     }

@@ -9,12 +9,14 @@ mod failure;
 mod indexes;
 mod layout;
 mod options;
+mod reading;
 mod rows;
 mod serving;
 
 use async_trait::async_trait;
 
 pub use options::MilvusOptions;
+pub use reading::{Found, MilvusReader, RowsOf};
 
 use crate::catalog::CollectionId;
 use crate::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
@@ -35,7 +37,7 @@ impl MilvusTarget {
     /// Connects with the first call, and again whenever the connection is lost. Needs a tokio runtime around it.
     /// An address that is none is an error of usage.
     pub fn new(options: MilvusOptions) -> Result<MilvusTarget> {
-        let connection = Connection::new(&options)?;
+        let connection = Connection::new("target", &options)?;
         Ok(MilvusTarget { connection, options, layouts: Layouts::default() })
     }
 }
@@ -56,6 +58,13 @@ impl Target for MilvusTarget {
         match self.behind(collection).await.map_err(|error| error.context(collection))? {
             Behind::Collection(found) => Ok(Some(found.collection_id)),
             Behind::Nothing | Behind::Alias(_) => Ok(None),
+        }
+    }
+
+    async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
+        match self.behind(alias).await.map_err(|error| error.context(alias))? {
+            Behind::Alias(of) => Ok(Some(of)),
+            Behind::Nothing | Behind::Collection(_) => Ok(None),
         }
     }
 

@@ -38,6 +38,9 @@ pub trait Target: Send + Sync + 'static {
     /// The id that the target itself gave to the collection of this name; an alias is none.
     async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>>;
 
+    /// The name of the collection for which an alias stands; none: the name is no alias.
+    async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>>;
+
     /// Whether a collection can be created for the first time: its name is free, or there is an empty collection of the
     /// same definition. Any other is an error for a person, with what is in the way named. Deleted rows may count as
     /// rows; rows may be persisted to find them.
@@ -45,6 +48,12 @@ pub trait Target: Send + Sync + 'static {
 
     /// Applies changes of rows to one collection.
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()>;
+}
+
+/// The refusal to take an alias or the name of one from what it stands for.
+pub(crate) fn name_is_alias(name: &CollectionName, of: &str) -> Error {
+    Error::operator(format!("in the target {name} is an alias of {of}"))
+        .advice("drop that alias in the target, or map the source's collection to another name")
 }
 
 /// The refusal to mix rows with those of another.

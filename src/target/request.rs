@@ -1,7 +1,12 @@
-//! Changes as Milvus' requests: pure.
+//! Changes and questions as Milvus' requests: pure.
 
 mod definition;
+mod query;
 mod rows;
 
-pub use definition::{create_collection, differences, has_partition_key, properties, schema};
+pub use definition::{
+    create_collection, differences, facts, has_partition_key, is_dynamic, is_users, parameters, properties,
+    schema,
+};
+pub use query::{Which, expression};
 pub use rows::{deletes, first_and_further, rows, split};

@@ -23,7 +23,7 @@ use crate::log::store::{Owner, Store, StoreOptions};
 use crate::log::verify::{Report, Scope};
 use crate::position::Channel;
 use crate::progress::{RecordProgress, ReplayProgress};
-use crate::recorder::{Recorder, check_replicate_channel};
+use crate::recorder::{Recorder, check_origin, check_replicate_channel, newest};
 use crate::replayer::Replayer;
 use crate::source::etcd::{EtcdCatalog, EtcdOptions};
 use crate::source::kafka::{KafkaOptions, KafkaQueue, Login, Mechanism};
@@ -33,7 +33,7 @@ use crate::source::pulsar::{PulsarOptions, PulsarQueue, Token};
 use crate::source::rocksmq::RocksmqQueue;
 use crate::source::{CatalogSource, Observation, Queue};
 use crate::target::Target;
-use crate::target::milvus::{MilvusOptions, MilvusTarget};
+use crate::target::milvus::{MilvusOptions, MilvusReader, MilvusTarget};
 use crate::tls::Tls;
 
 const CHECK_TIME: Duration = Duration::from_secs(10);
@@ -157,11 +157,11 @@ async fn check_one(what: String, trying: impl Future<Output = Result<String>>) -
 }
 
 async fn check_log(spec: &TaskSpec) -> Result<String> {
-    let store = store(&spec.log.url, &spec.log.options).await?;
     if spec.kind.records() {
-        store.probe().await?;
+        store(&spec.log.url, &spec.log.options).await?.probe().await?;
         return Ok("readable, writable, put-if-absent works".to_owned());
     }
+    let store = store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?;
     Ok(format!("log {}", LogReader::open(store).await?.log_id()))
 }
 
@@ -188,7 +188,10 @@ async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
 
 /// None when cancelled before the log was there: that of a `replicate` is made by its recorder.
 pub(super) async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Result<Option<Replayer>> {
-    let store = store(&spec.log.url, &spec.log.options).await?;
+    let store = match spec.kind {
+        Kind::Replicate => store(&spec.log.url, &spec.log.options).await?,
+        _ => store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?,
+    };
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     while spec.kind == Kind::Replicate && !store.exists(layout::IDENTITY).await? {
         if !backoff.wait(cancel).await {
@@ -206,19 +209,20 @@ pub(super) async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Res
     }))
 }
 
-/// Also sees whether the replicate channel is there, or can come to be.
+/// Also sees whether it is the queue of this etcd and can be read, and whether the replicate channel is there, or can come
+/// to be.
 async fn check_queue(spec: &SourceSpec) -> Result<String> {
     let queue = queue(&spec.queue).await?;
     let identity = queue.identity().await?;
+    let found = async { catalog(&spec.etcd).await?.read().await };
+    let Ok(Observation { live, .. }) = found.await else {
+        return Ok(identity); // etcd's own line says why
+    };
+    if let Some((channel, announcement)) = newest(&live).into_iter().max_by_key(|(_, it)| *it) {
+        check_origin(queue.as_ref(), &channel, announcement).await?;
+    }
     if let Some(channel) = &spec.replicate_channel {
-        let channel = Channel::from(channel.as_str());
-        if !queue.exists(&channel).await? {
-            let found = async { catalog(&spec.etcd).await?.read().await };
-            let Ok(Observation { live, .. }) = found.await else {
-                return Ok(identity); // etcd's own line says why
-            };
-            check_replicate_channel(queue.as_ref(), &channel, &live).await?;
-        }
+        check_replicate_channel(queue.as_ref(), &channel.as_str().into(), &live).await?;
     }
     Ok(identity)
 }
@@ -281,8 +285,17 @@ fn asked(spec: &MilvusSpec) -> Result<SourceMilvus> {
 }
 
 fn target(spec: &MilvusSpec) -> Result<Arc<dyn Target>> {
+    Ok(Arc::new(MilvusTarget::new(milvus(spec)?)?))
+}
+
+/// A Milvus that is only read; `whose` (source, target) stands in the errors.
+pub fn reader(whose: &'static str, spec: &MilvusSpec) -> Result<MilvusReader> {
+    MilvusReader::new(whose, &milvus(spec)?)
+}
+
+fn milvus(spec: &MilvusSpec) -> Result<MilvusOptions> {
     let (token, tls) = (resolve(spec.token.as_ref())?, tls(spec.tls.as_ref())?);
-    Ok(Arc::new(MilvusTarget::new(MilvusOptions { token, tls, ..MilvusOptions::new(&spec.uri) })?))
+    Ok(MilvusOptions { token, tls, ..MilvusOptions::new(&spec.uri) })
 }
 
 fn tls(spec: Option<&TlsSpec>) -> Result<Option<Tls>> {
@@ -339,6 +352,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_replay_of_no_log_makes_no_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = folder.path().join("typo");
+        let spec = replay_of(&nowhere, "replay");
+        let replayed = replayer(&spec, &CancellationToken::new()).await.map(drop);
+        for error in [replayed.unwrap_err(), check_log(&spec).await.unwrap_err()] {
+            assert!(error.message.contains("there is no log at file://"), "{error}");
+        }
+        assert!(!nowhere.exists());
+    }
+
+    #[tokio::test]
     async fn the_log_of_a_task_is_verified_with_pauses_and_from_where_it_is_asked() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("formats/golden/v1");
         let spec = Arc::new(replay_of(&folder, "replay"));
@@ -346,5 +371,13 @@ mod tests {
         let whole = verify(spec.clone(), Scope::Whole).await.unwrap();
         let part = verify(spec, Scope::After(Seq(1))).await.unwrap();
         assert_eq!([(whole.from, whole.segments), (part.from, part.segments)], [(1, 2), (2, 1)]);
+    }
+
+    #[cfg(not(feature = "rocksmq"))]
+    #[tokio::test]
+    async fn a_rocksmq_without_rocksdb_is_refused_with_what_to_build() {
+        let error = rocksmq(&RocksmqSpec { path: "/var/lib/milvus/rdb_data".into() }).await.err().unwrap();
+        assert!(error.message.contains("without RocksDB"), "{error}");
+        assert!(error.advice.unwrap().contains("the feature rocksmq"));
     }
 }

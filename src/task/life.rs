@@ -8,7 +8,7 @@ use super::state::{State, Step};
 use super::status::{self, LastError, RetryingStatus, Status};
 use super::store::Document;
 use crate::error::Error;
-use crate::progress::{RecordProgress, ReplayProgress, Retrying};
+use crate::progress::{RecordProgress, ReplayProgress, Retrying, Tries};
 
 /// A half that was started again is well when it has published something and then not failed for this long...
 const WELL_AFTER: Duration = Duration::from_secs(2);
@@ -33,6 +33,9 @@ impl Which {
         }
     }
 }
+
+/// What is tried again at once, of one half, as far as it is shown.
+const MOST_SHOWN: usize = 8;
 
 /// What a look found to have changed.
 pub enum Turn {
@@ -167,17 +170,16 @@ impl Life {
         }
     }
 
+    /// The oldest first, of each half.
     fn retrying(&self, record: &RecordProgress, replay: &ReplayProgress) -> Vec<RetryingStatus> {
-        let why = |restart: &Option<Restart>, inside: &Option<Retrying>| {
-            restart.as_ref().map(|restart| restart.why.clone()).or_else(|| inside.clone())
+        let why = |which: Which, restart: &Option<Restart>, inside: &Tries| {
+            let restart = restart.iter().map(|restart| &restart.why);
+            let all = restart.chain(inside.now.values()).take(MOST_SHOWN);
+            all.map(|why| status::retrying(which.as_str(), why)).collect::<Vec<_>>()
         };
-        [
-            (Which::Record, why(&self.record, &record.retrying)),
-            (Which::Replay, why(&self.replay, &replay.retrying)),
-        ]
-        .into_iter()
-        .filter_map(|(which, why)| Some(status::retrying(which.as_str(), &why?)))
-        .collect()
+        let mut all = why(Which::Record, &self.record, &record.tries);
+        all.extend(why(Which::Replay, &self.replay, &replay.tries));
+        all
     }
 }
 

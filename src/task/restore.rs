@@ -18,7 +18,16 @@ pub async fn plan(spec: &TaskSpec, depth: Depth, show: impl FnMut(Seq, Seq)) -> 
     };
     let replayer = connect::replayer(spec, &CancellationToken::new()).await?;
     let replayer = replayer.ok_or_else(|| Error::operator("the task was cancelled"))?;
-    replayer.plan(to, depth, show).await
+    let plan = replayer.plan(to, depth, show).await?;
+    match &spec.select {
+        Some(select) if !plan.matches => {
+            let (include, exclude) = (select.include.join(", "), select.exclude.join(", "));
+            let but = if exclude.is_empty() { String::new() } else { format!(" but {exclude}") };
+            let what = format!("select: nothing in the log up to {} matches {include}{but}", plan.to_time);
+            Err(Error::usage(what).advice("`tapedeck log timeline` names what the log holds"))
+        }
+        _ => Ok(plan),
+    }
 }
 
 /// Refuses what the target has in the way.

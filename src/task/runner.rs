@@ -275,8 +275,8 @@ impl Task {
 
     async fn ended(&self, which: Which, outcome: Result<()>, cancel: &CancellationToken) {
         match which {
-            Which::Record => self.record.send_modify(|progress| progress.retrying = None),
-            Which::Replay => self.replay.send_modify(|progress| progress.retrying = None),
+            Which::Record => self.record.send_modify(|progress| progress.tries.now.clear()),
+            Which::Replay => self.replay.send_modify(|progress| progress.tries.now.clear()),
         }
         self.life().is_over(which);
         match outcome {

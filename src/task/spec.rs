@@ -132,7 +132,7 @@ fn meta() -> String {
 
 /// The queue of a source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "Queues")]
 pub enum QueueSpec {
     /// Apache Kafka.
     Kafka(KafkaSpec),
@@ -140,6 +140,30 @@ pub enum QueueSpec {
     Pulsar(PulsarSpec),
     /// The queue within a Milvus standalone.
     Rocksmq(RocksmqSpec),
+}
+
+/// A queue as it is read: so that more than one are refused in words that say so.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "an object with one of kafka, pulsar, rocksmq")]
+struct Queues {
+    kafka: Option<KafkaSpec>,
+    pulsar: Option<PulsarSpec>,
+    rocksmq: Option<RocksmqSpec>,
+}
+
+impl TryFrom<Queues> for QueueSpec {
+    type Error = &'static str;
+
+    fn try_from(queues: Queues) -> Result<QueueSpec, &'static str> {
+        match (queues.kafka, queues.pulsar, queues.rocksmq) {
+            (Some(kafka), None, None) => Ok(QueueSpec::Kafka(kafka)),
+            (None, Some(pulsar), None) => Ok(QueueSpec::Pulsar(pulsar)),
+            (None, None, Some(rocksmq)) => Ok(QueueSpec::Rocksmq(rocksmq)),
+            _ => Err(
+                "a source has one queue: name one of kafka, pulsar, rocksmq, the one that its Milvus uses",
+            ),
+        }
+    }
 }
 
 /// Kafka. No client setting can be passed through: some of them run programs or read files.
@@ -326,6 +350,10 @@ impl TaskSpec {
     /// Reads and validates a document. Every error names the place in it (a JSON path) and what to write there.
     pub fn parse(document: &[u8]) -> Result<TaskSpec> {
         check_json(document)?;
+        if !document.trim_ascii_start().starts_with(b"{") {
+            return Err(Error::usage("the document: it is no JSON object")
+                .advice("see the task document at /v1/openapi.json"));
+        }
         let mut json = serde_json::Deserializer::from_slice(document);
         let spec: TaskSpec = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let place = match error.path().to_string() {

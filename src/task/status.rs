@@ -249,7 +249,7 @@ pub fn status(spec: &TaskSpec, record: &RecordProgress, replay: &ReplayProgress,
         rows_per_s: 0.0,
         bytes,
         commits,
-        retries: record.retries.saturating_add(replay.retries),
+        retries: record.tries.failed.saturating_add(replay.tries.failed),
         progress: percent.map(|percent| Progress { percent, eta_s: None }),
         retrying: Vec::new(),
         unknown: record

@@ -7,7 +7,8 @@ use url::{Host, Url};
 
 use super::secret::Secret;
 use super::spec::{
-    EtcdSpec, KafkaSpec, Kind, LogSpec, MilvusSpec, PulsarSpec, QueueSpec, SourceSpec, StartSpec, TaskSpec,
+    EtcdSpec, KafkaSpec, Kind, LogSpec, MilvusSpec, PulsarSpec, QueueSpec, SourceSpec, StartSpec, StoreSpec,
+    TaskSpec,
 };
 use super::tls::TlsSpec;
 use crate::error::{Error, Result};
@@ -291,6 +292,13 @@ pub fn log(spec: &LogSpec) -> Result<()> {
             at,
             "the bucket or folder is missing",
             "write s3://bucket/prefix or file:///folder",
+        ));
+    }
+    if local && spec.options != StoreSpec::default() {
+        return Err(wrong(
+            "log.options",
+            "a folder needs none",
+            "take them out, or write the URL of a bucket",
         ));
     }
     if url.query().is_some() || url.fragment().is_some() {

@@ -9,6 +9,7 @@ mod stand;
 
 mod base;
 mod collections;
+mod compare;
 mod databases;
 mod indexes;
 mod partitions;

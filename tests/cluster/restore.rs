@@ -15,15 +15,11 @@ use tokio::time::sleep;
 use crate::stand::process::{Done, run};
 use crate::stand::rows::{Key, Rows, difference, rows};
 use crate::stand::table::text_key;
-use crate::stand::{Milvus, Outcome, Process, RUN, Service, Stand, Table, ensure, number, rng};
+use crate::stand::{Milvus, Outcome, Process, RUN, Service, Stand, Table, ensure, number, own, rng, task};
 
 /// How long one restore may take.
 const RESTORE: Duration = Duration::from_secs(120);
 const REQUESTS: usize = 150;
-
-fn own(test: &str, part: &str) -> CollectionName {
-    CollectionName::new("default", format!("own_{}_{test}_{part}", *RUN))
-}
 
 /// A log in a folder, recorded from before its collections exist.
 struct Recording {
@@ -36,7 +32,7 @@ struct Recording {
 impl Recording {
     async fn start(stand: Stand, test: &str) -> Outcome<Recording> {
         let service = Service::start(&stand, test).await?;
-        let task = format!("{}-{test}", *RUN);
+        let task = task(test);
         let log = stand.scratch()?.join(format!("{test}.tape"));
         let mut spec = stand.record(&task, test, &[&format!("default.own_{}_{test}_*", *RUN)]);
         spec["log"] = serde_json::json!({ "url": format!("file://{}", log.display()) });

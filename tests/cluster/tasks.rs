@@ -9,20 +9,10 @@ use tapedeck::pb::milvus::proto::schema::DataType;
 use crate::stand::compare::compare;
 use crate::stand::process::run;
 use crate::stand::workload::Workload;
-use crate::stand::{Outcome, RUN, Service, Stand, Table, ensure, eventually, rng};
+use crate::stand::{Outcome, RUN, Service, Stand, Table, ensure, eventually, own, rng, task};
 
 /// How long one command may take.
 const COMMAND: Duration = Duration::from_secs(120);
-
-/// A collection that no other task selects.
-fn own(test: &str, part: &str) -> CollectionName {
-    CollectionName::new("default", format!("own_{}_{test}_{part}", *RUN))
-}
-
-/// A name of a task or log.
-fn task(test: &str) -> String {
-    format!("{}-{test}", *RUN)
-}
 
 /// Waits until a copy under another name equals its original.
 async fn copied(

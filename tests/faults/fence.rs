@@ -5,8 +5,8 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::stand::compare::compare;
-use crate::stand::{Outcome, Service, Table, ensure, rng};
-use crate::trial::{alone, own, task};
+use crate::stand::{Outcome, Service, Table, ensure, own, rng, task};
+use crate::trial::alone;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recorder_that_slept_while_another_took_over_makes_nothing_visible() -> Outcome {

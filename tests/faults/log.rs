@@ -3,8 +3,8 @@
 use object_store::path::Path;
 use serde_json::json;
 
-use crate::stand::{Outcome, Service, Stand, Table, ensure, objects, rng};
-use crate::trial::{alone, own, task};
+use crate::stand::{Outcome, Service, Stand, Table, ensure, objects, own, rng, task};
+use crate::trial::alone;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit_in_a_segment_is_named_and_never_applied() -> Outcome {

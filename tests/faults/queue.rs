@@ -6,8 +6,8 @@ use serde_json::Value;
 use tapedeck::position::Channel;
 
 use crate::stand::compare::compare;
-use crate::stand::{Milvus, Outcome, Service, Table, broker, ensure, eventually, fail, rng};
-use crate::trial::{alone, own, task};
+use crate::stand::{Milvus, Outcome, Service, Table, broker, ensure, eventually, fail, own, rng, task};
+use crate::trial::alone;
 
 /// The only channel of a collection of one shard.
 async fn channel(source: &Milvus, table: &Table) -> Outcome<Channel> {

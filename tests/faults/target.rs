@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use tapedeck::pb::milvus::proto::schema::DataType;
 
 use crate::stand::compare::compare;
-use crate::stand::{Instance, Milvus, Outcome, Service, Stand, Table, ensure, eventually, rng};
-use crate::trial::{own, shared, task, tells};
+use crate::stand::{Instance, Milvus, Outcome, Service, Stand, Table, ensure, eventually, own, rng, task};
+use crate::trial::{shared, tells};
 
 /// A task that replicates one collection.
 struct Copying {

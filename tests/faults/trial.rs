@@ -5,14 +5,13 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::Value;
-use tapedeck::change::CollectionName;
 use tapedeck::pb::milvus::proto::schema::DataType;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::stand::compare::compare;
 use crate::stand::proxy::Proxy;
 use crate::stand::workload::Workload;
-use crate::stand::{Milvus, Outcome, RUN, Service, Stand, Table, ensure, eventually, rng};
+use crate::stand::{Milvus, Outcome, RUN, Service, Stand, Table, ensure, eventually, own, rng, task};
 
 static STAND: RwLock<()> = RwLock::const_new(());
 
@@ -26,16 +25,6 @@ pub async fn alone() -> Outcome<Option<(RwLockWriteGuard<'static, ()>, Stand)>> 
 pub async fn shared() -> Outcome<Option<(RwLockReadGuard<'static, ()>, Stand)>> {
     let guard = STAND.read().await;
     Ok(Stand::find()?.map(|stand| (guard, stand)))
-}
-
-/// A name for one test.
-pub fn own(test: &str, part: &str) -> CollectionName {
-    CollectionName::new("default", format!("own_{}_{test}_{part}", *RUN))
-}
-
-/// A name of a task or log.
-pub fn task(test: &str) -> String {
-    format!("{}-{test}", *RUN)
 }
 
 /// Whether a status says that what fails like this is being tried again.

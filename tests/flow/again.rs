@@ -39,6 +39,10 @@ impl Target for Refusing {
         self.inner.id_of(collection).await
     }
 
+    async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
+        self.inner.alias_of(alias).await
+    }
+
     async fn check_free(&self, new: &NewCollection) -> Result<()> {
         self.inner.check_free(new).await
     }

@@ -53,6 +53,10 @@ impl Target for Doomed {
         self.inner.id_of(collection).await
     }
 
+    async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
+        self.inner.alias_of(alias).await
+    }
+
     async fn check_free(&self, new: &NewCollection) -> Result<()> {
         self.inner.check_free(new).await
     }

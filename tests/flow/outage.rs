@@ -14,6 +14,7 @@ use tapedeck::error::{Result, Verdict};
 use tapedeck::log::store::Store;
 use tapedeck::pb::milvus::proto::common::{MsgBase, MsgHeader};
 use tapedeck::position::{Channel, Position};
+use tapedeck::progress::RecordProgress;
 use tapedeck::recorder::Start;
 use tapedeck::replayer::Until;
 use tapedeck::source::memory::{CollectionSpec, MemoryQueue};
@@ -108,7 +109,8 @@ fn while_the_store_is_down_nothing_more_is_taken_in_and_then_everything_is_recor
         tokio::time::sleep(Duration::from_secs(600)).await;
         let taken = delivered.load(Ordering::SeqCst) / MIB;
         assert!((8..72).contains(&taken), "{taken} MiB were taken in");
-        let retrying = recording.progress.borrow().retrying.clone().expect("something that is tried again");
+        let retrying =
+            recording.progress.borrow().tries.oldest().cloned().expect("something that is tried again");
         assert!(retrying.count > 10, "{retrying:?}");
 
         down.store(false, Ordering::SeqCst);
@@ -221,5 +223,23 @@ fn a_damaged_log_is_replayed_up_to_the_damage_and_no_further() {
             assert_same(&target.contents(), &world.oracle.contents(), &format!("seed {seed}, {key} is back"));
             super::stage::forget(&store, "r").await;
         }
+    });
+}
+
+#[test]
+fn a_source_that_gives_no_ticks_is_named_until_it_does() {
+    process(async {
+        let mut world = World::new(1, 0, Duplicates::Kept);
+        world.create(CollectionSpec::new("docs"));
+        let store = Store::memory();
+        let mut recording = record(recorder(&world.source, &store, Start::Earliest));
+        recording.reach(settle(&mut world)).await;
+        let named = |progress: &RecordProgress| progress.tries.oldest().map(|it| it.message.clone());
+        recording.until("the silence named", |progress| named(progress).is_some()).await;
+        let message = named(&recording.progress.borrow()).unwrap_or_default();
+        assert!(message.contains("no message has come for 10 s"), "{message}");
+        settle(&mut world);
+        recording.until("the silence over", |progress| named(progress).is_none()).await;
+        recording.stop().await.unwrap();
     });
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tapedeck::change::{CollectionName, DefinitionChange};
+use tapedeck::change::{CollectionName, DefinitionChange, NewCollection};
 use tapedeck::error::Verdict;
 use tapedeck::log::commit;
 use tapedeck::log::layout;
@@ -10,7 +10,8 @@ use tapedeck::log::reader::LogReader;
 use tapedeck::log::store::Store;
 use tapedeck::pb::log::{Commit, Hole};
 use tapedeck::recorder::Start;
-use tapedeck::replayer::{Depth, Plan, Until};
+use tapedeck::replayer::{Depth, Plan, Replayer, Until};
+use tapedeck::selection::Selection;
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::Target;
 use tapedeck::target::memory::{Contents, Fault, MemoryTarget};
@@ -105,6 +106,73 @@ fn a_plan_names_everything_that_is_in_the_way_at_once_and_so_does_what_follows_a
         assert_eq!((target.calls(), objects(&store).await), (calls, before));
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said[0].contains("default.docs") && said[1].contains("default.second"), "{said:?}");
+    });
+}
+
+fn new_collection(name: &CollectionName) -> NewCollection {
+    NewCollection {
+        name: name.clone(),
+        schema: Default::default(),
+        shards: 1,
+        consistency_level: 0,
+        properties: vec![],
+        partitions: vec![],
+    }
+}
+
+#[test]
+fn a_name_or_an_alias_that_others_have_in_the_target_is_found_before_anything_is_sent() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(2, 0, Duplicates::Kept));
+        world.create(CollectionSpec::new("docs"));
+        record_all(&mut world, &store).await;
+        world.set_alias(0, "x");
+        record_all(&mut world, &store).await;
+        world.create(CollectionSpec::new("later"));
+        record_all(&mut world, &store).await;
+        world.rename(1, 1, "at_last");
+        record_all(&mut world, &store).await;
+        let to = world.oracle.last();
+        for taken in ["x", "later", "at_last"] {
+            let target = Arc::new(MemoryTarget::new());
+            let theirs = CollectionName::new("default", "theirs");
+            let others = [
+                DefinitionChange::CreateCollection(new_collection(&theirs)),
+                DefinitionChange::CreateAlias { name: theirs.clone(), alias: taken.to_owned() },
+            ];
+            for change in others {
+                target.define(&change).await.unwrap();
+            }
+            let replayer = || replayer(&store, target.clone(), "r", Until::Tso(to));
+            let plan = replayer().plan(to, Depth::Definitions, |_, _| {}).await.unwrap();
+            let says = format!("default.{taken} is an alias of theirs");
+            assert_eq!(plan.conflicts.len(), 1, "{plan:?}");
+            assert!(plan.conflicts[0].message.contains(&says), "{plan:?}");
+            let error = replay(replayer()).error().await;
+            assert!(error.message.contains(&says), "{error}");
+            let alias = ("default".to_owned(), taken.to_owned());
+            assert_eq!(target.contents().aliases.get(&alias), Some(&theirs));
+            forget(&store, "r").await;
+        }
+    });
+}
+
+#[test]
+fn a_plan_says_whether_the_log_has_anything_that_is_selected() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        world.create(CollectionSpec::new("docs"));
+        record_all(&mut world, &store).await;
+        world.drop_collection(0);
+        record_all(&mut world, &store).await;
+        let to = world.oracle.last();
+        for (pattern, matches) in [("default.docs", true), ("default.typo", false)] {
+            let selection = Selection::new(&[pattern.to_owned()], &[]).unwrap();
+            let target = Arc::new(MemoryTarget::new());
+            let replayer = Replayer { selection, ..replayer(&store, target, "r", Until::Tso(to)) };
+            let plan = replayer.plan(to, Depth::Definitions, |_, _| {}).await.unwrap();
+            assert_eq!(plan.matches, matches, "{pattern}");
+        }
     });
 }
 

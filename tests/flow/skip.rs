@@ -401,7 +401,7 @@ fn a_dropped_collection_is_restored_beside_the_one_that_has_its_name_now() {
         let restored = contents.collections.remove(&CollectionName::new("default", "restored")).unwrap();
         let docs = &before.collections[&CollectionName::new("default", "docs")];
         assert_eq!(restored.partitions, docs.partitions);
-        assert_eq!(contents.collections, live.collections, "nothing else is changed");
+        assert_eq!(contents, live, "nothing else is changed");
     });
 }
 

@@ -293,19 +293,23 @@ impl World {
     pub fn set_alias(&mut self, at: usize, alias: &str) {
         let (tso, table) = (self.next(), &self.tables[at]);
         let database = self.source.collection(table.id).database_id;
-        self.aliases.insert((database, alias.into()), table.id);
-        let name = table.name.clone();
-        self.oracle.define(tso, DefinitionChange::AlterAlias { name, alias: alias.into() });
+        let from = self.aliases.insert((database, alias.into()), table.id);
+        let from = from.and_then(|id| self.tables.iter().find(|table| table.id == id));
+        let (name, alias_name) = (table.name.clone(), alias.to_owned());
+        let change = match from.map(|from| from.name.clone()) {
+            Some(from) => DefinitionChange::AlterAlias { from, name, alias: alias_name },
+            None => DefinitionChange::CreateAlias { name, alias: alias_name },
+        };
+        self.oracle.define(tso, change);
         self.source.set_alias(alias, table.id);
     }
 
     fn drop_random_alias(&mut self) {
         let aliases = self.aliases.keys().cloned().collect::<Vec<_>>();
         if let Some((database, alias)) = aliases.choose(&mut self.rng) {
-            let change = DefinitionChange::DropAlias {
-                database: self.databases[database].clone(),
-                alias: alias.clone(),
-            };
+            let id = self.aliases[&(*database, alias.clone())];
+            let table = self.tables.iter().find(|table| table.id == id).expect("a table");
+            let change = DefinitionChange::DropAlias { name: table.name.clone(), alias: alias.clone() };
             self.oracle.define(self.next(), change);
             self.source.drop_alias(*database, alias);
             self.aliases.remove(&(*database, alias.clone()));

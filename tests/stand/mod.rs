@@ -26,6 +26,7 @@ use std::sync::LazyLock;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde::Deserialize;
+use tapedeck::change::CollectionName;
 use tapedeck::tls::Tls;
 
 pub use milvus::Milvus;
@@ -79,6 +80,16 @@ pub static SEED: LazyLock<u64> = LazyLock::new(|| {
 /// Part of every name that a run gives, so that a stand can be used again. Not from the seed: a pinned run needs
 /// fresh names as well.
 pub static RUN: LazyLock<String> = LazyLock::new(|| format!("r{:08x}", rand::random::<u32>()));
+
+/// A collection that no other test's task selects.
+pub fn own(test: &str, part: &str) -> CollectionName {
+    CollectionName::new("default", format!("own_{}_{test}_{part}", *RUN))
+}
+
+/// A name of a task or log.
+pub fn task(test: &str) -> String {
+    format!("{}-{test}", *RUN)
+}
 
 /// Random numbers for one purpose.
 pub fn rng(purpose: &str) -> StdRng {

@@ -2,11 +2,9 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rand::RngExt;
-use rand::rngs::StdRng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,8 +26,8 @@ pub enum Network {
     Late(Duration),
     /// Each connection is reset when so many bytes have passed in both directions.
     CutAfter(u64),
-    /// This share of connections and of pieces ends in a reset.
-    Flaky(f64),
+    /// As before, but with the bytes doubled up to ten times, by chance: whatever is repeated passes some time.
+    Flaky(u64),
     /// Connections stay, also new ones, but nothing passes. Those that have met this are dead for ever.
     HalfOpen,
 }
@@ -87,7 +85,7 @@ async fn accept(listener: TcpListener, service: String, network: watch::Receiver
         let line = Line {
             network: network.clone(),
             passed: AtomicU64::new(0),
-            rng: Mutex::new(rng(&format!("proxy of {service} {number}"))),
+            doublings: rng(&format!("proxy of {service} {number}")).random_range(0..=10),
         };
         connections.spawn(carry(client, service.clone(), line));
         while connections.try_join_next().is_some() {}
@@ -95,9 +93,6 @@ async fn accept(listener: TcpListener, service: String, network: watch::Receiver
 }
 
 async fn carry(mut client: TcpStream, service: String, line: Line) -> io::Result<()> {
-    if line.is_hit() {
-        return client.set_zero_linger();
-    }
     let mut server = TcpStream::connect(service).await?;
     for stream in [&client, &server] {
         stream.set_nodelay(true)?;
@@ -125,7 +120,7 @@ async fn carry(mut client: TcpStream, service: String, line: Line) -> io::Result
 struct Line {
     network: watch::Receiver<Network>,
     passed: AtomicU64,
-    rng: Mutex<StdRng>,
+    doublings: u32,
 }
 
 impl Line {
@@ -139,11 +134,12 @@ impl Line {
             }
             let network = *self.network.borrow();
             let before = self.passed.fetch_add(read as u64, Ordering::Relaxed);
-            let passes = match network {
-                Network::CutAfter(most) => most.saturating_sub(before).min(read as u64) as usize,
-                _ if self.is_hit() => 0,
-                _ => read,
+            let most = match network {
+                Network::CutAfter(most) => most,
+                Network::Flaky(most) => most << self.doublings,
+                _ => u64::MAX,
             };
+            let passes = most.saturating_sub(before).min(read as u64) as usize;
             if let Network::Late(latency) = network {
                 tokio::time::sleep(latency).await;
             }
@@ -160,11 +156,5 @@ impl Line {
         if network.wait_for(|network| *network == Network::HalfOpen).await.is_err() {
             std::future::pending().await
         }
-    }
-
-    /// Whether a flaky network takes this one.
-    fn is_hit(&self) -> bool {
-        let Network::Flaky(share) = *self.network.borrow() else { return false };
-        self.rng.lock().unwrap_or_else(PoisonError::into_inner).random_bool(share)
     }
 }

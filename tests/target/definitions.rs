@@ -47,7 +47,7 @@ async fn databases_come_and_go() {
         Change::DropCollection { name: name.clone() },
         Change::DropPartition { name: name.clone(), partition: "p".to_owned() },
         Change::DropIndex { name: name.clone(), field: "vector".to_owned(), index: "by_vector".to_owned() },
-        Change::DropAlias { database, alias: "a".to_owned() },
+        Change::DropAlias { name: name.clone(), alias: "a".to_owned() },
         release(&name, None),
         release(&name, Some(&["p"])),
     ] {
@@ -161,7 +161,7 @@ async fn aliases_do_not_outlive_their_collection() {
     assert!(error.to_string().contains("alias"), "{error}");
 
     let (name, text) = of(&other);
-    stand.define(Change::AlterAlias { name, alias: text }).await;
+    stand.define(Change::AlterAlias { from: one.clone(), name, alias: text }).await;
     assert_eq!(stand.describe(&alias).await.schema.unwrap().name, other.collection);
 
     stand.define(Change::DropCollection { name: other.clone() }).await;
@@ -169,9 +169,15 @@ async fn aliases_do_not_outlive_their_collection() {
     stand.define(Change::DropCollection { name: alias.clone() }).await;
 
     let (name, text) = of(&one);
-    stand.define(Change::AlterAlias { name, alias: text }).await;
+    stand.define(Change::AlterAlias { from: other.clone(), name, alias: text }).await;
+    // what stands for another collection belongs to others
+    let (name, text) = of(&other);
+    stand.define(Change::DropAlias { name, alias: text.clone() }).await;
+    let stolen = Change::AlterAlias { from: other.clone(), name: stand.name("third"), alias: text };
+    assert!(stand.target.define(&stolen).await.unwrap_err().to_string().contains("is an alias of"));
     assert_eq!(stand.describe(&alias).await.schema.unwrap().name, one.collection);
-    stand.define(Change::DropAlias { database: "default".to_owned(), alias: alias.collection.clone() }).await;
+    let (name, text) = of(&one);
+    stand.define(Change::DropAlias { name, alias: text }).await;
     assert!(!stand.exists(&alias).await);
 }
 

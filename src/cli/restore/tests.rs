@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::cli::{Cli, Command};
 use crate::log::store::Store;
 use crate::progress::RecordProgress;
 use crate::recorder::{Recorder, Start};
+use crate::replayer::Planned;
 use crate::selection::Selection;
 use crate::source::memory::{CollectionSpec, MemorySource};
 use crate::task::log::Look;
@@ -141,6 +143,17 @@ async fn a_target_that_is_not_there_ends_a_restore_with_1_and_a_log_that_is_not_
         assert_eq!(error.exit_code(), 1, "{error}");
         assert!(error.message.contains(says), "{error}");
     }
+}
+
+#[test]
+fn a_restore_says_at_its_end_what_was_restored() {
+    let planned = |name: &str| Planned { source: "default.docs".into(), target: name.into() };
+    let to_time = "2026-11-23T08:00:00.000Z".to_owned();
+    let mut plan = Plan { to: 9, to_time, collections: vec![planned("default.copy")], ..Plan::default() };
+    let line = restored(&plan);
+    assert_eq!(line, "restored to 2026-11-23T08:00:00.000Z (9): 1 collections: default.copy");
+    plan.collections = vec![planned("a.b"); 9];
+    assert!(restored(&plan).ends_with(": 9 collections"));
 }
 
 #[test]

@@ -73,3 +73,54 @@ fn a_renamed_default_database_is_made_and_no_drop_reaches_default() {
     let dropped = definition(Change::DropDatabase(pb::DropDatabase { id: 2 }));
     assert_eq!(naming.apply(&dropped).unwrap(), []);
 }
+
+fn bound(alias: &str, collection_id: CollectionId) -> pb::Alias {
+    pb::Alias { database_id: 1, name: alias.into(), collection_id }
+}
+
+fn altered(alias: &str, collection_id: CollectionId) -> Definition {
+    definition(Change::AlterAlias(bound(alias, collection_id)))
+}
+
+fn dropped_alias(alias: &str) -> Definition {
+    definition(Change::DropAlias(pb::DropAlias { database_id: 1, name: alias.into() }))
+}
+
+fn drop_of(name: &str, alias: &str) -> DefinitionChange {
+    DefinitionChange::DropAlias { name: CollectionName::new("default", name), alias: alias.into() }
+}
+
+#[test]
+fn an_alias_does_not_go_to_a_copy_under_another_name() {
+    let mut naming = naming(&["*.*"], &[("default.docs", "default.copy")]);
+    naming.apply(&created(1, "docs")).unwrap();
+    naming.apply(&created(2, "other")).unwrap();
+    assert_eq!(naming.apply(&definition(Change::CreateAlias(bound("x", 1)))).unwrap(), []);
+    assert_eq!(naming.aliases_left_out(), [("x".to_owned(), CollectionName::new("default", "docs"))]);
+    assert_eq!(naming.aliases().count(), 0);
+    let name = CollectionName::new("default", "other");
+    let made = DefinitionChange::CreateAlias { name, alias: "x".into() };
+    assert_eq!(naming.apply(&altered("x", 2)).unwrap(), [made]);
+    assert_eq!(naming.apply(&altered("x", 1)).unwrap(), [drop_of("other", "x")]);
+    assert_eq!(naming.apply(&dropped_alias("x")).unwrap(), []);
+}
+
+#[test]
+fn a_collection_that_a_rename_makes_a_copy_leaves_its_aliases_behind() {
+    let mut naming = naming(&["*.*"], &[("default.docs", "default.copy")]);
+    naming.apply(&created(1, "other")).unwrap();
+    naming.apply(&altered("x", 1)).unwrap();
+    let (from, to) = (CollectionName::new("default", "other"), CollectionName::new("default", "copy"));
+    let changes = [drop_of("other", "x"), DefinitionChange::RenameCollection { from, to }];
+    assert_eq!(naming.apply(&renamed(1, "docs")).unwrap(), changes);
+}
+
+#[test]
+fn an_alias_that_moves_out_of_the_selection_is_dropped() {
+    let mut naming = naming(&["default.docs"], &[]);
+    naming.apply(&created(1, "docs")).unwrap();
+    naming.apply(&created(2, "other")).unwrap();
+    naming.apply(&altered("x", 1)).unwrap();
+    assert_eq!(naming.apply(&altered("x", 2)).unwrap(), [drop_of("docs", "x")]);
+    assert_eq!(naming.apply(&dropped_alias("x")).unwrap(), []);
+}

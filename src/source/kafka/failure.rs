@@ -60,7 +60,7 @@ pub(super) fn no_connection(brokers: &str, error: &KafkaError, said: &str) -> Er
     let what = format!("Kafka at {brokers}: {said}");
     match error.rdkafka_error_code() {
         Some(Code::BrokerTransportFailure | Code::Resolve) => Error::retry(what)
-            .advice("check that the brokers run, can be reached from here, and whether they want TLS, a certificate or a login"),
+            .advice("check that this is a Kafka, that its brokers run and can be reached from here, and whether they want TLS, a certificate or a login"),
         Some(Code::SSL) => Error::retry(what)
             .advice("check that the listener speaks TLS, and source.queue.kafka.tls: ca, certificate and key"),
         _ => Error::operator(what).advice("check username, password and mechanism of source.queue.kafka"),

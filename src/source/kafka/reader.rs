@@ -120,6 +120,11 @@ impl Feed {
     pub async fn receive(&self) -> Result<BorrowedMessage<'_>, KafkaError> {
         self.queue.recv().await
     }
+
+    /// Why its reader's connection broke when it last did.
+    pub fn no_connection(&self) -> Option<(KafkaError, String)> {
+        self.reader.consumer.context().no_connection()
+    }
 }
 
 impl Drop for Feed {

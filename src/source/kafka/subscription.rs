@@ -25,6 +25,8 @@ use crate::source::{Queue, QueueMessage, Subscription};
 const QUIET: Duration = Duration::from_secs(3);
 /// How often the same position is looked for before a jump over it is believed.
 const LOOKS: u32 = 3;
+/// How often in turn a topic may hold more than has come before that is an error.
+const STARVED: u32 = 2;
 
 /// A topic being read.
 ///
@@ -40,6 +42,8 @@ pub(super) struct KafkaSubscription {
     question: Option<BoxFuture<'static, Result<Range<Position>>>>,
     /// Feeds opened at the next position in vain.
     looks: u32,
+    /// Looks at the bounds that showed more than had come, since the last message.
+    starved: u32,
 }
 
 enum Event {
@@ -52,7 +56,18 @@ enum Event {
 
 impl KafkaSubscription {
     pub fn new(queue: KafkaQueue, channel: Channel, order: Order, feed: Feed) -> KafkaSubscription {
-        KafkaSubscription { queue, channel, order, feed: Some(feed), question: None, looks: 0 }
+        KafkaSubscription { queue, channel, order, feed: Some(feed), question: None, looks: 0, starved: 0 }
+    }
+
+    /// The brokers answer questions, but what is there does not come.
+    fn starves(&self, feed: &Feed, bounds: &Range<Position>) -> Error {
+        let (brokers, channel, next) = (&self.queue.options.brokers, &self.channel, self.order.next());
+        let why = feed.no_connection().map(|(_, said)| format!(": {said}")).unwrap_or_default();
+        let message = format!(
+            "Kafka at {brokers}, topic {channel}: it holds {next} to {}, but nothing comes{why}",
+            bounds.end
+        );
+        Error::retry(message).advice("check the network to the brokers: small answers pass, messages do not")
     }
 
     /// Whatever comes first. Safe to cancel: a message is taken in the same step in which it comes.
@@ -88,7 +103,7 @@ impl Subscription for KafkaSubscription {
         loop {
             match self.event().await? {
                 Event::Next(message) => {
-                    (self.question, self.looks) = (None, 0);
+                    (self.question, self.looks, self.starved) = (None, 0, 0);
                     return Ok(message);
                 }
                 Event::Repeated => {}
@@ -100,9 +115,18 @@ impl Subscription for KafkaSubscription {
                 }
                 Event::Bounds(bounds) => {
                     check_kept(&self.channel, self.order.next(), &bounds)?;
-                    if self.feed.is_none() {
-                        self.feed = Some(self.queue.feed(&self.channel, self.order.next())?);
-                        self.looks = self.looks.saturating_add(1);
+                    match &self.feed {
+                        None => {
+                            self.feed = Some(self.queue.feed(&self.channel, self.order.next())?);
+                            self.looks = self.looks.saturating_add(1);
+                        }
+                        Some(feed) if self.order.next() < bounds.end => {
+                            self.starved = self.starved.saturating_add(1);
+                            if self.starved >= STARVED {
+                                return Err(self.starves(feed, &bounds));
+                            }
+                        }
+                        Some(_) => self.starved = 0,
                     }
                 }
             }

@@ -4,10 +4,15 @@
 //! temporary folder: nothing is ever written into Milvus' directory. It reads as well when Milvus is stopped.
 //!
 //! A position is a message id. Milvus 2.3 counts the messages of all topics together, so the ids of one topic rise with
-//! gaps. Retention only removes from the beginning of a topic: a message that is kept shows that nothing after it is gone.
+//! gaps. Retention only removes from the beginning of a topic: a message that is kept shows that nothing after it is gone,
+//! and one that is gone while older ones are kept, that the topic lost its end. At every start of Milvus the ids jump to
+//! the time, so that new messages soon lie beyond a lost end.
 
+mod failure;
 mod follower;
+mod identity;
 mod key;
+mod scratch;
 mod store;
 mod subscription;
 #[cfg(test)]
@@ -25,7 +30,6 @@ use self::store::Store;
 use self::subscription::RocksmqSubscription;
 use crate::error::{Error, Result};
 use crate::position::{Channel, Position};
-use crate::source::order::check_kept;
 use crate::source::{Queue, Subscription};
 
 /// A RocksMQ. Clones read the same secondary.
@@ -80,7 +84,8 @@ impl Queue for RocksmqQueue {
     }
 
     async fn subscribe(&self, channel: &Channel, from: Position) -> Result<Box<dyn Subscription>> {
-        check_kept(channel, from, &self.bounds(channel).await?)?;
+        let topic = channel.clone();
+        self.ask(move |store| store.check(&topic, from)).await?;
         let (store, follower) = (self.store.clone(), self.follower.clone());
         Ok(Box::new(RocksmqSubscription::start(store, follower, channel.clone(), from)))
     }

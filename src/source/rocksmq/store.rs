@@ -1,43 +1,49 @@
 //! The secondary: what a RocksMQ holds as of the last look at its primary. Everything here blocks.
 
-use std::fs;
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+use std::{env, fs};
 
 use bytes::Bytes;
-use rocksdb::{DB, DBRawIterator, ErrorKind, LogLevel, Options, ReadOptions};
-use tempfile::TempDir;
+use rocksdb::{DB, DBRawIterator, LogLevel, Options, ReadOptions};
 
+use super::failure::{failed, other_kind};
+use super::identity::Identity;
 use super::key::{key, position, range};
-use crate::error::{Error, Result, Verdict};
+use super::scratch::Scratch;
+use crate::error::{Error, Result};
 use crate::message;
 use crate::position::{Channel, Position};
 use crate::source::QueueMessage;
-use crate::source::order::hole;
+use crate::source::order::{check_kept, hole, truncated};
 
 /// RocksMQ has made this column family in every version, and left it empty in most.
 const PROPERTIES: &str = "properties";
+
+/// How often a look is begun anew because the primary flushed meanwhile.
+const MOST_LOOKS: usize = 20;
 
 /// A RocksMQ that is read.
 #[derive(Debug)]
 pub(super) struct Store {
     db: DB,
+    /// After a look that failed the secondary may hold newer messages and lack older ones: nothing is read then.
+    whole: RwLock<Result<()>>,
     /// What the secondary writes: its log. Removed after it is closed.
-    _own: TempDir,
+    _own: Scratch,
     path: PathBuf,
-    id: String,
+    identity: Identity,
 }
 
 impl Store {
     pub fn open(path: &Path) -> Result<Store> {
-        let id = read_id(path)?;
+        let identity = Identity::read(path)?;
         let families = DB::list_cf(&Options::default(), path).map_err(|error| failed(path, &error))?;
         if !families.iter().any(|family| family == PROPERTIES) {
             return Err(other_kind(path));
         }
-        let own = tempfile::Builder::new().prefix("tapedeck-rocksmq-").tempdir();
-        let own = own.map_err(|error| {
+        let own = Scratch::make(&env::temp_dir()).map_err(|error| {
             Error::operator(format!("no folder for RocksDB's own log: {error}"))
                 .advice("make sure that the temporary folder (TMPDIR) can be written")
         })?;
@@ -48,7 +54,8 @@ impl Store {
         options.set_max_log_file_size(1 << 20);
         options.set_keep_log_file_num(1);
         let db = DB::open_as_secondary(&options, path, own.path()).map_err(|error| failed(path, &error))?;
-        let store = Store { db, _own: own, path: path.to_owned(), id };
+        let store = Store { db, whole: RwLock::new(Ok(())), _own: own, path: path.to_owned(), identity };
+        store.catch_up()?;
         let mut any = store.db.raw_iterator();
         any.seek_to_first();
         if any.key().is_some_and(|key| position(key).is_none()) {
@@ -60,33 +67,50 @@ impl Store {
 
     /// What tells this RocksDB from every other, also from one that was made anew at the same place.
     pub fn id(&self) -> &str {
-        &self.id
+        &self.identity.id
     }
 
     /// Takes over what the primary has written since, and returns a number that grows with it.
+    ///
+    /// RocksDB takes over the list of files (the manifest) first and then what stands in the logs of writes: of a log that the
+    /// primary flushes and removes in between it gets neither, but it does get what follows. A log is removed after the
+    /// manifest was written: a look during which that happened is begun anew.
     pub fn catch_up(&self) -> Result<u64> {
-        self.check_same()?;
-        self.db.try_catch_up_with_primary().map_err(|error| failed(&self.path, &error))?;
-        Ok(self.db.latest_sequence_number())
+        let mut whole = self.whole.write().unwrap_or_else(PoisonError::into_inner);
+        let looked = self.look();
+        *whole = looked.as_ref().map(drop).map_err(Error::clone);
+        looked
     }
 
-    /// Refuses a RocksDB that has taken the place of the one that was opened; one that is away may come back.
-    fn check_same(&self) -> Result<()> {
-        let now = read_id(&self.path).map_err(|error| Error { verdict: Verdict::Retry, ..error })?;
-        if now == self.id {
-            return Ok(());
+    fn look(&self) -> Result<u64> {
+        for _ in 0..MOST_LOOKS {
+            let before = self.manifest()?;
+            // At once before it: RocksDB does not bear another manifest than its own.
+            self.identity.check(&self.path)?;
+            self.db.try_catch_up_with_primary().map_err(|error| failed(&self.path, &error))?;
+            if self.manifest()? == before {
+                self.identity.check(&self.path)?;
+                return Ok(self.db.latest_sequence_number());
+            }
         }
-        Err(Error::refused(format!(
-            "the RocksMQ at {} was re-created: it was {}, and is {now}",
-            self.path.display(),
-            self.id
-        ))
-        .advice("record this source into a new log"))
+        Err(Error::retry(format!("RocksMQ at {} flushes faster than it can be read", self.path.display())))
+    }
+
+    /// Which manifest is written, and how far.
+    fn manifest(&self) -> Result<(String, u64)> {
+        let found = fs::read_to_string(self.path.join("CURRENT")).and_then(|name| {
+            let length = fs::metadata(self.path.join(name.trim()))?.len();
+            Ok((name, length))
+        });
+        found.map_err(|error| {
+            let path = self.path.display();
+            Error::retry(format!("the manifest of RocksMQ at {path} cannot be read: {error}"))
+        })
     }
 
     /// `[first kept, next to be written)`; none where a topic holds no message.
     pub fn kept(&self, channel: &Channel) -> Result<Option<Range<Position>>> {
-        let mut messages = self.messages(channel);
+        let mut messages = self.messages(channel)?;
         messages.seek_to_first();
         let first = self.at(&messages)?;
         messages.seek_to_last();
@@ -102,19 +126,16 @@ impl Store {
         })
     }
 
+    /// Refuses a position from which reading cannot begin.
+    pub fn check(&self, channel: &Channel, from: Position) -> Result<()> {
+        check_kept(channel, from, &self.bounds(channel)?)?;
+        self.messages_from(channel, from).map(drop)
+    }
+
     /// Messages from a position on, up to so many bytes, at least one if there is one. One iterator is one instant:
     /// whether something was removed before the first of them is decided at the same.
     pub fn read(&self, channel: &Channel, from: Position, bytes: usize) -> Result<Vec<QueueMessage>> {
-        let mut messages = self.messages(channel);
-        messages.seek_for_prev(key(channel, Position::offset(from.offset.saturating_sub(1))));
-        if self.at(&messages)?.is_some() {
-            messages.next();
-        } else {
-            messages.seek_to_first();
-            if let Some(first) = self.at(&messages)?.filter(|first| *first > from) {
-                return Err(hole(channel, from..first));
-            }
-        }
+        let mut messages = self.messages_from(channel, from)?;
         let (mut taken, mut batch) = (0, Vec::new());
         while taken < bytes
             && let Some(position) = self.at(&messages)?
@@ -144,7 +165,7 @@ impl Store {
 
     /// The first message with a date at or after a position.
     fn dated(&self, channel: &Channel, from: Position) -> Result<Option<(Position, u64)>> {
-        let mut messages = self.messages(channel);
+        let mut messages = self.messages(channel)?;
         messages.seek(key(channel, from));
         while let Some(position) = self.at(&messages)? {
             let header = message::header(&payload(&messages)).ok();
@@ -156,12 +177,38 @@ impl Store {
         Ok(None)
     }
 
-    fn messages(&self, channel: &Channel) -> DBRawIterator<'_> {
+    /// The messages of a topic from a position on, which is that of a message or just after one. Where older messages
+    /// are kept, that message is too, or the end was lost.
+    fn messages_from(&self, channel: &Channel, from: Position) -> Result<DBRawIterator<'_>> {
+        let mut messages = self.messages(channel)?;
+        messages.seek_for_prev(key(channel, from));
+        match self.at(&messages)? {
+            Some(here) if here == from => {}
+            Some(before) if before.next() == from => messages.next(),
+            Some(older) => {
+                let why = format_args!(
+                    "the message at position {from} or just before is gone, that at {older} is not"
+                );
+                return Err(truncated(channel, why));
+            }
+            None => {
+                messages.seek_to_first();
+                if let Some(first) = self.at(&messages)? {
+                    return Err(hole(channel, from..first));
+                }
+            }
+        }
+        Ok(messages)
+    }
+
+    fn messages(&self, channel: &Channel) -> Result<DBRawIterator<'_>> {
         let mut options = ReadOptions::default();
         let keys = range(channel);
         options.set_iterate_lower_bound(keys.start);
         options.set_iterate_upper_bound(keys.end);
-        self.db.raw_iterator_opt(options)
+        let whole = self.whole.read().unwrap_or_else(PoisonError::into_inner);
+        whole.clone()?;
+        Ok(self.db.raw_iterator_opt(options))
     }
 
     /// Where an iterator stands; none: beyond what there is.
@@ -173,52 +220,4 @@ impl Store {
 
 fn payload(messages: &DBRawIterator<'_>) -> Bytes {
     Bytes::copy_from_slice(messages.value().unwrap_or_default())
-}
-
-/// RocksDB writes an id of its own into every database that it makes.
-fn read_id(path: &Path) -> Result<String> {
-    let shown = path.display();
-    let read = |name: &str| {
-        fs::read_to_string(path.join(name)).map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied => not_allowed(format!("RocksMQ at {shown}: {error}")),
-            io::ErrorKind::NotFound if !path.exists() => {
-                Error::operator(format!("RocksMQ at {shown}: there is no such folder")).advice(ADVICE)
-            }
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-                Error::operator(format!("RocksMQ at {shown}: there is no RocksDB in it")).advice(ADVICE)
-            }
-            _ => Error::retry(format!("RocksMQ at {shown}: {error}")),
-        })
-    };
-    read("CURRENT")?;
-    Ok(read("IDENTITY")?.trim().to_owned())
-}
-
-const ADVICE: &str =
-    "write Milvus' `rocksmq.path` as this machine sees it; Milvus makes it at its first start";
-
-fn not_allowed(what: String) -> Error {
-    Error::operator(what).advice(
-        "run tapedeck as Milvus' user, or let it read the folder and every file in it, also later ones",
-    )
-}
-
-fn other_kind(path: &Path) -> Error {
-    Error::operator(format!("the RocksDB at {} is no RocksMQ", path.display()))
-        .advice("write Milvus' `rocksmq.path`, not the folder beside it that ends in _meta_kv")
-}
-
-fn failed(path: &Path, error: &rocksdb::Error) -> Error {
-    let what = format!("RocksMQ at {}: {error}", path.display());
-    match error.kind() {
-        _ if error.as_ref().contains("Permission denied") => not_allowed(what),
-        ErrorKind::IOError
-        | ErrorKind::Busy
-        | ErrorKind::TryAgain
-        | ErrorKind::TimedOut
-        | ErrorKind::Aborted => {
-            Error::retry(what).advice("check that the folder is still there and can be read")
-        }
-        _ => Error::operator(what).advice("check that Milvus itself can read it, and the versions of both"),
-    }
 }

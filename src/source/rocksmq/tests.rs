@@ -1,5 +1,8 @@
 //! A RocksMQ that the tests write as Milvus does, read from beside it.
 
+mod access;
+mod lost_end;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -68,6 +71,10 @@ impl Primary {
         let family = self.db.cf_handle("default").unwrap();
         let end = format!("{topic}/{}", last.next());
         self.db.delete_range_cf(family, format!("{topic}/0"), end).unwrap();
+    }
+
+    fn stop(self) -> (i64, TempDir) {
+        (self.next, self.folder)
     }
 
     fn flush(&self) {
@@ -144,8 +151,7 @@ async fn reading_goes_on_from_any_position_and_across_restarts_of_milvus() {
     assert_eq!(take(&mut read, 3).await[2].payload, "c");
 
     // stopped, it can be read; started again, it is followed
-    let Primary { db, next, folder } = milvus;
-    drop(db);
+    let (next, folder) = milvus.stop();
     let mut again = RocksmqQueue::open(&folder.path().join("rdb_data"))
         .await
         .unwrap()
@@ -231,8 +237,7 @@ async fn a_store_made_anew_in_its_place_is_refused() {
     assert_eq!(milvus.read().await.identity().await.unwrap(), identity);
     let mut read = queue.subscribe(&"dml_0".into(), Position::offset(FIRST)).await.unwrap();
     take(&mut read, 1).await;
-    let Primary { db, folder, .. } = milvus;
-    drop(db);
+    let (_, folder) = milvus.stop();
     fs::remove_dir_all(folder.path().join("rdb_data")).unwrap();
     let mut milvus = Primary::start_in(folder);
     milvus.produce("dml_0", ["b"]);
@@ -384,4 +389,27 @@ async fn a_store_without_a_message_can_be_opened() {
     let queue = milvus.read().await;
     assert!(queue.identity().await.unwrap().contains("rocksmq:"));
     assert!(!queue.exists(&"dml_0".into()).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_stepped_over_while_the_primary_flushes() {
+    const MESSAGES: usize = 2_000;
+    let mut milvus = Primary::start();
+    let first = milvus.produce("dml_0", [tick(1)]).start;
+    let queue = milvus.read().await;
+    let mut subscription = queue.subscribe(&Channel::from("dml_0"), first).await.unwrap();
+    let writing = std::thread::spawn(move || {
+        for number in 1..MESSAGES {
+            milvus.produce("dml_0", [tick(number as u64)]);
+            // its log of writes goes with the flush
+            if number % 3 == 0 {
+                milvus.flush();
+            }
+        }
+        milvus
+    });
+    let taken = take(&mut subscription, MESSAGES).await;
+    let offsets = taken.iter().map(|message| message.position.offset);
+    assert!(offsets.eq(first.offset..first.offset + MESSAGES as i64), "messages are missing");
+    writing.join().unwrap();
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::pb::milvus::proto::schema::{CollectionSchema, DataType};
 use crate::rows::Key;
 use crate::target::request;
-use crate::target::{Mode, has_rows};
+use crate::target::{Mode, has_rows, name_is_alias};
 
 /// One row: its cells by the names of their columns, each as an encoded column of one row.
 pub type Row = BTreeMap<String, Bytes>;
@@ -130,9 +130,19 @@ impl Contents {
                 }
                 self.alias(name, alias)?;
             }
-            Change::AlterAlias { name, alias } => self.alias(name, alias)?,
-            Change::DropAlias { database, alias } => {
-                self.aliases.remove(&(database.clone(), alias.clone()));
+            Change::AlterAlias { from, name, alias } => {
+                let behind = self.aliases.get(&(name.database.clone(), alias.clone()));
+                if let Some(other) = behind.filter(|behind| *behind != from && *behind != name) {
+                    let alias = CollectionName::new(&name.database, alias);
+                    return Err(name_is_alias(&alias, &other.collection));
+                }
+                self.alias(name, alias)?
+            }
+            Change::DropAlias { name, alias } => {
+                let alias = (name.database.clone(), alias.clone());
+                if self.aliases.get(&alias).is_some_and(|behind| behind == name) {
+                    self.aliases.remove(&alias);
+                }
             }
         }
         Ok(())
@@ -161,6 +171,9 @@ impl Contents {
 
     /// Whether a collection can be created for the first time.
     pub(super) fn check_free(&self, new: &NewCollection) -> Result<()> {
+        if let Some(behind) = self.aliases.get(&(new.name.database.clone(), new.name.collection.clone())) {
+            return Err(name_is_alias(&new.name, &behind.collection));
+        }
         let Some(found) = self.collections.get(&new.name) else { return Ok(()) };
         found.check_same(new, &request::schema(new))?;
         match found.rows().next() {

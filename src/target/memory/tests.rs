@@ -167,8 +167,8 @@ fn definitions() -> Vec<DefinitionChange> {
         Change::Release { name: moved.clone(), partitions: None },
         Change::DropIndex { name: moved.clone(), field: "age".to_owned(), index: "by_age".to_owned() },
         Change::CreateAlias { name: moved.clone(), alias: "b".to_owned() },
-        Change::DropAlias { database: "db".to_owned(), alias: "b".to_owned() },
-        Change::AlterAlias { name: moved.clone(), alias: "c".to_owned() },
+        Change::DropAlias { name: moved.clone(), alias: "b".to_owned() },
+        Change::AlterAlias { from: name(), name: moved.clone(), alias: "c".to_owned() },
         Change::DropCollection { name: moved },
         Change::DropDatabase { database: "db".to_owned() },
     ]
@@ -214,4 +214,19 @@ async fn a_vector_field_without_index_cannot_be_loaded() {
     target.define(&DefinitionChange::CreateCollection(new)).await.unwrap();
     let load = DefinitionChange::Load { name: name(), partitions: None, replicas: 1 };
     assert!(target.define(&load).await.unwrap_err().to_string().contains("vector"));
+}
+
+#[tokio::test]
+async fn an_alias_of_another_collection_is_left_alone() {
+    let target = target().await;
+    let (alias, other) = ("a".to_owned(), CollectionName::new("default", "other"));
+    let mut new = new_collection();
+    new.name = other.clone();
+    target.define(&DefinitionChange::CreateCollection(new)).await.unwrap();
+    target.define(&DefinitionChange::CreateAlias { name: name(), alias: alias.clone() }).await.unwrap();
+    target.define(&DefinitionChange::DropAlias { name: other.clone(), alias: alias.clone() }).await.unwrap();
+    let from = CollectionName::new("default", "third");
+    let taken = DefinitionChange::AlterAlias { from, name: other, alias };
+    assert!(!target.define(&taken).await.unwrap_err().is_retry());
+    assert_eq!(target.contents().aliases.values().collect::<Vec<_>>(), [&name()]);
 }

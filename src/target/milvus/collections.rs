@@ -7,7 +7,7 @@ use crate::pb::milvus::proto::milvus as pb;
 use crate::target::milvus::MilvusTarget;
 use crate::target::milvus::connection::call;
 use crate::target::milvus::failure::{ALIAS_EXISTS, ALIAS_NOT_FOUND, PARTITION_NOT_FOUND};
-use crate::target::{has_rows, request};
+use crate::target::{has_rows, name_is_alias, request};
 
 /// What stands behind a name.
 pub(super) enum Behind {
@@ -38,7 +38,11 @@ impl MilvusTarget {
 
     /// Whether a collection can be created for the first time. What else is wrong with its name its creation tells.
     pub(super) async fn check_name(&self, new: &NewCollection) -> Result<()> {
-        let Behind::Collection(found) = self.behind(&new.name).await? else { return Ok(()) };
+        let found = match self.behind(&new.name).await? {
+            Behind::Collection(found) => found,
+            Behind::Alias(of) => return Err(name_is_alias(&new.name, &of)),
+            Behind::Nothing => return Ok(()),
+        };
         check_same(new, &found)?;
         if self.count_rows(&new.name).await? > 0 { Err(has_rows(&new.name)) } else { Ok(()) }
     }
@@ -87,7 +91,7 @@ impl MilvusTarget {
         let Behind::Collection(found) = self.behind(name).await? else { return Ok(()) };
         // an alias outlives its collection for hours and keeps its own name and the collection's from being used
         for alias in &found.aliases {
-            self.drop_alias(&name.database, alias).await?;
+            self.drop_alias_of_any(&name.database, alias).await?;
         }
         let request = pb::CollectionRequest {
             db_name: name.database.clone(),
@@ -174,14 +178,29 @@ impl MilvusTarget {
         };
         match self.behind(&CollectionName::new(&name.database, alias)).await? {
             // of a collection that was dropped
-            Behind::Nothing => self.alter_alias(name, alias).await,
+            Behind::Nothing => self.set_alias(name, alias).await,
             Behind::Alias(of) if of == name.collection => Ok(()),
             Behind::Alias(of) => Err(name_is_alias(&CollectionName::new(&name.database, alias), &of)),
             Behind::Collection(_) => Err(refused.into()),
         }
     }
 
-    pub(super) async fn alter_alias(&self, name: &CollectionName, alias: &str) -> Result<()> {
+    pub(super) async fn alter_alias(
+        &self,
+        from: &CollectionName,
+        name: &CollectionName,
+        alias: &str,
+    ) -> Result<()> {
+        let alias_name = CollectionName::new(&name.database, alias);
+        match self.behind(&alias_name).await? {
+            Behind::Alias(of) if of != from.collection && of != name.collection => {
+                Err(name_is_alias(&alias_name, &of))
+            }
+            _ => self.set_alias(name, alias).await,
+        }
+    }
+
+    async fn set_alias(&self, name: &CollectionName, alias: &str) -> Result<()> {
         match call!(self.connection, alter_alias, alias_request(name, alias)) {
             Err(failure) if failure.is(ALIAS_NOT_FOUND) => {
                 call!(self.connection, create_alias, alias_request(name, alias))?;
@@ -191,7 +210,14 @@ impl MilvusTarget {
         }
     }
 
-    pub(super) async fn drop_alias(&self, database: &str, alias: &str) -> Result<()> {
+    pub(super) async fn drop_alias(&self, name: &CollectionName, alias: &str) -> Result<()> {
+        match self.behind(&CollectionName::new(&name.database, alias)).await? {
+            Behind::Alias(of) if of != name.collection => Ok(()),
+            _ => self.drop_alias_of_any(&name.database, alias).await,
+        }
+    }
+
+    async fn drop_alias_of_any(&self, database: &str, alias: &str) -> Result<()> {
         let request = pb::DropAliasRequest { db_name: database.to_owned(), alias: alias.to_owned() };
         match call!(self.connection, drop_alias, request) {
             Err(failure) if failure.is_missing() || failure.is(ALIAS_NOT_FOUND) => Ok(()),
@@ -209,11 +235,6 @@ fn check_same(new: &NewCollection, found: &pb::DescribeCollectionResponse) -> Re
     let advice = "drop or rename it in the target, or map the source's collection to another name; \
                   where it was just created, the target's version lacks what is named";
     Err(Error::operator(message).advice(advice))
-}
-
-fn name_is_alias(name: &CollectionName, of: &str) -> Error {
-    Error::operator(format!("in the target {name} is an alias of {of}"))
-        .advice("drop that alias in the target")
 }
 
 fn partition_request(name: &CollectionName, partition: &str) -> pb::PartitionRequest {

@@ -38,9 +38,10 @@ macro_rules! call {
 pub(super) use call;
 
 impl Connection {
-    pub(super) fn new(options: &MilvusOptions) -> Result<Connection> {
-        let endpoint = endpoint("target", &options.uri, options.tls.as_ref())?;
-        let credential = Credential::new("target", options.token.as_deref())?;
+    /// `whose` (source, target) stands in the errors of an address that is none.
+    pub(super) fn new(whose: &str, options: &MilvusOptions) -> Result<Connection> {
+        let endpoint = endpoint(whose, &options.uri, options.tls.as_ref())?;
+        let credential = Credential::new(whose, options.token.as_deref())?;
         let service = || {
             MilvusServiceClient::with_interceptor(endpoint.connect_lazy(), credential.clone())
                 .max_decoding_message_size(MAX_MESSAGE)

@@ -28,8 +28,8 @@ impl MilvusTarget {
             Change::Release { name, partitions } => self.release(name, partitions.as_deref()).await,
             Change::Flush { name } => self.flush(name).await,
             Change::CreateAlias { name, alias } => self.create_alias(name, alias).await,
-            Change::AlterAlias { name, alias } => self.alter_alias(name, alias).await,
-            Change::DropAlias { database, alias } => self.drop_alias(database, alias).await,
+            Change::AlterAlias { from, name, alias } => self.alter_alias(from, name, alias).await,
+            Change::DropAlias { name, alias } => self.drop_alias(name, alias).await,
         }
     }
 
@@ -87,7 +87,7 @@ pub(super) fn describe(change: &Change) -> String {
         Change::Release { name, partitions: Some(some) } => format!("release partitions {some:?} of {name}"),
         Change::Flush { name } => format!("flush {name}"),
         Change::CreateAlias { name, alias } => format!("create alias {alias} of {name}"),
-        Change::AlterAlias { name, alias } => format!("let alias {alias} stand for {name}"),
-        Change::DropAlias { database, alias } => format!("drop alias {database}.{alias}"),
+        Change::AlterAlias { name, alias, .. } => format!("let alias {alias} stand for {name}"),
+        Change::DropAlias { name, alias } => format!("drop alias {alias} of {name}"),
     }
 }

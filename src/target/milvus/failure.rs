@@ -60,7 +60,9 @@ answers!(
     DescribeIndexResponse,
     MutationResult,
     FlushResponse,
-    GetFlushStateResponse
+    GetFlushStateResponse,
+    AllocTimestampResponse,
+    QueryResults
 );
 
 /// The answer of a call whose status is success.
@@ -105,6 +107,24 @@ impl Failure {
         self.is(RATE_LIMITED) || matches!(self, Failure::Refusal { legacy: 49, .. })
     }
 
+    /// Whether the answer would have had more bytes than one may have.
+    pub(super) fn is_too_large(&self) -> bool {
+        match self {
+            Failure::Call { code: Code::ResourceExhausted | Code::OutOfRange, message, .. } => {
+                too_large(message)
+            }
+            Failure::Call { .. } => false,
+            Failure::Refusal { .. } => self.says("maxOutputSize"),
+        }
+    }
+
+    /// The error, in the words of whoever failed (source, target).
+    pub(super) fn of(self, whose: &str) -> Error {
+        let error = Error::from(self);
+        let named = |text: String| text.replace("the target", &format!("the {whose}"));
+        Error { message: named(error.message), advice: error.advice.map(named), ..error }
+    }
+
     /// Whether the server does not know the method: it is too old.
     pub(super) fn is_unimplemented(&self) -> bool {
         matches!(self, Failure::Call { code: Code::Unimplemented, .. })
@@ -123,12 +143,15 @@ impl From<Failure> for Error {
     }
 }
 
+fn too_large(message: &str) -> bool {
+    message.contains("larger than max") || message.contains("too large")
+}
+
 fn call_error(method: &str, code: Code, message: &str) -> Error {
-    let too_large = message.contains("larger than max") || message.contains("too large");
     let text = format!("{method} failed: {message} ({code:?})");
     match code {
         Code::Unauthenticated | Code::PermissionDenied => Error::operator(text).advice(WRONG_TOKEN),
-        Code::ResourceExhausted | Code::OutOfRange if too_large => {
+        Code::ResourceExhausted | Code::OutOfRange if too_large(message) => {
             Error::operator(text).advice("raise proxy.grpc.serverMaxRecvSize of the target")
         }
         Code::Unavailable if message.contains("tcp connect error") => {

@@ -53,12 +53,13 @@ pub fn schema(new: &NewCollection) -> CollectionSchema {
     }
 }
 
-fn is_dynamic(schema: &CollectionSchema) -> bool {
+/// Whether rows may have more than the schema names.
+pub fn is_dynamic(schema: &CollectionSchema) -> bool {
     schema.enable_dynamic_field || schema.fields.iter().any(|field| field.is_dynamic)
 }
 
 /// RowID and Timestamp have the ids 0 and 1; a user's fields start at 100, or have none in a description by name.
-fn is_users(field: &FieldSchema) -> bool {
+pub fn is_users(field: &FieldSchema) -> bool {
     !field.is_dynamic && !matches!(field.name.as_str(), "RowID" | "Timestamp" | "$meta")
 }
 
@@ -113,7 +114,7 @@ fn by_name(schema: &CollectionSchema) -> BTreeMap<&str, &FieldSchema> {
 }
 
 /// What must agree between two fields of one name.
-fn facts(field: &FieldSchema) -> [(&'static str, String); 10] {
+pub fn facts(field: &FieldSchema) -> [(&'static str, String); 10] {
     let kind =
         |number| DataType::try_from(number).map_or(format!("type {number}"), |kind| format!("{kind:?}"));
     [
@@ -133,7 +134,8 @@ fn facts(field: &FieldSchema) -> [(&'static str, String); 10] {
     ]
 }
 
-fn parameters(pairs: &[KeyValuePair]) -> String {
+/// Pairs in the order of their keys.
+pub fn parameters(pairs: &[KeyValuePair]) -> String {
     let pairs = pairs.iter().map(|pair| (&pair.key, &pair.value)).collect::<BTreeMap<_, _>>();
     let pairs = pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>();
     format!("{{{}}}", pairs.join(", "))

@@ -99,7 +99,7 @@ pub fn first_and_further(rows: &Rows, key_field: &str) -> Result<(Rows, Option<R
 }
 
 /// The expressions that delete the rows of these keys: `id in [1,2]`, `id in ["a","b"]`. That form alone works on
-/// a collection that is not loaded.
+/// a collection that is not loaded. The smallest integer is one that Milvus does not read, but does compute.
 pub fn deletes(key_field: &str, keys: &Keys) -> Vec<String> {
     let mut all = Vec::new();
     let mut expression = String::new();
@@ -111,8 +111,8 @@ pub fn deletes(key_field: &str, keys: &Keys) -> Vec<String> {
             expression.push(',');
         }
         match key {
-            Key::Int(key) => write_int(&mut expression, key),
-            Key::Text(key) => quote(&mut expression, &key),
+            Key::Int(i64::MIN) => expression.push_str("-9223372036854775807 - 1"),
+            key => write_key(&mut expression, &key),
         }
         count += 1;
         if count == MAX_KEYS || expression.len() >= MAX_EXPRESSION {
@@ -128,9 +128,15 @@ pub fn deletes(key_field: &str, keys: &Keys) -> Vec<String> {
     all
 }
 
-fn write_int(expression: &mut String, key: i64) {
-    // writing to a String cannot fail
-    let _ = write!(expression, "{key}");
+/// A key as a literal of Milvus' expressions.
+pub(super) fn write_key(expression: &mut String, key: &Key) {
+    match key {
+        // writing to a String cannot fail
+        Key::Int(key) => {
+            let _ = write!(expression, "{key}");
+        }
+        Key::Text(key) => quote(expression, key),
+    }
 }
 
 /// A string literal of Milvus' expressions: in double quotes, unescaped there by Go's rules.

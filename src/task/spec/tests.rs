@@ -80,6 +80,14 @@ fn a_replay_leaves_out_what_its_document_says() {
 }
 
 #[test]
+fn a_document_is_an_object() {
+    for other in [json!([]), json!(["dr-east"]), json!("dr-east"), Value::Null] {
+        let error = parse(&other).unwrap_err();
+        assert!(error.message.contains("it is no JSON object") && error.advice.is_some(), "{error}");
+    }
+}
+
+#[test]
 fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
     for (base, pointer, value, message) in [
         (full(), "/name", json!("../x"), "name: it is no name"),
@@ -103,8 +111,17 @@ fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
             full(),
             "/source/queue",
             json!({"nats": {}}),
-            "source.queue: unknown variant `nats`, expected one of `kafka`, `pulsar`, `rocksmq`",
+            "source.queue.nats: unknown field `nats`, expected one of `kafka`, `pulsar`, `rocksmq`",
         ),
+        (full(), "/source/queue", json!("rocksmq"), "expected an object with one of kafka, pulsar, rocksmq"),
+        (full(), "/source/queue", json!({}), "source.queue: a source has one queue"),
+        (
+            full(),
+            "/source/queue",
+            json!({"rocksmq": {"path": "/var"}, "kafka": {"brokers": "h:1"}}),
+            "source.queue: a source has one queue",
+        ),
+        (full(), "/log/url", json!("file:///log"), "log.options: a folder needs none"),
         (
             full(),
             "/source/queue",

@@ -157,3 +157,9 @@ fn null_rows_have_no_entry_in_a_request() {
     let ages = FieldData { valid_data: vec![true, false, true], field_id: 0, ..longs("age", vec![10, 30]) };
     assert_eq!(request.fields_data[1], ages);
 }
+
+#[test]
+fn the_smallest_key_is_deleted_by_an_expression_that_milvus_reads() {
+    let expressions = deletes("id", &Keys::Int(vec![7, i64::MIN, i64::MIN + 1]));
+    assert_eq!(expressions, ["id in [7,-9223372036854775807 - 1,-9223372036854775807]"]);
+}
