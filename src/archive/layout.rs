@@ -63,7 +63,8 @@ impl Layout {
         let fields = schema.fields.clone();
         let key = fields.iter().position(|field| field.is_primary_key);
         let key = key.ok_or_else(|| wrong(schema, "it has no primary key"))?;
-        let taken = |name: &str| fields.iter().any(|field| field.name == name);
+        // SQL does not tell capitals from small letters.
+        let taken = |name: &str| fields.iter().any(|field| field.name.eq_ignore_ascii_case(name));
         let system = system().into_iter().map(|(name, id, data_type)| {
             let mut name = name.to_owned();
             while taken(&name) {
