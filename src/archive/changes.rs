@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
-use super::table::{RowMessage, Table};
+use super::table::{RowMessage, Sent, Table};
 use crate::catalog::{Catalog, CollectionId};
 use crate::error::{Context, Error, Result};
 use crate::log::segment::Segment;
@@ -17,7 +17,7 @@ use crate::tick::Tso;
 /// What is left of a commit.
 pub struct Changes {
     seq: Seq,
-    rows: BTreeMap<(Tso, CollectionId), Vec<(Arc<str>, Message)>>,
+    rows: BTreeMap<(Tso, CollectionId), Vec<Sent>>,
     definitions: VecDeque<Definition>,
     tables: HashMap<CollectionId, Arc<Table>>,
 }
@@ -59,48 +59,30 @@ impl Changes {
         let channel =
             channel.ok_or_else(|| Error::refused(format!("commit {}: a message of no channel", self.seq)))?;
         let of = (Tso(message.tso), rows.collection_id);
-        self.rows.entry(of).or_default().push((channel.clone(), message));
+        self.rows.entry(of).or_default().push(Sent { channel: channel.clone(), message });
         Ok(())
     }
 
     /// The next rows; none at the end. The catalog moves over the definitions: as in a replay a definition follows the
     /// rows whose TSO is at most its own.
     pub fn next(&mut self, catalog: &mut Catalog) -> Result<Option<Part>> {
-        loop {
-            let next = self.rows.first_key_value().map(|((tso, _), _)| *tso);
-            let is_next = |definition: &&Definition| next.is_none_or(|next| next > Tso(definition.tso));
-            if self.definitions.front().filter(is_next).is_some() {
-                if let Some(definition) = self.definitions.pop_front() {
-                    catalog.apply(&definition)?;
-                    self.tables.clear();
-                }
-                continue;
-            }
-            let Some(((tso, id), messages)) = self.rows.pop_first() else { return Ok(None) };
-            return self
-                .part(catalog, tso, id, messages)
-                .map(Some)
-                .context(|| format!("commit {}, rows of {} at TSO {tso}", self.seq, name(catalog, id)));
+        let next = self.rows.first_key_value().map(|((tso, _), _)| tso.0);
+        let precedes = |definition: &mut Definition| next.is_none_or(|next| definition.tso < next);
+        while let Some(definition) = self.definitions.pop_front_if(precedes) {
+            catalog.apply(&definition)?;
+            self.tables.clear();
         }
+        let Some(((tso, id), messages)) = self.rows.pop_first() else { return Ok(None) };
+        let part = self.part(catalog, id, messages);
+        part.map(Some).context(|| format!("commit {}, rows of {} at TSO {tso}", self.seq, name(catalog, id)))
     }
 
-    fn part(
-        &mut self,
-        catalog: &Catalog,
-        tso: Tso,
-        id: CollectionId,
-        messages: Vec<(Arc<str>, Message)>,
-    ) -> Result<Part> {
+    fn part(&mut self, catalog: &Catalog, id: CollectionId, messages: Vec<Sent>) -> Result<Part> {
         let table = match self.tables.get(&id) {
             Some(table) => table.clone(),
             None => self.tables.entry(id).or_insert(Arc::new(Table::new(catalog, id)?)).clone(),
         };
-        let decode = |(channel, message): (Arc<str>, Message)| {
-            let delete = message::kind(message.r#type) == Kind::Delete;
-            let position = message.position.unwrap_or_default().into();
-            RowMessage::decode(delete, tso, channel, position, message.payload)
-        };
-        let messages = messages.into_iter().map(decode).collect::<Result<Vec<_>>>()?;
+        let messages = messages.into_iter().map(RowMessage::decode).collect::<Result<Vec<_>>>()?;
         Ok(Part { batches: table.batches(&messages)?, table })
     }
 }

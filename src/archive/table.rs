@@ -7,14 +7,14 @@ use arrow_array::{
     ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array, new_null_array,
 };
 use arrow_schema::FieldRef;
-use bytes::Bytes;
 
 use super::encode;
 use super::layout::{Layout, SYSTEM_COLUMNS};
 use crate::catalog::{Catalog, CollectionId, PartitionId};
 use crate::change::{Keys, Rows};
 use crate::error::{Error, Result};
-use crate::message;
+use crate::message::{self, Kind};
+use crate::pb::log::Message;
 use crate::pb::milvus::proto::schema::{CollectionSchema, FieldData, FieldSchema};
 use crate::position::Position;
 use crate::rows::{Key, with_nulls};
@@ -63,22 +63,27 @@ pub struct Table {
     partitions: BTreeMap<PartitionId, String>,
 }
 
+/// A message of an insert or a delete, as a segment has it.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// Where it came from.
+    pub channel: Arc<str>,
+    /// It.
+    pub message: Message,
+}
+
 /// A message with rows.
 #[derive(Clone, Debug)]
 pub struct RowMessage {
-    /// When.
-    pub tso: Tso,
-    /// Where it came from.
-    pub channel: Arc<str>,
-    /// Its place there.
-    pub position: Position,
-    /// What it says.
-    pub body: Body,
+    tso: Tso,
+    channel: Arc<str>,
+    position: Position,
+    body: Body,
 }
 
 /// What a message says of rows.
 #[derive(Clone, Debug)]
-pub enum Body {
+enum Body {
     /// They come.
     Insert(PartitionId, Rows),
     /// Those of these keys go.
@@ -86,26 +91,21 @@ pub enum Body {
 }
 
 impl RowMessage {
-    /// Decodes a message of an insert or a delete.
-    pub fn decode(
-        delete: bool,
-        tso: Tso,
-        channel: Arc<str>,
-        position: Position,
-        payload: Bytes,
-    ) -> Result<RowMessage> {
-        let body = if delete {
-            let request = message::delete(payload)?;
+    /// Decodes a message.
+    pub fn decode(Sent { channel, message: sent }: Sent) -> Result<RowMessage> {
+        let body = if message::kind(sent.r#type) == Kind::Delete {
+            let request = message::delete(sent.payload)?;
             let keys = Keys::from_pb(request.primary_keys, request.int64_primary_keys);
             Body::Delete(request.partition_id, keys)
         } else {
-            let request = message::insert(payload)?;
+            let request = message::insert(sent.payload)?;
             let columns = request.fields_data.into_iter().map(with_nulls).collect::<Result<_>>()?;
             let rows = Rows { columns, count: request.timestamps.len() };
             rows.check()?;
             Body::Insert(request.partition_id, rows)
         };
-        Ok(RowMessage { tso, channel, position, body })
+        let position = sent.position.unwrap_or_default().into();
+        Ok(RowMessage { tso: Tso(sent.tso), channel, position, body })
     }
 }
 
