@@ -35,7 +35,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { held_bytes: 64 << 20, group_bytes: 8 << 20 }
+        Limits { held_bytes: 48 << 20, group_bytes: 8 << 20 }
     }
 }
 
