@@ -36,6 +36,7 @@ pub mod target;
 
 // around
 pub mod api;
+pub mod archive;
 pub mod cli;
 pub mod compare;
 pub mod config;

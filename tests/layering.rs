@@ -26,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("source", &["store"]),
     ("log", &["store"]),
+    ("archive", &["store", "log"]),
     ("target", &[]),
     ("recorder", &["source", "log", "store"]),
     ("replayer", &["log", "target"]),
@@ -34,7 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("api", &["task", "log", "telemetry"]),
     ("telemetry", &[]),
     ("config", &["api", "task", "log", "telemetry"]),
-    ("cli", &["config", "api", "task", "compare", "log", "telemetry"]),
+    ("cli", &["config", "api", "task", "compare", "archive", "log", "telemetry"]),
 ];
 
 #[test]

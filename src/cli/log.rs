@@ -3,14 +3,12 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::progress::ProgressLine;
-use super::{instant, print, print_json, timeline};
+use super::{archive, instant, print, print_json, timeline, verify};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::log::inspect;
 use crate::log::reader::{LogReader, no_log};
 use crate::log::store::Store;
-use crate::log::verify::{Scope, verify};
 use crate::position::Seq;
 use crate::task::connect;
 use crate::task::log::{Look, view};
@@ -48,7 +46,12 @@ pub enum Command {
         /// Only commits whose watermark is later: a TSO or RFC 3339
         #[arg(long, value_name = "INSTANT", value_parser = instant)]
         since: Option<Tso>,
+        /// Also compare the rows of the archive with those of the segments
+        #[arg(long)]
+        deep: bool,
     },
+    /// Write the rows that are committed since the last time as Parquet files
+    Archive(Place),
 }
 
 /// Where a log is.
@@ -132,25 +135,8 @@ pub async fn run(command: Command) -> Result<()> {
             inspect::cat(place.reader().await?, range.range(), |record| print(compact(&record)?)).await
         }
         Command::Timeline(args) => timeline::run(args).await,
-        Command::Verify { place, since } => verify_from(place.store().await?, since).await,
-    }
-}
-
-async fn verify_from(store: Store, since: Option<Tso>) -> Result<()> {
-    let scope = since.map_or(Scope::Whole, Scope::Since);
-    let progress = ProgressLine::new();
-    let tell = |seq, bytes| {
-        progress.tell(format!("commit {seq}, {bytes} bytes"));
-        std::future::ready(())
-    };
-    let report = verify(store, scope, tell).await;
-    progress.clear();
-    let report = report?;
-    print_json(&report)?;
-    match report.damaged() {
-        0 => Ok(()),
-        damages => Err(Error::refused(format!("the log has {damages} damages"))
-            .advice("restore the named objects from a copy")),
+        Command::Verify { place, since, deep } => verify::run(place.store().await?, since, deep).await,
+        Command::Archive(place) => archive::run(place.store().await?).await,
     }
 }
 

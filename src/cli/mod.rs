@@ -1,5 +1,6 @@
 //! The command line.
 
+mod archive;
 mod check;
 mod client;
 mod compare;
@@ -12,6 +13,7 @@ mod serve;
 mod signal;
 mod task;
 mod timeline;
+mod verify;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -176,6 +178,8 @@ mod tests {
             "task events a --follow",
             "log ls file:///log",
             "log timeline file:///log --from 2026-11-23T08:00:00Z --to 470656465160896520 --period 15m --json --svg t.svg",
+            "log archive s3://bucket/log --endpoint http://127.0.0.1:9000 --region r",
+            "log verify file:///log --deep",
             "log verify s3://bucket/log --endpoint http://127.0.0.1:9000 --since 2026-11-23T08:00:00Z",
             "restore --log s3://bucket/log --to 2026-11-23T08:00:00Z --target http://h:1 --token-env T --plan",
             "restore --log l --to 9 --target http://h:1 --select a.* --exclude a.b --rename a.c=a.d --skip 12:3",

@@ -18,7 +18,7 @@ pub struct Damage {
 }
 
 impl Damage {
-    pub(super) fn new(object: &str, offset: impl Into<Option<usize>>, message: impl Into<String>) -> Damage {
+    pub(crate) fn new(object: &str, offset: impl Into<Option<usize>>, message: impl Into<String>) -> Damage {
         let offset = offset.into().map(|offset| u64::try_from(offset).unwrap_or(u64::MAX));
         let advice =
             "bring the object back from a copy of the bucket; `tapedeck log verify` lists all damage";

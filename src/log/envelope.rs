@@ -23,6 +23,8 @@ pub enum Kind {
     Catalog,
     /// `pb::Checkpoint`
     Checkpoint,
+    /// `pb::ArchiveManifest`
+    ArchiveManifest,
 }
 
 impl Kind {
@@ -32,6 +34,7 @@ impl Kind {
             Kind::Commit => *b"TDCM",
             Kind::Catalog => *b"TDCT",
             Kind::Checkpoint => *b"TDCP",
+            Kind::ArchiveManifest => *b"TDAM",
         }
     }
 }

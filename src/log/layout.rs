@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::log::commit::Digest;
 use crate::position::Seq;
+use crate::tick::Tso;
 
 /// Identity of the log.
 pub const IDENTITY: &str = "log.json";
@@ -16,6 +17,11 @@ pub const SEGMENTS: &str = "segments";
 pub const CATALOGS: &str = "catalogs";
 /// Folder of the positions of replayers.
 pub const READERS: &str = "readers";
+
+/// Folder of the archive.
+pub const ARCHIVE: &str = "archive";
+/// Folder of its manifests.
+pub const MANIFESTS: &str = "archive/manifests";
 
 /// `commits/{seq}.pb`: 20 digits, so that listings are in order.
 pub fn commit(seq: Seq) -> String {
@@ -43,9 +49,7 @@ pub struct Named {
 impl Named {
     /// The name of an object of this digest.
     pub fn new(epoch: u64, seq: Seq, digest: &Digest) -> Named {
-        let mut id = [0; 16];
-        id.copy_from_slice(digest.first_chunk::<16>().unwrap_or(&[0; 16]));
-        Named { epoch, seq, id: uuid::Builder::from_custom_bytes(id).into_uuid() }
+        Named { epoch, seq, id: id(digest) }
     }
 
     fn parse(key: &str, folder: &str, extension: &str) -> Option<Named> {
@@ -55,6 +59,12 @@ impl Named {
         let seq = Seq(parts.next()?.parse().ok()?);
         Some(Named { epoch, seq, id: parts.next()?.parse().ok()? })
     }
+}
+
+fn id(digest: &Digest) -> Uuid {
+    let mut id = [0; 16];
+    id.copy_from_slice(digest.first_chunk::<16>().unwrap_or(&[0; 16]));
+    uuid::Builder::from_custom_bytes(id).into_uuid()
 }
 
 /// `segments/{epoch}-{seq}-{uuid}.seg`
@@ -101,6 +111,41 @@ pub fn parse_checkpoint(folder: &str, key: &str) -> Option<u64> {
     (checkpoint(folder, n) == key).then_some(n)
 }
 
+/// `archive/manifests/{n}.pb`
+pub fn manifest(n: u64) -> String {
+    format!("{MANIFESTS}/{n:020}.pb")
+}
+
+/// The number of an archive's manifest.
+pub fn parse_manifest(key: &str) -> Option<u64> {
+    let n = key.strip_prefix(MANIFESTS)?.strip_prefix('/')?.strip_suffix(".pb")?.parse().ok()?;
+    (manifest(n) == key).then_some(n)
+}
+
+/// `archive/{database}/{collection}-{id}/{first tso}-{last tso}-{uuid}.parquet`. The names are for people: of plain
+/// letters, and no longer than a folder's name may be.
+pub fn archive_file(
+    [database, collection]: [&str; 2],
+    collection_id: i64,
+    [first, last]: [Tso; 2],
+    digest: &Digest,
+) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let name = |name: &str| name.chars().take(200).map(plain).collect::<String>();
+    let (database, collection, id) = (name(database), name(collection), id(digest));
+    let (first, last) = (first.0, last.0);
+    format!("{ARCHIVE}/{database}/{collection}-{collection_id}/{first:020}-{last:020}-{id}.parquet")
+}
+
+/// Whether a key is one that an archive's file can have.
+pub fn is_archive_file(key: &str) -> bool {
+    let plain = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
+    let file = key.strip_prefix(ARCHIVE).and_then(|key| key.strip_prefix('/')?.strip_suffix(".parquet"));
+    file.is_some_and(|file| {
+        file.split('/').count() == 3 && file.split('/').all(|part| !part.is_empty() && plain(part))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +159,7 @@ mod tests {
             prop_assert_eq!(parse_segment(&segment(named)), Some(named));
             prop_assert_eq!(parse_catalog(&catalog(named)), Some(named));
             prop_assert_eq!(parse_checkpoint("readers/a", &checkpoint("readers/a", seq.0)), Some(seq.0));
+            prop_assert_eq!(parse_manifest(&manifest(seq.0)), Some(seq.0));
             prop_assert_eq!(parse_segment(&catalog(named)), None);
             prop_assert_eq!(parse_commit(&checkpoint("readers/a", seq.0)), None);
         }
@@ -141,6 +187,26 @@ mod tests {
             ["commits/1.pb", "commits/+0000000000000000001.pb", "commits/00000000000000000001.PB", "commits/"]
         {
             assert_eq!(parse_commit(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_archive_stays_in_its_folder_whatever_its_collection_is_called() {
+        let tsos = [Tso(1), Tso(2)];
+        for name in ["docs", "..", "a/b", "d\u{e9}j\u{e0}", &"x".repeat(255), ""] {
+            let key = archive_file(["default", name], 7, tsos, &[0; 32]);
+            assert!(is_archive_file(&key) && key.split('/').all(|part| part.len() < 256), "{key}");
+        }
+        assert!(
+            archive_file(["default", "docs"], 7, tsos, &[0; 32]).starts_with("archive/default/docs-7/00")
+        );
+        for key in [
+            "archive/../x.parquet",
+            "archive/a//x.parquet",
+            "archive/a/b/c/x.parquet",
+            "segments/a/b/x.parquet",
+        ] {
+            assert!(!is_archive_file(key), "{key}");
         }
     }
 

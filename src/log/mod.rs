@@ -24,7 +24,7 @@ pub mod layout;
 pub mod reader;
 mod seek;
 pub mod segment;
-mod tail;
+pub(crate) mod tail;
 pub mod timeline;
 pub mod verify;
 pub mod writer;
@@ -36,4 +36,4 @@ pub use crate::store;
 #[path = "../../tests/support/faulty_store.rs"]
 pub(crate) mod faulty_store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -3,7 +3,7 @@
 mod checkpoints;
 mod crash;
 mod damage;
-mod golden;
-mod sample;
+pub(crate) mod golden;
+pub(crate) mod sample;
 mod timeline;
 mod writers;

@@ -133,7 +133,7 @@ pub async fn view(spec: &LogSpec, look: &mut Look, time: Duration) -> Result<Opt
 
 async fn sizes(store: &Store) -> Result<(u64, u64)> {
     let (mut objects, mut bytes) = (0u64, 0u64);
-    for folder in [layout::COMMITS, layout::SEGMENTS, layout::CATALOGS] {
+    for folder in [layout::COMMITS, layout::SEGMENTS, layout::CATALOGS, layout::ARCHIVE] {
         let see = |_: &str, size| {
             objects = objects.saturating_add(1);
             bytes = bytes.saturating_add(size);

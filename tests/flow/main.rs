@@ -13,6 +13,7 @@ mod stage;
 mod world;
 
 mod again;
+mod archive;
 mod crash;
 mod instants;
 mod late;

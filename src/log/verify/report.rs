@@ -36,7 +36,8 @@ impl Report {
         self.more_damages.saturating_add(self.damages.len() as u64)
     }
 
-    pub(super) fn note<T>(&mut self, checked: Result<T, Damage>) -> Option<T> {
+    /// What was checked; a damage is taken in.
+    pub(crate) fn note<T>(&mut self, checked: Result<T, Damage>) -> Option<T> {
         match checked {
             Ok(checked) => return Some(checked),
             Err(damage) if self.damages.len() < MOST_NAMED => self.damages.push(damage),

@@ -1,0 +1,8 @@
+//! What the archive promises as a whole.
+
+mod crash;
+mod damage;
+mod files;
+mod golden;
+mod rows;
+mod sample;

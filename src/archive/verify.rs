@@ -1,0 +1,192 @@
+//! Checking an archive: every manifest, every digest and, when asked for, every row against the segments.
+
+mod fingerprint;
+
+use std::pin::pin;
+
+use futures::TryStreamExt;
+use serde::Serialize;
+
+use super::archiver::{catalog, commits};
+use super::changes::Changes;
+use super::manifest::{self, Sealed};
+use super::manifests::other_commit;
+use super::read::File;
+use crate::error::{Error, Result, Verdict};
+use crate::log::damage::Damage;
+use crate::log::layout;
+use crate::log::reader::LogReader;
+use crate::log::verify::Report;
+use crate::pb::log::{ArchiveFile, ArchiveManifest};
+use crate::position::Seq;
+use crate::store::Store;
+use fingerprint::Fingerprints;
+
+/// How much of an archive is checked. Manifests are checked always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Files of manifests that reach this commit or a later one.
+    pub from: Seq,
+    /// Also their rows, against the segments.
+    pub rows: bool,
+}
+
+/// What an archive holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Archived {
+    /// The last commit whose rows are in it.
+    pub to: u64,
+    /// Manifests that are as they should be.
+    pub manifests: u64,
+    /// Files that are as they should be.
+    pub files: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Rows of them.
+    pub rows: u64,
+    /// Files that no manifest names: left by crashes, or being written now. Harmless.
+    pub orphans: u64,
+}
+
+/// Checks the archive of a log and goes on after each damage, which is noted in `report`; an error means that the store
+/// itself failed. In memory are one file and, for rows, some commits.
+pub async fn verify(
+    reader: &LogReader,
+    store: &Store,
+    scope: Scope,
+    report: &mut Report,
+    mut on_progress: impl FnMut(u64, u64),
+) -> Result<Archived> {
+    let (mut listed, mut last) = (0u64, 0);
+    let see = |key: &str, _| match layout::parse_manifest(key) {
+        Some(n) => last = last.max(n),
+        None => listed += 1,
+    };
+    store.scan(layout::ARCHIVE, None, see).await?;
+    let mut this = Verifier { reader, store, scope, report, archived: Archived::default(), named: 0 };
+    let mut previous = None;
+    for n in 1..=last {
+        previous = this.manifest(n, previous).await?;
+        on_progress(n, last);
+    }
+    Ok(Archived { orphans: listed.saturating_sub(this.named), ..this.archived })
+}
+
+struct Verifier<'a> {
+    reader: &'a LogReader,
+    store: &'a Store,
+    scope: Scope,
+    report: &'a mut Report,
+    archived: Archived,
+    /// Files that manifests name.
+    named: u64,
+}
+
+impl Verifier<'_> {
+    /// After a damaged manifest the chain is taken up again at the next one.
+    async fn manifest(&mut self, n: u64, previous: Option<Sealed>) -> Result<Option<Sealed>> {
+        let key = layout::manifest(n);
+        let opened = match self.store.get(&key).await? {
+            Some(bytes) => manifest::open(self.reader.log_id(), n, bytes),
+            None => Err(Damage::new(&key, None, "is missing, though later manifests are there")),
+        };
+        let Some(sealed) = self.report.note(opened) else { return Ok(None) };
+        let manifest = &sealed.manifest;
+        let follows = match &previous {
+            None if n > 1 => Ok(()),
+            previous => manifest::follows(previous.as_ref(), manifest),
+        };
+        let follows = follows.map_err(|error| Damage::new(&key, None, format!("is out of place: {error}")));
+        if self.report.note(follows).is_none() {
+            return Ok(Some(sealed));
+        }
+        self.archived.manifests += 1;
+        self.archived.to = manifest.last_seq;
+        self.named = self.named.saturating_add(manifest.files.len() as u64);
+        let archived = settled(self.reader.commit(sealed.last()).await)?.ok().flatten();
+        if archived.is_none_or(|archived| archived.digest[..] != manifest.commit_digest[..]) {
+            self.report.note::<()>(Err(other_commit(manifest)));
+        } else if manifest.last_seq >= self.scope.from.0 {
+            self.files(&key, manifest).await?;
+        }
+        Ok(Some(sealed))
+    }
+
+    async fn files(&mut self, key: &str, manifest: &ArchiveManifest) -> Result<()> {
+        let mut held = Some(Fingerprints::default());
+        for named in &manifest.files {
+            let read = self.file(named, held.as_mut().filter(|_| self.scope.rows)).await?;
+            if self.report.note(read).is_none() {
+                held = None;
+            }
+        }
+        let Some(held) = held.filter(|_| self.scope.rows) else { return Ok(()) };
+        let compared = match settled(self.of_segments(manifest).await)? {
+            Ok(right) => held.difference(&right),
+            Err(error) => Some(format!("they cannot be compared: {error}")),
+        };
+        let of = format!("commits {} to {}", manifest.first_seq, manifest.last_seq);
+        let damage =
+            |why| Damage::new(key, None, format!("names files that do not hold the rows of {of}: {why}"));
+        self.report.note(compared.map_or(Ok(()), |why| Err(damage(why))));
+        Ok(())
+    }
+
+    async fn file(
+        &mut self,
+        named: &ArchiveFile,
+        held: Option<&mut Fingerprints>,
+    ) -> Result<std::result::Result<(), Damage>> {
+        let mut file = match File::checked(self.store, named).await? {
+            Ok(file) => file,
+            Err(damage) => return Ok(Err(damage)),
+        };
+        if let Some(held) = held {
+            loop {
+                match file.batch() {
+                    Ok(Some(batch)) => held.add(named.collection_id, &batch).map_err(uncountable)?,
+                    Ok(None) => break,
+                    Err(damage) => return Ok(Err(damage)),
+                }
+            }
+        }
+        let object = named.object.clone().unwrap_or_default();
+        self.archived.files += 1;
+        self.archived.bytes = self.archived.bytes.saturating_add(object.length);
+        self.archived.rows = self.archived.rows.saturating_add(object.rows);
+        Ok(Ok(()))
+    }
+
+    /// The rows that the commits of a manifest have.
+    async fn of_segments(&self, manifest: &ArchiveManifest) -> Result<Fingerprints> {
+        let before = match manifest.first_seq.saturating_sub(1) {
+            0 => None,
+            seq => self.reader.commit(Seq(seq)).await?,
+        };
+        let mut catalog = catalog(self.reader, before.as_ref()).await?;
+        let mut commits = pin!(commits(self.reader, before, Seq(manifest.last_seq)));
+        let mut right = Fingerprints::default();
+        while let Some((sealed, segments)) = commits.try_next().await? {
+            let mut changes = Changes::new(sealed.seq(), segments)?;
+            while let Some(part) = changes.next(&mut catalog)? {
+                part.batches
+                    .iter()
+                    .try_for_each(|batch| right.add(part.table.id, batch))
+                    .map_err(uncountable)?;
+            }
+        }
+        Ok(right)
+    }
+}
+
+/// Tells what is wrong with what was read, which is noted, from a store that failed.
+fn settled<T>(read: Result<T>) -> Result<Result<T>> {
+    match read {
+        Err(error) if error.verdict != Verdict::Refused => Err(error),
+        settled => Ok(settled),
+    }
+}
+
+fn uncountable(error: impl std::fmt::Display) -> Error {
+    Error::refused(format!("rows cannot be compared: {error}"))
+}

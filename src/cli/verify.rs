@@ -1,0 +1,54 @@
+//! `tapedeck log verify`.
+
+use serde::Serialize;
+
+use super::print_json;
+use super::progress::ProgressLine;
+use crate::archive::verify::{Archived, Scope as ArchiveScope, verify as verify_archive};
+use crate::error::{Error, Result};
+use crate::log::reader::LogReader;
+use crate::log::store::Store;
+use crate::log::verify::{Report, Scope, verify};
+use crate::position::Seq;
+use crate::tick::Tso;
+
+/// What is shown. The damages are those of the log and of its archive.
+#[derive(Serialize)]
+struct Verified {
+    #[serde(flatten)]
+    log: Report,
+    /// None where the log's identity is damaged.
+    archive: Option<Archived>,
+}
+
+pub async fn run(store: Store, since: Option<Tso>, deep: bool) -> Result<()> {
+    let scope = since.map_or(Scope::Whole, Scope::Since);
+    let progress = ProgressLine::new();
+    let verified = both(store, scope, deep, &progress).await;
+    progress.clear();
+    let verified = verified?;
+    print_json(&verified)?;
+    match verified.log.damaged() {
+        0 => Ok(()),
+        damages => Err(Error::refused(format!("the log has {damages} damages"))
+            .advice("restore the named objects from a copy")),
+    }
+}
+
+async fn both(store: Store, scope: Scope, rows: bool, progress: &ProgressLine) -> Result<Verified> {
+    let tell = |seq, bytes| {
+        progress.tell(format!("commit {seq}, {bytes} bytes"));
+        std::future::ready(())
+    };
+    let mut log = verify(store.clone(), scope, tell).await?;
+    let archive = match log.log_id {
+        Some(_) => {
+            let reader = LogReader::open(store.clone()).await?;
+            let scope = ArchiveScope { from: Seq(log.from), rows };
+            let tell = |n, last| progress.tell(format!("manifest {n} of {last} of the archive"));
+            Some(verify_archive(&reader, &store, scope, &mut log, tell).await?)
+        }
+        None => None,
+    };
+    Ok(Verified { log, archive })
+}
