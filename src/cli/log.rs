@@ -1,6 +1,7 @@
 //! `tapedeck log`: a look into a log.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::progress::ProgressLine;
@@ -13,7 +14,9 @@ use crate::log::store::Store;
 use crate::log::verify::{Scope, verify};
 use crate::position::Seq;
 use crate::task::connect;
+use crate::task::encryption::EncryptionSpec;
 use crate::task::log::{Look, view};
+use crate::task::secret::Secret;
 use crate::task::spec::{LogSpec, StoreSpec};
 use crate::telemetry::{self, LogFormat};
 use crate::tick::Tso;
@@ -69,6 +72,9 @@ pub struct StoreArgs {
     /// Region of the store
     #[arg(long)]
     region: Option<String>,
+    /// File with the secret key of an encrypted log
+    #[arg(long, env = "TAPEDECK_LOG_IDENTITY_FILE", value_name = "FILE")]
+    identity: Option<PathBuf>,
 }
 
 impl StoreArgs {
@@ -79,7 +85,13 @@ impl StoreArgs {
             region: self.region.clone(),
             ..StoreSpec::default()
         };
-        Ok(LogSpec { url: config::url(url)?, options })
+        let identity = self
+            .identity
+            .as_ref()
+            .map(|file| Secret::File(std::path::absolute(file).unwrap_or_else(|_| file.clone())));
+        let encryption =
+            identity.map(|identity| EncryptionSpec { identity: Some(identity), ..EncryptionSpec::default() });
+        Ok(LogSpec { url: config::url(url)?, options, encryption })
     }
 }
 

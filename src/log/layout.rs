@@ -16,6 +16,8 @@ pub const SEGMENTS: &str = "segments";
 pub const CATALOGS: &str = "catalogs";
 /// Folder of the positions of replayers.
 pub const READERS: &str = "readers";
+/// Folders of objects with rows: where a log is encrypted, no key of a recorder's own opens them.
+pub const ROWS: &[&str] = &[SEGMENTS, "malformed", "archive", "bases"];
 
 /// `commits/{seq}.pb`: 20 digits, so that listings are in order.
 pub fn commit(seq: Seq) -> String {

@@ -3,6 +3,7 @@
 mod checkpoints;
 mod crash;
 mod damage;
+mod encrypted;
 mod golden;
 mod sample;
 mod timeline;

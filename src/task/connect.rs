@@ -1,5 +1,6 @@
 //! From a document to connections: the one place where secrets are read and clients are made.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::encryption::EncryptionSpec;
 use super::secret::{Secret, resolve};
 use super::spec::{
     EtcdSpec, KafkaSpec, Kind, LogSpec, MechanismSpec, MilvusSpec, PulsarSpec, QueueSpec, RocksmqSpec,
@@ -89,6 +91,7 @@ impl Work {
             check: Arc::new(|spec| async move { check(&spec).await }.boxed()),
             verify: Arc::new(|spec, scope| {
                 async move {
+                    rows_can_be_read(&spec.log)?;
                     let store = store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?;
                     gently(store, scope).await
                 }
@@ -98,7 +101,17 @@ impl Work {
     }
 }
 
-/// The store of a log, or of the service's own documents.
+/// The store of a log, which is encrypted where the document says so.
+pub async fn log_store(spec: &LogSpec) -> Result<Store> {
+    let encryption = spec.encryption.as_ref().map(EncryptionSpec::resolve).transpose()?;
+    let store = store(&spec.url, &spec.options).await?;
+    Ok(match encryption {
+        Some(encryption) => store.encrypted(encryption),
+        None => store,
+    })
+}
+
+/// An object store, as those of the service's own documents.
 pub async fn store(url: &str, spec: &StoreSpec) -> Result<Store> {
     let options = StoreOptions {
         endpoint: spec.endpoint.clone(),
@@ -119,7 +132,19 @@ pub async fn store_to_read(spec: &LogSpec) -> Result<Option<Store>> {
     if folder.and_then(|url| url.to_file_path().ok()).is_some_and(|folder| !folder.exists()) {
         return Ok(None);
     }
-    store(&spec.url, &spec.options).await.map(Some)
+    log_store(spec).await.map(Some)
+}
+
+fn rows_can_be_read(spec: &LogSpec) -> Result<()> {
+    match &spec.encryption {
+        Some(EncryptionSpec { identity: None, .. }) => {
+            Err(Error::usage("log.encryption.identity: it is missing; rows cannot be verified without it")
+                .advice(
+                    "add it to the task, or verify where the key is: `tapedeck log verify --identity FILE`",
+                ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Tries every connection of a task once, all at the same time.
@@ -127,6 +152,10 @@ pub async fn check(spec: &TaskSpec) -> Vec<Check> {
     let endpoint = spec.log.options.endpoint.as_ref();
     let at = endpoint.map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
     let mut checks = vec![check_one(format!("log {}{at}", spec.log.url), check_log(spec)).boxed()];
+    if let Some(encryption) = &spec.log.encryption {
+        let outcome = check_encryption(encryption);
+        checks.push(ready(Check { what: "log.encryption".to_owned(), outcome }).boxed());
+    }
     if let Some(source) = &spec.source {
         let at = format!("source.etcd {}", source.etcd.endpoints.join(","));
         checks.push(check_one(at, check_catalog(&source.etcd)).boxed());
@@ -158,11 +187,26 @@ async fn check_one(what: String, trying: impl Future<Output = Result<String>>) -
 
 async fn check_log(spec: &TaskSpec) -> Result<String> {
     if spec.kind.records() {
-        store(&spec.log.url, &spec.log.options).await?.probe().await?;
+        let store = log_store(&spec.log).await?;
+        store.probe().await?;
+        LogReader::find(store).await?;
         return Ok("readable, writable, put-if-absent works".to_owned());
     }
     let store = store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?;
     Ok(format!("log {}", LogReader::open(store).await?.log_id()))
+}
+
+/// Whether the keys fit each other; whether they fit the log is in the log's own line.
+fn check_encryption(spec: &EncryptionSpec) -> Result<String> {
+    spec.resolve()?;
+    let keys = match spec.identity {
+        Some(_) => "the identity opens rows",
+        None => "the recorder's own key opens no rows",
+    };
+    Ok(match spec.recipients.len() {
+        0 => format!("age; {keys}"),
+        count => format!("age, for {count} recipients; {keys}"),
+    })
 }
 
 /// Also sees whether a Milvus is there.
@@ -176,7 +220,7 @@ async fn check_catalog(spec: &EtcdSpec) -> Result<String> {
 async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
     let source = spec.source.as_ref().ok_or_else(|| missing("source"))?;
     Ok(Recorder {
-        store: store(&spec.log.url, &spec.log.options).await?,
+        store: log_store(&spec.log).await?,
         selection: spec.selection()?,
         queue: queue(&source.queue).await?,
         catalog: Box::new(catalog(&source.etcd).await?),
@@ -189,7 +233,7 @@ async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
 /// None when cancelled before the log was there: that of a `replicate` is made by its recorder.
 pub(super) async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Result<Option<Replayer>> {
     let store = match spec.kind {
-        Kind::Replicate => store(&spec.log.url, &spec.log.options).await?,
+        Kind::Replicate => log_store(&spec.log).await?,
         _ => store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?,
     };
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));

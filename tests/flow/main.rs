@@ -14,6 +14,7 @@ mod world;
 
 mod again;
 mod crash;
+mod encrypted;
 mod instants;
 mod late;
 mod live;
