@@ -183,3 +183,32 @@ fn line(row: &inspect::Row) -> String {
 pub(super) fn compact(value: &impl serde::Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::operator(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command as Main};
+
+    /// The golden encrypted log, opened with a key.
+    fn place(identity: &str) -> Place {
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/formats/golden");
+        let line = format!("tapedeck log info {golden}/v1-encrypted --identity {golden}/keys/{identity}");
+        match Cli::try_parse_from(line.split(' ')).unwrap().command {
+            Main::Log(Command::Info(place)) => place,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_encrypted_log_is_looked_into_with_a_key_and_its_rows_with_that_of_a_recipient() {
+        for (identity, opens_rows) in [("reader.key", true), ("recorder.key", false)] {
+            let place = place(identity);
+            let found = view(&place.spec().unwrap(), &mut Look::default(), Duration::MAX).await.unwrap();
+            assert_eq!(found.unwrap().commits, 3, "{identity}");
+            let shown = inspect::cat(place.reader().await.unwrap(), Seq(1)..Seq(4), |_| Ok(())).await;
+            assert_eq!(shown.is_ok(), opens_rows, "{identity}: {shown:?}");
+        }
+    }
+}

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod encrypted;
 mod golden;
+mod golden_encrypted;
 mod sample;
 mod timeline;
 mod writers;

@@ -395,6 +395,58 @@ mod tests {
         assert!(error.message.contains("there is no log at file://") && error.advice.is_some());
     }
 
+    /// The golden encrypted log, with keys from files.
+    fn encrypted(keys: serde_json::Value) -> TaskSpec {
+        let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("formats/golden");
+        let mut spec = replay_of(&golden.join("v1-encrypted"), "replay");
+        let key = |name: &str| serde_json::json!({"file": golden.join("keys").join(name)});
+        let keys = keys
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(field, name)| (field.clone(), key(name.as_str().unwrap())));
+        let keys = serde_json::Value::Object(keys.collect());
+        spec.log.encryption = Some(serde_json::from_value(keys).unwrap());
+        spec
+    }
+
+    #[tokio::test]
+    async fn an_encrypted_log_is_checked_with_its_keys() {
+        let spec = encrypted(serde_json::json!({"identity": "reader.key"}));
+        assert!(check_log(&spec).await.unwrap().starts_with("log "));
+        assert_eq!(
+            check_encryption(spec.log.encryption.as_ref().unwrap()).unwrap(),
+            "age; the identity opens rows"
+        );
+        let mut none = spec.clone();
+        none.log.encryption = None;
+        let error = check_log(&none).await.unwrap_err();
+        assert!(
+            error.message.contains("object log.json") && error.message.contains("is encrypted (age)"),
+            "{error}"
+        );
+        let wrong = encrypted(serde_json::json!({"identity": "README.md"}));
+        let error = check_log(&wrong).await.unwrap_err();
+        assert!(error.message.contains("keys/README.md: a line of it is no secret key of age"), "{error}");
+        let clear =
+            TaskSpec { log: LogSpec { url: spec.log.url.replace("v1-encrypted", "v1"), ..spec.log }, ..none };
+        let error = check_log(&clear).await.unwrap_err();
+        assert!(
+            error.message.contains("object log.json") && error.message.contains("is not encrypted"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn rows_are_not_verified_with_a_recorders_key() {
+        let spec = encrypted(serde_json::json!({"recorder_identity": "recorder.key"}));
+        let keys = spec.log.encryption.as_ref().unwrap();
+        assert_eq!(check_encryption(keys).unwrap(), "age; the recorder's own key opens no rows");
+        let error = (Work::real().verify)(Arc::new(spec), Scope::Whole).await.unwrap_err();
+        assert!(error.message.starts_with("log.encryption.identity: it is missing"), "{error}");
+        assert!(error.advice.unwrap().contains("--identity FILE"));
+    }
+
     #[tokio::test]
     async fn a_replay_of_no_log_makes_no_folder() {
         let folder = tempfile::tempdir().unwrap();

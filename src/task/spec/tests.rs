@@ -23,6 +23,14 @@ fn replay() -> Value {
     json!({"name": "r", "kind": "replay", "log": {"url": "file:///log"}, "target": {"uri": "http://h:1"}})
 }
 
+/// A public key as `tapedeck keygen` prints it.
+const PUBLIC: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+
+fn record() -> Value {
+    let document = with(with(full(), "/kind", json!("record")), "/target", Value::Null);
+    with(document, "/rename", Value::Null)
+}
+
 /// The document with one place set (or, with null, taken out).
 fn with(mut document: Value, pointer: &str, value: Value) -> Value {
     let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -122,6 +130,55 @@ fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
             "source.queue: a source has one queue",
         ),
         (full(), "/log/url", json!("file:///log"), "log.options: a folder needs none"),
+        (
+            record(),
+            "/log/encryption",
+            json!({"recipients": [PUBLIC], "identity": {"env": "K"}}),
+            "log.encryption.recorder_identity: it is missing; a task of kind record needs it",
+        ),
+        (
+            record(),
+            "/log/encryption",
+            json!({"recorder_identity": {"env": "K"}}),
+            "log.encryption.recipients: it is missing; a task of kind record needs it",
+        ),
+        (
+            full(),
+            "/log/encryption",
+            json!({"recipients": [PUBLIC], "recorder_identity": {"env": "K"}}),
+            "log.encryption.identity: it is missing; a task of kind replicate needs it",
+        ),
+        (
+            replay(),
+            "/log/encryption",
+            json!({"recipients": [PUBLIC]}),
+            "log.encryption.identity: it is missing; a task of kind replay needs it",
+        ),
+        (
+            replay(),
+            "/log/encryption",
+            json!({"identity": {"env": "K"}, "recorder_identity": {"env": "K"}}),
+            "log.encryption.recorder_identity: a task of kind replay has none",
+        ),
+        (
+            full(),
+            "/log/encryption",
+            json!({"recipients": [PUBLIC, "AGE-SECRET-KEY-hunter2"], "identity": {"env": "K"}}),
+            "log.encryption.recipients[1]: it is no public key of age",
+        ),
+        (
+            full(),
+            "/log/encryption",
+            json!({"recipients": vec![PUBLIC; 257], "identity": {"env": "K"}}),
+            "log.encryption.recipients: there are more than 256",
+        ),
+        (
+            replay(),
+            "/log/encryption",
+            json!({"identity": "AGE-SECRET-KEY-hunter2"}),
+            "log.encryption.identity: a secret itself may not stand",
+        ),
+        (replay(), "/log/encryption", json!({"key": 1}), "log.encryption.key: unknown field `key`"),
         (
             full(),
             "/source/queue",
