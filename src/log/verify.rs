@@ -12,7 +12,7 @@ use super::damage::Damage;
 use super::identity::Identity;
 use super::reader::{missing, no_log, open_segment};
 use super::segment::{self, Segment};
-use super::store::Store;
+use super::store::{Store, Unreadable};
 use super::{checkpoint, layout, seek};
 use crate::error::{Error, Result, Verdict};
 use crate::pb::log as pb;
@@ -230,9 +230,14 @@ impl Verifier<'_> {
             else {
                 continue;
             };
-            // A replayer at work deletes old ones.
-            if let Some(bytes) = self.read(&key).await? {
-                self.report.note(bytes.and_then(|bytes| checkpoint::open(folder, n, bytes)));
+            match self.store.read(&key).await? {
+                // A replayer at work deletes old ones.
+                None => {}
+                Some(Err(Unreadable::NoKeyFits)) => self.report.unopened(key),
+                Some(found) => {
+                    let found = found.map_err(|why| Damage::unreadable(&key, &why));
+                    self.report.note(found.and_then(|bytes| checkpoint::open(folder, n, bytes)));
+                }
             }
         }
         Ok(())

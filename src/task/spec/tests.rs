@@ -96,6 +96,23 @@ fn a_document_is_an_object() {
 }
 
 #[test]
+fn the_keys_of_an_encrypted_log_are_shown_as_they_were_written() {
+    let (public, own) = (json!([PUBLIC]), json!({"file": "/run/secrets/key"}));
+    for (document, keys) in [
+        (record(), json!({"recipients": public, "recorder_identity": own})),
+        (record(), json!({"recipients": public, "identity": own, "recorder_identity": own})),
+        (replay(), json!({"identity": own})),
+        (replay(), json!({"recipients": public, "identity": own})),
+        (full(), json!({"recipients": public, "identity": own})),
+        (full(), json!({"recipients": public, "identity": own, "recorder_identity": own})),
+    ] {
+        let spec =
+            TaskSpec::parse(with(document, "/log/encryption", keys.clone()).to_string().as_bytes()).unwrap();
+        assert_eq!(serde_json::to_value(&spec).unwrap()["log"]["encryption"], keys);
+    }
+}
+
+#[test]
 fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
     for (base, pointer, value, message) in [
         (full(), "/name", json!("../x"), "name: it is no name"),
