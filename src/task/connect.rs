@@ -1,6 +1,5 @@
 //! From a document to connections: the one place where secrets are read and clients are made.
 
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use crate::log::layout;
 use crate::log::reader::{LogReader, no_log};
 use crate::log::store::{Owner, Store, StoreOptions};
 use crate::log::verify::{Report, Scope};
-use crate::position::Channel;
+use crate::position::{Channel, Seq};
 use crate::progress::{RecordProgress, ReplayProgress};
 use crate::recorder::{Recorder, check_origin, check_replicate_channel, newest};
 use crate::replayer::Replayer;
@@ -153,8 +152,8 @@ pub async fn check(spec: &TaskSpec) -> Vec<Check> {
     let at = endpoint.map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
     let mut checks = vec![check_one(format!("log {}{at}", spec.log.url), check_log(spec)).boxed()];
     if let Some(encryption) = &spec.log.encryption {
-        let outcome = check_encryption(encryption);
-        checks.push(ready(Check { what: "log.encryption".to_owned(), outcome }).boxed());
+        let trying = check_encryption(&spec.log, encryption);
+        checks.push(check_one("log.encryption".to_owned(), trying).boxed());
     }
     if let Some(source) = &spec.source {
         let at = format!("source.etcd {}", source.etcd.endpoints.join(","));
@@ -196,17 +195,30 @@ async fn check_log(spec: &TaskSpec) -> Result<String> {
     Ok(format!("log {}", LogReader::open(store).await?.log_id()))
 }
 
-/// Whether the keys fit each other; whether they fit the log is in the log's own line.
-fn check_encryption(spec: &EncryptionSpec) -> Result<String> {
+/// Whether the keys fit each other, and an identity the rows that are there; the log's own line says the rest.
+async fn check_encryption(log: &LogSpec, spec: &EncryptionSpec) -> Result<String> {
     spec.resolve()?;
-    let keys = match spec.identity {
-        Some(_) => "the identity opens rows",
-        None => "the recorder's own key opens no rows",
+    let recipients = match spec.recipients.len() {
+        0 => String::new(),
+        count => format!(", recipients: {count}"),
     };
-    Ok(match spec.recipients.len() {
-        0 => format!("age; {keys}"),
-        count => format!("age, for {count} recipients; {keys}"),
-    })
+    let rows = match spec.identity {
+        None => "the recorder's own key opens no rows",
+        Some(_) if opens_rows(log).await? => "the identity opens rows",
+        Some(_) => "there are no rows yet to try the identity on",
+    };
+    Ok(format!("age{recipients}; {rows}"))
+}
+
+/// Tries the first segment; false where there is none.
+async fn opens_rows(log: &LogSpec) -> Result<bool> {
+    let Some(store) = store_to_read(log).await? else { return Ok(false) };
+    let Some(reader) = LogReader::find(store).await? else { return Ok(false) };
+    let first = reader.commit(Seq(1)).await?;
+    let Some(named) = first.as_ref().and_then(|first| first.commit.segments.first()) else {
+        return Ok(false);
+    };
+    reader.segment(named).await.map(|_| true)
 }
 
 /// Also sees whether a Milvus is there.
@@ -357,7 +369,6 @@ fn missing(section: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::Seq;
 
     fn replay_of(folder: &std::path::Path, kind: &str) -> TaskSpec {
         let mut spec = serde_json::json!({"name": "r", "kind": kind, "log": {"url": format!("file://{}", folder.display())},
@@ -414,10 +425,14 @@ mod tests {
     async fn an_encrypted_log_is_checked_with_its_keys() {
         let spec = encrypted(serde_json::json!({"identity": "reader.key"}));
         assert!(check_log(&spec).await.unwrap().starts_with("log "));
-        assert_eq!(
-            check_encryption(spec.log.encryption.as_ref().unwrap()).unwrap(),
-            "age; the identity opens rows"
-        );
+        let keys = |spec: &TaskSpec| spec.log.encryption.clone().unwrap();
+        assert_eq!(check_encryption(&spec.log, &keys(&spec)).await.unwrap(), "age; the identity opens rows");
+        let recorders = encrypted(serde_json::json!({"identity": "recorder.key"}));
+        let error = check_encryption(&recorders.log, &keys(&recorders)).await.unwrap_err();
+        assert!(error.message.contains("object segments/1-1-"), "{error}");
+        let nowhere = LogSpec { url: "memory://of-no-log".to_owned(), ..spec.log.clone() };
+        let said = check_encryption(&nowhere, &keys(&spec)).await.unwrap();
+        assert_eq!(said, "age; there are no rows yet to try the identity on");
         let mut none = spec.clone();
         none.log.encryption = None;
         let error = check_log(&none).await.unwrap_err();
@@ -441,7 +456,8 @@ mod tests {
     async fn rows_are_not_verified_with_a_recorders_key() {
         let spec = encrypted(serde_json::json!({"recorder_identity": "recorder.key"}));
         let keys = spec.log.encryption.as_ref().unwrap();
-        assert_eq!(check_encryption(keys).unwrap(), "age; the recorder's own key opens no rows");
+        let said = check_encryption(&spec.log, keys).await.unwrap();
+        assert_eq!(said, "age; the recorder's own key opens no rows");
         let error = (Work::real().verify)(Arc::new(spec), Scope::Whole).await.unwrap_err();
         assert!(error.message.starts_with("log.encryption.identity: it is missing"), "{error}");
         assert!(error.advice.unwrap().contains("--identity FILE"));
