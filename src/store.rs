@@ -1,11 +1,14 @@
 //! The object store under one prefix: whole objects, plain puts, put-if-absent.
 //!
 //! Nothing else is asked of a store, so that S3, MinIO, GCS, Azure, a local folder and memory all do. Errors say who
-//! acts now; no error carries a credential.
+//! acts now; no error carries a credential. Where an [`encryption::Encryption`] is given, nothing is put in clear, and
+//! nothing that is in clear is taken.
 
+pub mod encryption;
 mod failure;
 mod open;
 mod probe;
+mod unreadable;
 
 use std::fmt;
 use std::future::ready;
@@ -14,10 +17,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutResult};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Verdict};
+use encryption::{Encryption, apart, is_encrypted};
 use failure::failure;
+
+pub use unreadable::Unreadable;
 
 /// Whose store it is: what people are told to correct.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +100,7 @@ pub struct Store {
     prefix: Path,
     url: Arc<str>,
     owner: Owner,
+    encryption: Option<Arc<Encryption>>,
 }
 
 /// The outcome of a put-if-absent.
@@ -116,7 +123,12 @@ impl Store {
 
     /// A prefix of `inner`. `url` is shown to people.
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, url: String) -> Store {
-        Store { inner, prefix, url: url.into(), owner: Owner::Log }
+        Store { inner, prefix, url: url.into(), owner: Owner::Log, encryption: None }
+    }
+
+    /// The same store, with every object encrypted.
+    pub fn encrypted(self, encryption: Encryption) -> Store {
+        Store { encryption: Some(Arc::new(encryption)), ..self }
     }
 
     /// An empty store in memory, shared with nothing but its clones.
@@ -135,20 +147,27 @@ impl Store {
         probe::probe(self).await
     }
 
-    /// The object's bytes; none where there is no such object.
+    /// The object's bytes; none where there is no such object. `Refused` where it is there and cannot be read.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
+        self.read(key).await?.transpose().map_err(|why| why.error(self, key))
+    }
+
+    /// As [`Store::get`], for those who go on after an object that cannot be read.
+    pub async fn read(&self, key: &str) -> Result<Option<Result<Bytes, Unreadable>>> {
         let path = self.path(key)?;
         let Some(found) = self.absent_is_none(self.inner.get(&path).await, "read", key)? else {
             return Ok(None);
         };
         if found.meta.size > LARGEST {
-            return Err(Error::refused(format!(
-                "{key} in {self} has {} bytes: no object of this kind is so large",
-                found.meta.size
-            ))
-            .advice("bring the right object back from a copy of the bucket"));
+            return Ok(Some(Err(Unreadable::TooLarge(found.meta.size))));
         }
-        self.absent_is_none(found.bytes().await, "read", key)
+        let Some(stored) = self.absent_is_none(found.bytes().await, "read", key)? else { return Ok(None) };
+        let key = key.to_owned();
+        Ok(Some(match &self.encryption {
+            Some(encryption) => apart(encryption, move |it| it.decrypt(&key, &stored)).await?,
+            None if self.owner == Owner::Log && is_encrypted(&stored) => Err(Unreadable::Encrypted),
+            None => Ok(stored),
+        }))
     }
 
     /// Whether there is such an object.
@@ -159,24 +178,38 @@ impl Store {
 
     /// Writes an object, whatever was there before.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
-        let put = self.inner.put(&self.path(key)?, bytes.into()).await;
+        let path = self.path(key)?;
+        let put = self.inner.put(&path, self.sealed(key, bytes).await?.into()).await;
         put.map(drop).map_err(|error| failure(self, "write", key, &error))
     }
 
     /// Writes an object unless there is one. Where the answer leaves the outcome open, the slot is read back: equal
-    /// bytes are ours, so what is created must differ from writer to writer. After a `Retry` error nothing is known;
+    /// bytes, before they were encrypted, are ours, so what is created must differ from writer to writer. After a `Retry` error nothing is known;
     /// the same bytes may be given again.
     pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Created> {
-        let put = self.inner.put_opts(&self.path(key)?, bytes.clone().into(), PutMode::Create.into()).await;
-        let Err(error) = put else {
+        let Err(error) = self.put_new(key, bytes.clone()).await? else {
             return Ok(Created::Yes);
         };
         match self.get(key).await {
             Ok(Some(found)) if found == bytes => Ok(Created::Yes),
             Ok(Some(found)) => Ok(Created::No(found)),
+            Err(unreadable) if unreadable.verdict == Verdict::Refused => Err(unreadable),
             // S3 also says "exists" when it means "someone is writing it right now".
             Ok(None) | Err(_) => Err(failure(self, "create", key, &error)),
         }
+    }
+
+    /// One put-if-absent, with the store's own answer.
+    async fn put_new(&self, key: &str, bytes: Bytes) -> Result<object_store::Result<PutResult>> {
+        let (path, stored) = (self.path(key)?, self.sealed(key, bytes).await?);
+        Ok(self.inner.put_opts(&path, stored.into(), PutMode::Create.into()).await)
+    }
+
+    /// What is stored of an object's bytes.
+    async fn sealed(&self, key: &str, bytes: Bytes) -> Result<Bytes> {
+        let Some(encryption) = &self.encryption else { return Ok(bytes) };
+        let key = key.to_owned();
+        apart(encryption, move |it| it.encrypt(&key, &bytes)).await?
     }
 
     /// Removes an object; one that is not there is removed already.
@@ -185,7 +218,7 @@ impl Store {
         self.absent_is_none(deleted, "delete", key).map(drop)
     }
 
-    /// Keys and sizes below the folder `prefix` (all: ""), in order; those after the key `after` if one is given.
+    /// Keys and stored sizes below the folder `prefix` (all: ""), in order; those after the key `after` if one is given.
     pub async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<(String, u64)>> {
         let mut keys = Vec::new();
         self.scan(prefix, after, |key, size| keys.push((key.to_owned(), size))).await?;
@@ -245,6 +278,14 @@ impl fmt::Display for Store {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Store({})", self.url)
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// What it keeps its objects in.
+    pub(crate) fn inner(&self) -> &dyn ObjectStore {
+        self.inner.as_ref()
     }
 }
 

@@ -59,7 +59,8 @@ pub async fn log(
     let Query(Which { url }) = which?;
     let tasks = api.service.list(None, usize::MAX);
     let known = tasks.iter().map(|task| &task.spec().log).find(|log| log.url == url);
-    let spec = known.cloned().unwrap_or_else(|| LogSpec { url, options: Default::default() });
+    let spec =
+        known.cloned().unwrap_or_else(|| LogSpec { url, options: Default::default(), encryption: None });
     let look = api.looks.at(&spec.url);
     let found = log::view(&spec, &mut *look.lock().await, READ_TIME).await?;
     found.map(Json).ok_or_else(|| Problem::not_found(no_log(&spec.url).message))

@@ -1,6 +1,7 @@
 //! `tapedeck log`: a look into a log.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{archive, instant, print, print_json, timeline, verify};
@@ -11,7 +12,9 @@ use crate::log::reader::{LogReader, no_log};
 use crate::log::store::Store;
 use crate::position::Seq;
 use crate::task::connect;
+use crate::task::encryption::EncryptionSpec;
 use crate::task::log::{Look, view};
+use crate::task::secret::Secret;
 use crate::task::spec::{LogSpec, StoreSpec};
 use crate::telemetry::{self, LogFormat};
 use crate::tick::Tso;
@@ -72,6 +75,9 @@ pub struct StoreArgs {
     /// Region of the store
     #[arg(long)]
     region: Option<String>,
+    /// File with the secret key of an encrypted log
+    #[arg(long, env = "TAPEDECK_LOG_IDENTITY_FILE", value_name = "FILE")]
+    identity: Option<PathBuf>,
 }
 
 impl StoreArgs {
@@ -82,7 +88,13 @@ impl StoreArgs {
             region: self.region.clone(),
             ..StoreSpec::default()
         };
-        Ok(LogSpec { url: config::url(url)?, options })
+        let identity = self
+            .identity
+            .as_ref()
+            .map(|file| Secret::File(std::path::absolute(file).unwrap_or_else(|_| file.clone())));
+        let encryption =
+            identity.map(|identity| EncryptionSpec { identity: Some(identity), ..EncryptionSpec::default() });
+        Ok(LogSpec { url: config::url(url)?, options, encryption })
     }
 }
 
@@ -156,4 +168,33 @@ fn line(row: &inspect::Row) -> String {
 
 pub(super) fn compact(value: &impl serde::Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::operator(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command as Main};
+
+    /// The golden encrypted log, opened with a key.
+    fn place(identity: &str) -> Place {
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/formats/golden");
+        let line = format!("tapedeck log info {golden}/v1-encrypted --identity {golden}/keys/{identity}");
+        match Cli::try_parse_from(line.split(' ')).unwrap().command {
+            Main::Log(Command::Info(place)) => place,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_encrypted_log_is_looked_into_with_a_key_and_its_rows_with_that_of_a_recipient() {
+        for (identity, opens_rows) in [("reader.key", true), ("recorder.key", false)] {
+            let place = place(identity);
+            let found = view(&place.spec().unwrap(), &mut Look::default(), Duration::MAX).await.unwrap();
+            assert_eq!(found.unwrap().commits, 3, "{identity}");
+            let shown = inspect::cat(place.reader().await.unwrap(), Seq(1)..Seq(4), |_| Ok(())).await;
+            assert_eq!(shown.is_ok(), opens_rows, "{identity}: {shown:?}");
+        }
+    }
 }

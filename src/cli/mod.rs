@@ -4,6 +4,7 @@ mod archive;
 mod check;
 mod client;
 mod compare;
+mod keygen;
 mod log;
 mod progress;
 mod restore;
@@ -54,6 +55,8 @@ enum Command {
     Log(log::Command),
     /// Try every connection of a task and say what is wrong
     Check(check::Args),
+    /// Make a key for encrypted logs
+    Keygen(keygen::Args),
     /// A script that completes commands in a shell
     Completions {
         /// For which shell
@@ -72,6 +75,7 @@ impl Cli {
             Command::Task(command) => task::run(command).await,
             Command::Log(command) => log::run(command).await,
             Command::Check(args) => check::check(args).await,
+            Command::Keygen(args) => keygen::keygen(&args),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Cli::command(), "tapedeck", &mut script);
@@ -188,6 +192,10 @@ mod tests {
             "compare --task a --api http://127.0.0.1:8444 --token-file f --at 470656465160896520",
             "compare --spec task.json",
             "check --spec task.json",
+            "keygen",
+            "keygen -o reader.key",
+            "log cat file:///log --identity reader.key",
+            "restore --log l --to 9 --target http://h:1 --identity reader.key",
             "completions bash",
         ] {
             Cli::try_parse_from(std::iter::once("tapedeck").chain(line.split(' '))).unwrap();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::store::Unreadable;
 use crate::error::Error;
 
 /// An object that must not be used, and where in it. Nothing of it reaches a target.
@@ -23,6 +24,11 @@ impl Damage {
         let advice =
             "bring the object back from a copy of the bucket; `tapedeck log verify` lists all damage";
         Damage { object: object.into(), offset, message: message.into(), advice }
+    }
+
+    /// An object that is there and cannot be read.
+    pub(super) fn unreadable(object: &str, why: &Unreadable) -> Damage {
+        Damage { advice: why.advice(), ..Damage::new(object, None, why.to_string()) }
     }
 
     /// An object that a later release has written.

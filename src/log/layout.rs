@@ -17,6 +17,8 @@ pub const SEGMENTS: &str = "segments";
 pub const CATALOGS: &str = "catalogs";
 /// Folder of the positions of replayers.
 pub const READERS: &str = "readers";
+/// Folders of objects with rows: where a log is encrypted, no key of a recorder's own opens them.
+pub const ROWS: &[&str] = &[SEGMENTS, "malformed", "archive", "bases"];
 
 /// Folder of the archive.
 pub const ARCHIVE: &str = "archive";

@@ -12,8 +12,8 @@ pub async fn first_after(store: &Store, last: Seq, instant: Tso) -> Result<Seq> 
     let (mut low, mut high) = (0, last.0.saturating_add(1));
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        let found = store.get(&layout::commit(Seq(middle))).await?;
-        let sealed = found.and_then(|bytes| commit::open(Seq(middle), bytes).ok());
+        let found = store.read(&layout::commit(Seq(middle))).await?;
+        let sealed = found.and_then(Result::ok).and_then(|bytes| commit::open(Seq(middle), bytes).ok());
         let later = sealed.is_none_or(|sealed| sealed.commit.watermark > instant.0);
         *(if later { &mut high } else { &mut low }) = middle;
     }

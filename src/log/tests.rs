@@ -3,7 +3,9 @@
 mod checkpoints;
 mod crash;
 mod damage;
+mod encrypted;
 pub(crate) mod golden;
+mod golden_encrypted;
 pub(crate) mod sample;
 mod timeline;
 mod writers;

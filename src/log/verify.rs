@@ -12,7 +12,7 @@ use super::damage::Damage;
 use super::identity::Identity;
 use super::reader::{missing, no_log, open_segment};
 use super::segment::{self, Segment};
-use super::store::Store;
+use super::store::{Store, Unreadable};
 use super::{checkpoint, layout, seek};
 use crate::error::{Error, Result, Verdict};
 use crate::pb::log as pb;
@@ -93,8 +93,13 @@ impl Verifier<'_> {
             }
         };
         self.store.scan(layout::COMMITS, after.as_deref(), see).await?;
-        let identity = match self.store.get(layout::IDENTITY).await? {
-            Some(bytes) => self.report.note(Identity::from_bytes(&bytes)),
+        let identity = match self.store.read(layout::IDENTITY).await? {
+            // Nothing of the log could be told from damage.
+            Some(Err(why)) if why.is_of_keys() => return Err(why.error(self.store, layout::IDENTITY)),
+            Some(bytes) => {
+                let bytes = bytes.map_err(|why| Damage::unreadable(layout::IDENTITY, &why));
+                self.report.note(bytes.and_then(|bytes| Identity::from_bytes(&bytes)))
+            }
             None if !any => return Err(no_log(self.store)),
             None => self.report.note(Err(Damage::new(layout::IDENTITY, None, "is missing"))),
         };
@@ -113,8 +118,8 @@ impl Verifier<'_> {
 
     /// The links to a commit before the scope.
     async fn go_on_after(&mut self, seq: Seq) -> Result<()> {
-        let sealed = match self.store.get(&layout::commit(seq)).await? {
-            Some(bytes) => self.report.note(commit::open(seq, bytes)),
+        let sealed = match self.read(&layout::commit(seq)).await? {
+            Some(bytes) => self.report.note(bytes.and_then(|bytes| commit::open(seq, bytes))),
             None => self.report.note(Err(missing(seq))),
         };
         self.schema = Schema::unknown();
@@ -129,8 +134,8 @@ impl Verifier<'_> {
     async fn commit(&mut self, seq: Seq) -> Result<()> {
         let key = layout::commit(seq);
         let previous = self.previous.take();
-        let sealed = match self.store.get(&key).await? {
-            Some(bytes) => self.report.note(commit::open(seq, bytes)),
+        let sealed = match self.read(&key).await? {
+            Some(bytes) => self.report.note(bytes.and_then(|bytes| commit::open(seq, bytes))),
             None => {
                 let damage = Damage::new(&key, None, "is missing, though later commits are there");
                 self.report.note(Err(damage))
@@ -194,17 +199,21 @@ impl Verifier<'_> {
     }
 
     async fn object(&mut self, seq: Seq, key: &str) -> Result<Option<Bytes>> {
-        let found = match self.store.get(key).await {
+        let found = match self.read(key).await {
             // A key that no store takes can only stand in a commit that was made by hand.
-            Err(Error { verdict: Verdict::Refused, message, .. }) => Err(message),
-            found => Ok(found?),
+            Err(Error { verdict: Verdict::Refused, message, .. }) => {
+                Err(Damage::new(key, None, format!("cannot be: {message}")))
+            }
+            found => found?
+                .unwrap_or_else(|| Err(Damage::new(key, None, format!("is missing; commit {seq} names it")))),
         };
-        let damage = match found {
-            Ok(Some(bytes)) => return Ok(Some(bytes)),
-            Ok(None) => format!("is missing; commit {seq} names it"),
-            Err(message) => format!("cannot be: {message}"),
-        };
-        Ok(self.report.note(Err(Damage::new(key, None, damage))))
+        Ok(self.report.note(found))
+    }
+
+    /// The bytes of an object, or why they cannot be read; none where it is missing.
+    async fn read(&self, key: &str) -> Result<Option<Result<Bytes, Damage>>> {
+        let found = self.store.read(key).await?;
+        Ok(found.map(|found| found.map_err(|why| Damage::unreadable(key, &why))))
     }
 
     async fn tell_orphans(&mut self, last: Seq) -> Result<()> {
@@ -221,9 +230,14 @@ impl Verifier<'_> {
             else {
                 continue;
             };
-            // A replayer at work deletes old ones.
-            if let Some(bytes) = self.store.get(&key).await? {
-                self.report.note(checkpoint::open(folder, n, bytes));
+            match self.store.read(&key).await? {
+                // A replayer at work deletes old ones.
+                None => {}
+                Some(Err(Unreadable::NoKeyFits)) => self.report.unopened(key),
+                Some(found) => {
+                    let found = found.map_err(|why| Damage::unreadable(&key, &why));
+                    self.report.note(found.and_then(|bytes| checkpoint::open(folder, n, bytes)));
+                }
             }
         }
         Ok(())

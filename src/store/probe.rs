@@ -1,7 +1,6 @@
 //! Trying a store out before a log is trusted to it.
 
 use bytes::Bytes;
-use object_store::PutMode;
 use uuid::Uuid;
 
 use super::{Store, failure::failure};
@@ -25,12 +24,9 @@ async fn try_out(store: &Store, key: &str) -> Result<()> {
             "use a store with conditional writes (If-None-Match: *), and no proxy that takes them away",
         )
     };
-    let path = store.path(key)?;
-    let create = |bytes: &'static [u8]| {
-        store.inner.put_opts(&path, Bytes::from_static(bytes).into(), PutMode::Create.into())
-    };
-    create(b"first").await.map_err(|error| failure(store, "create", key, &error))?;
-    match create(b"second").await {
+    let create = |bytes: &'static [u8]| store.put_new(key, Bytes::from_static(bytes));
+    create(b"first").await?.map_err(|error| failure(store, "create", key, &error))?;
+    match create(b"second").await? {
         Ok(_) => return Err(unfit("it creates an object that is already there")),
         Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {}
         Err(error) => return Err(failure(store, "create", key, &error)),

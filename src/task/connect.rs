@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::encryption::EncryptionSpec;
 use super::secret::{Secret, resolve};
 use super::spec::{
     EtcdSpec, KafkaSpec, Kind, LogSpec, MechanismSpec, MilvusSpec, PulsarSpec, QueueSpec, RocksmqSpec,
@@ -21,7 +22,7 @@ use crate::log::layout;
 use crate::log::reader::{LogReader, no_log};
 use crate::log::store::{Owner, Store, StoreOptions};
 use crate::log::verify::{Report, Scope};
-use crate::position::Channel;
+use crate::position::{Channel, Seq};
 use crate::progress::{RecordProgress, ReplayProgress};
 use crate::recorder::{Recorder, check_origin, check_replicate_channel, newest};
 use crate::replayer::Replayer;
@@ -89,6 +90,7 @@ impl Work {
             check: Arc::new(|spec| async move { check(&spec).await }.boxed()),
             verify: Arc::new(|spec, scope| {
                 async move {
+                    rows_can_be_read(&spec.log)?;
                     let store = store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?;
                     gently(store, scope).await
                 }
@@ -98,7 +100,17 @@ impl Work {
     }
 }
 
-/// The store of a log, or of the service's own documents.
+/// The store of a log, which is encrypted where the document says so.
+pub async fn log_store(spec: &LogSpec) -> Result<Store> {
+    let encryption = spec.encryption.as_ref().map(EncryptionSpec::resolve).transpose()?;
+    let store = store(&spec.url, &spec.options).await?;
+    Ok(match encryption {
+        Some(encryption) => store.encrypted(encryption),
+        None => store,
+    })
+}
+
+/// An object store, as those of the service's own documents.
 pub async fn store(url: &str, spec: &StoreSpec) -> Result<Store> {
     store_of(Owner::Log, url, spec).await
 }
@@ -128,7 +140,19 @@ pub async fn store_to_read(spec: &LogSpec) -> Result<Option<Store>> {
     if folder.and_then(|url| url.to_file_path().ok()).is_some_and(|folder| !folder.exists()) {
         return Ok(None);
     }
-    store(&spec.url, &spec.options).await.map(Some)
+    log_store(spec).await.map(Some)
+}
+
+fn rows_can_be_read(spec: &LogSpec) -> Result<()> {
+    match &spec.encryption {
+        Some(EncryptionSpec { identity: None, .. }) => {
+            Err(Error::usage("log.encryption.identity: it is missing; rows cannot be verified without it")
+                .advice(
+                    "add it to the task, or verify where the key is: `tapedeck log verify --identity FILE`",
+                ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Tries every connection of a task once, all at the same time.
@@ -136,6 +160,10 @@ pub async fn check(spec: &TaskSpec) -> Vec<Check> {
     let endpoint = spec.log.options.endpoint.as_ref();
     let at = endpoint.map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
     let mut checks = vec![check_one(format!("log {}{at}", spec.log.url), check_log(spec)).boxed()];
+    if let Some(encryption) = &spec.log.encryption {
+        let trying = check_encryption(&spec.log, encryption);
+        checks.push(check_one("log.encryption".to_owned(), trying).boxed());
+    }
     if let Some(source) = &spec.source {
         let at = format!("source.etcd {}", source.etcd.endpoints.join(","));
         checks.push(check_one(at, check_catalog(&source.etcd)).boxed());
@@ -167,11 +195,39 @@ async fn check_one(what: String, trying: impl Future<Output = Result<String>>) -
 
 async fn check_log(spec: &TaskSpec) -> Result<String> {
     if spec.kind.records() {
-        store(&spec.log.url, &spec.log.options).await?.probe().await?;
+        let store = log_store(&spec.log).await?;
+        store.probe().await?;
+        LogReader::find(store).await?;
         return Ok("readable, writable, put-if-absent works".to_owned());
     }
     let store = store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?;
     Ok(format!("log {}", LogReader::open(store).await?.log_id()))
+}
+
+/// Whether the keys fit each other, and an identity the rows that are there; the log's own line says the rest.
+async fn check_encryption(log: &LogSpec, spec: &EncryptionSpec) -> Result<String> {
+    spec.resolve()?;
+    let recipients = match spec.recipients.len() {
+        0 => String::new(),
+        count => format!(", recipients: {count}"),
+    };
+    let rows = match spec.identity {
+        None => "the recorder's own key opens no rows",
+        Some(_) if opens_rows(log).await? => "the identity opens rows",
+        Some(_) => "there are no rows yet to try the identity on",
+    };
+    Ok(format!("age{recipients}; {rows}"))
+}
+
+/// Tries the first segment; false where there is none.
+async fn opens_rows(log: &LogSpec) -> Result<bool> {
+    let Some(store) = store_to_read(log).await? else { return Ok(false) };
+    let Some(reader) = LogReader::find(store).await? else { return Ok(false) };
+    let first = reader.commit(Seq(1)).await?;
+    let Some(named) = first.as_ref().and_then(|first| first.commit.segments.first()) else {
+        return Ok(false);
+    };
+    reader.segment(named).await.map(|_| true)
 }
 
 /// Also sees whether a Milvus is there.
@@ -185,7 +241,7 @@ async fn check_catalog(spec: &EtcdSpec) -> Result<String> {
 async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
     let source = spec.source.as_ref().ok_or_else(|| missing("source"))?;
     Ok(Recorder {
-        store: store(&spec.log.url, &spec.log.options).await?,
+        store: log_store(&spec.log).await?,
         selection: spec.selection()?,
         queue: queue(&source.queue).await?,
         catalog: Box::new(catalog(&source.etcd).await?),
@@ -202,7 +258,7 @@ async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
 /// None when cancelled before the log was there: that of a `replicate` is made by its recorder.
 pub(super) async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Result<Option<Replayer>> {
     let store = match spec.kind {
-        Kind::Replicate => store(&spec.log.url, &spec.log.options).await?,
+        Kind::Replicate => log_store(&spec.log).await?,
         _ => store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?,
     };
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
@@ -326,7 +382,6 @@ fn missing(section: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::Seq;
 
     fn replay_of(folder: &std::path::Path, kind: &str) -> TaskSpec {
         let mut spec = serde_json::json!({"name": "r", "kind": kind, "log": {"url": format!("file://{}", folder.display())},
@@ -362,6 +417,63 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = check_log(&replay_of(folder.path(), "replay")).await.unwrap_err();
         assert!(error.message.contains("there is no log at file://") && error.advice.is_some());
+    }
+
+    /// The golden encrypted log, with keys from files.
+    fn encrypted(keys: serde_json::Value) -> TaskSpec {
+        let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("formats/golden");
+        let mut spec = replay_of(&golden.join("v1-encrypted"), "replay");
+        let key = |name: &str| serde_json::json!({"file": golden.join("keys").join(name)});
+        let keys = keys
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(field, name)| (field.clone(), key(name.as_str().unwrap())));
+        let keys = serde_json::Value::Object(keys.collect());
+        spec.log.encryption = Some(serde_json::from_value(keys).unwrap());
+        spec
+    }
+
+    #[tokio::test]
+    async fn an_encrypted_log_is_checked_with_its_keys() {
+        let spec = encrypted(serde_json::json!({"identity": "reader.key"}));
+        assert!(check_log(&spec).await.unwrap().starts_with("log "));
+        let keys = |spec: &TaskSpec| spec.log.encryption.clone().unwrap();
+        assert_eq!(check_encryption(&spec.log, &keys(&spec)).await.unwrap(), "age; the identity opens rows");
+        let recorders = encrypted(serde_json::json!({"identity": "recorder.key"}));
+        let error = check_encryption(&recorders.log, &keys(&recorders)).await.unwrap_err();
+        assert!(error.message.contains("object segments/1-1-"), "{error}");
+        let nowhere = LogSpec { url: "memory://of-no-log".to_owned(), ..spec.log.clone() };
+        let said = check_encryption(&nowhere, &keys(&spec)).await.unwrap();
+        assert_eq!(said, "age; there are no rows yet to try the identity on");
+        let mut none = spec.clone();
+        none.log.encryption = None;
+        let error = check_log(&none).await.unwrap_err();
+        assert!(
+            error.message.contains("object log.json") && error.message.contains("is encrypted (age)"),
+            "{error}"
+        );
+        let wrong = encrypted(serde_json::json!({"identity": "README.md"}));
+        let error = check_log(&wrong).await.unwrap_err();
+        assert!(error.message.contains("keys/README.md: a line of it is no secret key of age"), "{error}");
+        let clear =
+            TaskSpec { log: LogSpec { url: spec.log.url.replace("v1-encrypted", "v1"), ..spec.log }, ..none };
+        let error = check_log(&clear).await.unwrap_err();
+        assert!(
+            error.message.contains("object log.json") && error.message.contains("is not encrypted"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn rows_are_not_verified_with_a_recorders_key() {
+        let spec = encrypted(serde_json::json!({"recorder_identity": "recorder.key"}));
+        let keys = spec.log.encryption.as_ref().unwrap();
+        let said = check_encryption(&spec.log, keys).await.unwrap();
+        assert_eq!(said, "age; the recorder's own key opens no rows");
+        let error = (Work::real().verify)(Arc::new(spec), Scope::Whole).await.unwrap_err();
+        assert!(error.message.starts_with("log.encryption.identity: it is missing"), "{error}");
+        assert!(error.advice.unwrap().contains("--identity FILE"));
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! person must act (`failed`), while the other half goes on.
 
 pub mod connect;
+pub mod encryption;
 pub mod events;
 #[cfg(test)]
 pub mod fake;

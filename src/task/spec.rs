@@ -10,6 +10,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{Object, OneOf, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::encryption::EncryptionSpec;
 use super::secret::Secret;
 use super::tls::TlsSpec;
 use crate::error::{Error, Result};
@@ -267,6 +268,9 @@ pub struct LogSpec {
     /// How to reach the store.
     #[serde(default, skip_serializing_if = "StoreSpec::is_default")]
     pub options: StoreSpec,
+    /// Encryption at rest: with it nothing is written in clear, and nothing in clear is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<EncryptionSpec>,
 }
 
 /// How to reach an object store. What is left out comes from the environment of the service, as its clients do it.

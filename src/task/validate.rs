@@ -12,6 +12,7 @@ use super::spec::{
 };
 use super::tls::TlsSpec;
 use crate::error::{Error, Result};
+use crate::log::store::encryption::MOST_RECIPIENTS;
 use crate::tick::Tso;
 use crate::tls::{HTTP, PULSAR};
 
@@ -30,6 +31,7 @@ pub fn validate(spec: &TaskSpec) -> Result<()> {
         start(Tso(tso))?;
     }
     log(&spec.log)?;
+    keys(spec)?;
     if let Some(target) = &spec.target {
         milvus("target", target)?;
         not_its_own_source(spec, target)?;
@@ -101,6 +103,46 @@ fn sections(spec: &TaskSpec) -> Result<()> {
         if present && !allowed {
             return Err(wrong(field, &format!("a task of kind {} has none", kind.as_str()), advice));
         }
+    }
+    Ok(())
+}
+
+/// Which keys an encrypted log needs depends on what is done with it.
+fn keys(spec: &TaskSpec) -> Result<()> {
+    let Some(keys) = &spec.log.encryption else { return Ok(()) };
+    let kind = spec.kind;
+    for (field, present, wanted, advice) in [
+        (
+            "recipients",
+            !keys.recipients.is_empty(),
+            kind.records(),
+            "write the public keys (age1...) of those who may read the log",
+        ),
+        (
+            "identity",
+            keys.identity.is_some(),
+            kind.replays(),
+            r#"give the secret key of one of the recipients: {"env": "NAME"} or {"file": "/path"}"#,
+        ),
+        (
+            "recorder_identity",
+            keys.recorder_identity.is_some(),
+            kind == Kind::Record,
+            "give the recorder a key of its own, made with `tapedeck keygen`: it opens no rows",
+        ),
+    ] {
+        if wanted && !present {
+            let why = format!("it is missing; a task of kind {} needs it", kind.as_str());
+            return Err(wrong(&format!("log.encryption.{field}"), &why, advice));
+        }
+    }
+    if keys.recorder_identity.is_some() && !kind.records() {
+        let why = format!("a task of kind {} has none", kind.as_str());
+        return Err(wrong(
+            "log.encryption.recorder_identity",
+            &why,
+            "take it out: a replay reads with identity",
+        ));
     }
     Ok(())
 }
@@ -274,7 +316,14 @@ fn not_its_own_source(spec: &TaskSpec, target: &MilvusSpec) -> Result<()> {
 
 /// A log's address.
 pub fn log(spec: &LogSpec) -> Result<()> {
-    store("log", &spec.url, &spec.options)
+    store("log", &spec.url, &spec.options)?;
+    if let Some(encryption) = &spec.encryption
+        && encryption.recipients()?.len() > MOST_RECIPIENTS
+    {
+        let why = format!("there are more than {MOST_RECIPIENTS}");
+        return Err(wrong("log.encryption.recipients", &why, "share a key among those who read alike"));
+    }
+    Ok(())
 }
 
 fn store(section: &str, text: &str, options: &StoreSpec) -> Result<()> {

@@ -1,11 +1,14 @@
-//! How fast messages are looked at, written into a segment, and read back: inserts of 1,000 rows of 128 dimensions.
+//! How fast messages are looked at, written into a segment, encrypted, and read back: inserts of 1,000 rows of 128
+//! dimensions.
 
 use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use prost::Message;
+use tapedeck::log::layout;
 use tapedeck::log::segment::{SegmentWriter, read};
+use tapedeck::log::store::encryption::{Encryption, Identity, Keys};
 use tapedeck::pb::log::{ObjectRef, SegmentHeader};
 use tapedeck::pb::milvus::proto::common::MsgBase;
 use tapedeck::pb::milvus::proto::msg::{InsertRequest, RowHeader};
@@ -60,6 +63,17 @@ fn segments(criterion: &mut Criterion) {
     whole.throughput(Throughput::Bytes(bytes.len() as u64)).sample_size(20);
     whole.bench_function("write", |bench| bench.iter(|| write(black_box(&payload))));
     whole.bench_function("read", |bench| bench.iter(|| read("k", &reference, black_box(bytes.clone()))));
+
+    let key = Identity::generate();
+    let keys = Keys { identities: vec![key], ..Keys::default() };
+    let encryption = Encryption::new(keys, layout::ROWS).expect("keys that fit");
+    let stored = encryption.encrypt("k", &bytes).expect("a file");
+    whole.bench_function("write encrypted", |bench| {
+        bench.iter(|| encryption.encrypt("k", &write(black_box(&payload)).0));
+    });
+    whole.bench_function("read encrypted", |bench| {
+        bench.iter(|| encryption.decrypt("k", black_box(&stored)).map(|bytes| read("k", &reference, bytes)));
+    });
     whole.finish();
 }
 

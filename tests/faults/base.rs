@@ -71,7 +71,7 @@ async fn a_source_whose_queue_was_trimmed_before_is_equal_by_its_base_and_the_lo
         // what the queue alone holds
         source.insert(&table.name, table.rows(&mut rng, 3000..3100)).await?;
         source.delete(&table.name, &keys(table, 290..310)).await?;
-        checkpoints_are_kept(&stand, broker.queue(), table).await?;
+        checkpoints_are_kept(&stand, broker.queue().as_ref(), table).await?;
         source.upsert(&table.name, table.rows(&mut rng, 400..450)).await?;
         source.insert(&table.name, table.rows(&mut rng, 0..20)).await?;
     }

@@ -15,6 +15,7 @@ mod world;
 mod again;
 mod archive;
 mod crash;
+mod encrypted;
 mod instants;
 mod late;
 mod live;

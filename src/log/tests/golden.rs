@@ -141,7 +141,7 @@ fn definitions() -> Vec<pb::Definition> {
 }
 
 /// A log of one commit, a fence and a commit of definitions, with one of each object. No clock and no chance is in it.
-fn golden() -> Vec<(String, Bytes)> {
+pub fn golden() -> Vec<(String, Bytes)> {
     let header = pb::SegmentHeader {
         log_id: LOG_ID.into(),
         epoch: 1,

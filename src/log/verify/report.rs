@@ -28,6 +28,9 @@ pub struct Report {
     pub orphans: Vec<String>,
     /// Orphans beyond those.
     pub more_orphans: u64,
+    /// Positions of replayers that none of the keys opens: of other readers, as a rule. Harmless here; each is checked by
+    /// its own reader.
+    pub unopened: Vec<String>,
 }
 
 impl Report {
@@ -44,6 +47,12 @@ impl Report {
             Err(_) => self.more_damages = self.more_damages.saturating_add(1),
         }
         None
+    }
+
+    pub(super) fn unopened(&mut self, key: String) {
+        if self.unopened.len() < MOST_NAMED {
+            self.unopened.push(key);
+        }
     }
 
     pub(super) fn orphan(&mut self, key: String) {

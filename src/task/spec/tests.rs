@@ -23,6 +23,14 @@ fn replay() -> Value {
     json!({"name": "r", "kind": "replay", "log": {"url": "file:///log"}, "target": {"uri": "http://h:1"}})
 }
 
+/// A public key as `tapedeck keygen` prints it.
+const PUBLIC: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+
+fn record() -> Value {
+    let document = with(with(full(), "/kind", json!("record")), "/target", Value::Null);
+    with(document, "/rename", Value::Null)
+}
+
 /// The document with one place set (or, with null, taken out).
 fn with(mut document: Value, pointer: &str, value: Value) -> Value {
     let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -88,6 +96,23 @@ fn a_document_is_an_object() {
 }
 
 #[test]
+fn the_keys_of_an_encrypted_log_are_shown_as_they_were_written() {
+    let (public, own) = (json!([PUBLIC]), json!({"file": "/run/secrets/key"}));
+    for (document, keys) in [
+        (record(), json!({"recipients": public, "recorder_identity": own})),
+        (record(), json!({"recipients": public, "identity": own, "recorder_identity": own})),
+        (replay(), json!({"identity": own})),
+        (replay(), json!({"recipients": public, "identity": own})),
+        (full(), json!({"recipients": public, "identity": own})),
+        (full(), json!({"recipients": public, "identity": own, "recorder_identity": own})),
+    ] {
+        let spec =
+            TaskSpec::parse(with(document, "/log/encryption", keys.clone()).to_string().as_bytes()).unwrap();
+        assert_eq!(serde_json::to_value(&spec).unwrap()["log"]["encryption"], keys);
+    }
+}
+
+#[test]
 fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
     for (base, pointer, value, message) in [
         (full(), "/name", json!("../x"), "name: it is no name"),
@@ -122,6 +147,55 @@ fn every_wrong_document_is_refused_with_the_place_and_what_to_do() {
             "source.queue: a source has one queue",
         ),
         (full(), "/log/url", json!("file:///log"), "log.options: a folder needs none"),
+        (
+            record(),
+            "/log/encryption",
+            json!({"recipients": [PUBLIC], "identity": {"env": "K"}}),
+            "log.encryption.recorder_identity: it is missing; a task of kind record needs it",
+        ),
+        (
+            record(),
+            "/log/encryption",
+            json!({"recorder_identity": {"env": "K"}}),
+            "log.encryption.recipients: it is missing; a task of kind record needs it",
+        ),
+        (
+            full(),
+            "/log/encryption",
+            json!({"recipients": [PUBLIC], "recorder_identity": {"env": "K"}}),
+            "log.encryption.identity: it is missing; a task of kind replicate needs it",
+        ),
+        (
+            replay(),
+            "/log/encryption",
+            json!({"recipients": [PUBLIC]}),
+            "log.encryption.identity: it is missing; a task of kind replay needs it",
+        ),
+        (
+            replay(),
+            "/log/encryption",
+            json!({"identity": {"env": "K"}, "recorder_identity": {"env": "K"}}),
+            "log.encryption.recorder_identity: a task of kind replay has none",
+        ),
+        (
+            full(),
+            "/log/encryption",
+            json!({"recipients": [PUBLIC, "AGE-SECRET-KEY-hunter2"], "identity": {"env": "K"}}),
+            "log.encryption.recipients[1]: it is no public key of age",
+        ),
+        (
+            full(),
+            "/log/encryption",
+            json!({"recipients": vec![PUBLIC; 257], "identity": {"env": "K"}}),
+            "log.encryption.recipients: there are more than 256",
+        ),
+        (
+            replay(),
+            "/log/encryption",
+            json!({"identity": "AGE-SECRET-KEY-hunter2"}),
+            "log.encryption.identity: a secret itself may not stand",
+        ),
+        (replay(), "/log/encryption", json!({"key": 1}), "log.encryption.key: unknown field `key`"),
         (
             full(),
             "/source/queue",
