@@ -39,6 +39,7 @@ pub struct Table {
     pub id: i64,
     pub name: CollectionName,
     pub text_keys: bool,
+    pub dim: usize,
     /// By id; the first is `_default`.
     pub partitions: BTreeMap<i64, String>,
     pub index: Option<(i64, String)>,
@@ -162,7 +163,7 @@ impl World {
         let database = databases[self.roll(databases.len())];
         let Some(name) = self.free_name(database) else { return };
         let (shards, text_keys) = (1 + self.roll(2), self.roll(3) == 0);
-        self.create(CollectionSpec { database, name, shards, text_keys });
+        self.create(CollectionSpec { database, shards, text_keys, ..CollectionSpec::new(&name) });
     }
 
     /// A name that is neither a collection nor an alias; from few, so that names come back.
@@ -196,6 +197,7 @@ impl World {
             id,
             name,
             text_keys: spec.text_keys,
+            dim: spec.dim,
             partitions: BTreeMap::from([(self.source.default_partition(id), "_default".into())]),
             index: None,
             loaded: false,
@@ -392,7 +394,7 @@ impl World {
         }
         let table = &mut self.tables[at];
         let tso = self.source.insert(table.id, partition, keys);
-        let rows = rows(keys, tso, table.text_keys);
+        let rows = rows(keys, tso, table);
         let named = Some(table.partitions[&partition].clone());
         self.oracle.write(tso, &table.name, RowChange::Insert { partition: named, rows });
         table.write(partition, keys);
@@ -417,7 +419,7 @@ impl World {
         }
         let table = &mut self.tables[at];
         let tso = self.source.upsert(table.id, partition, keys);
-        let rows = rows(keys, tso, table.text_keys);
+        let rows = rows(keys, tso, table);
         let named = Some(table.partitions[&partition].clone());
         self.oracle.write(tso, &table.name, RowChange::Upsert { partition: named, rows });
         table.write(partition, keys);
@@ -466,7 +468,7 @@ fn typed(keys: &[i64], text: bool) -> Keys {
 }
 
 /// Rows as a client of the source would send them: of [`CollectionSpec`]'s schema.
-fn rows(keys: &[i64], tso: Tso, text_keys: bool) -> Rows {
+fn rows(keys: &[i64], tso: Tso, table: &Table) -> Rows {
     let column = |name: &str, data_type: DataType, field| FieldData {
         r#type: data_type.into(),
         field_name: name.into(),
@@ -474,15 +476,15 @@ fn rows(keys: &[i64], tso: Tso, text_keys: bool) -> Rows {
         ..Default::default()
     };
     let scalars = |data| Field::Scalars(ScalarField { data: Some(data) });
-    let key = match typed(keys, text_keys) {
+    let key = match typed(keys, table.text_keys) {
         Keys::Int(data) => column("id", DataType::Int64, scalars(Scalar::LongData(LongArray { data }))),
         Keys::Text(data) => {
             column("id", DataType::VarChar, scalars(Scalar::StringData(StringArray { data })))
         }
     };
-    let floats = keys.iter().flat_map(|key| [*key as f32; 4]).flat_map(f32::to_le_bytes);
-    let vector =
-        VectorField { dim: 4, data: Some(Vector::FloatVector(FloatArray { data: floats.collect() })) };
+    let floats = keys.iter().flat_map(|key| vec![*key as f32; table.dim]).flat_map(f32::to_le_bytes);
+    let dim = table.dim as i64;
+    let vector = VectorField { dim, data: Some(Vector::FloatVector(FloatArray { data: floats.collect() })) };
     let notes = StringArray { data: vec![tso.to_string(); keys.len()] };
     let columns = vec![
         key,

@@ -26,6 +26,7 @@ struct State {
     shown_since: BTreeMap<CollectionId, i64>,
     /// With the revision that wrote them.
     events: Vec<(i64, Event)>,
+    segments: SegmentList,
     outage: Outage,
 }
 
@@ -55,6 +56,11 @@ impl MemoryCatalog {
         state
             .shown_since
             .retain(|id, _| live.collections.get(id).is_some_and(|created| created.create_tso >= tso.0));
+    }
+
+    /// What is stored of all collections, from now on.
+    pub fn set_segments(&self, segments: SegmentList) {
+        self.lock().segments = segments;
     }
 
     /// Makes the next `calls` of the trait's methods fail for the moment.
@@ -91,10 +97,12 @@ impl CatalogSource for MemoryCatalogReader {
         Ok("memory:catalog".into())
     }
 
-    /// What is in memory is nowhere else.
-    async fn segments(&mut self, _: &BTreeSet<CollectionId>) -> Result<SegmentList> {
-        self.catalog.lock().outage.check("catalog")?;
-        Ok(SegmentList::default())
+    async fn segments(&mut self, of: &BTreeSet<CollectionId>) -> Result<SegmentList> {
+        let mut state = self.catalog.lock();
+        state.outage.check("catalog")?;
+        let mut list = state.segments.clone();
+        list.segments.retain(|_, segment| of.contains(&segment.collection_id));
+        Ok(list)
     }
 
     async fn read(&mut self) -> Result<Observation> {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::segments::Stored;
 use super::{MemoryCatalog, MemoryQueue, rows};
 use crate::catalog::{Catalog, CollectionId, DatabaseId, PartitionId};
 use crate::pb::log::{Collection, Database, Partition, Shard};
@@ -19,7 +20,7 @@ const START_MILLIS: u64 = 1_795_000_000_000;
 /// Id of the database `default`.
 const DEFAULT_DATABASE: DatabaseId = 1;
 
-/// A collection to be created: a key field `id`, a vector of 4 dimensions `vector`, a text `note` that holds the
+/// A collection to be created: a key field `id`, a vector `vector`, a text `note` that holds the
 /// TSO of the write in decimal.
 #[derive(Clone, Debug)]
 pub struct CollectionSpec {
@@ -31,12 +32,14 @@ pub struct CollectionSpec {
     pub shards: usize,
     /// Whether keys are VarChar; else Int64.
     pub text_keys: bool,
+    /// Dimension of `vector`.
+    pub dim: usize,
 }
 
 impl CollectionSpec {
-    /// One shard, Int64 keys, database `default`.
+    /// One shard, Int64 keys, 4 dimensions, database `default`.
     pub fn new(name: &str) -> CollectionSpec {
-        CollectionSpec { database: DEFAULT_DATABASE, name: name.into(), shards: 1, text_keys: false }
+        CollectionSpec { database: DEFAULT_DATABASE, name: name.into(), shards: 1, text_keys: false, dim: 4 }
     }
 }
 
@@ -52,6 +55,7 @@ pub struct MemorySource {
     pub(super) replicate: Channel,
     clock: Tso,
     last_id: i64,
+    pub(super) stored: Stored,
 }
 
 impl MemorySource {
@@ -68,6 +72,7 @@ impl MemorySource {
             queue,
             clock: Tso::from_millis(START_MILLIS),
             last_id: 99,
+            stored: Stored::default(),
         };
         source.add_database(DEFAULT_DATABASE, "default");
         source
@@ -154,7 +159,7 @@ impl MemorySource {
             id,
             database_id: spec.database,
             name: spec.name.clone(),
-            schema: Some(rows::schema(&spec.name, spec.text_keys)),
+            schema: Some(rows::schema(&spec)),
             shards: spec.shards as i32,
             create_tso: tso.0,
             partitions: vec![Partition { id: partition, name: "_default".into(), create_tso: tso.0 }],

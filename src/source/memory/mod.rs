@@ -2,11 +2,14 @@
 //!
 //! It stands in for Kafka and etcd where a test must decide what happens when.
 
+pub(in crate::source) mod binlog;
 mod catalog;
 mod clients;
+mod compaction;
 mod milvus;
 mod queue;
 mod rows;
+mod segments;
 #[cfg(test)]
 mod tests;
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 
+use super::CollectionSpec;
 use crate::catalog::PartitionId;
 use crate::pb::log::{Collection, Shard};
 use crate::pb::milvus::proto::common::{KeyValuePair, MsgBase, MsgHeader};
@@ -18,10 +19,9 @@ const KEY: i64 = 100;
 pub const VECTOR: i64 = 101;
 /// Field id of `note`.
 pub const NOTE: i64 = 102;
-const DIM: i64 = 4;
 
 /// The schema of every collection.
-pub fn schema(name: &str, text_keys: bool) -> CollectionSchema {
+pub fn schema(spec: &CollectionSpec) -> CollectionSchema {
     let param = |key: &str, value: &str| vec![KeyValuePair { key: key.into(), value: value.into() }];
     let field = |id, name: &str, data_type: DataType, type_params| FieldSchema {
         field_id: id,
@@ -31,15 +31,15 @@ pub fn schema(name: &str, text_keys: bool) -> CollectionSchema {
         type_params,
         ..Default::default()
     };
-    let key = match text_keys {
+    let key = match spec.text_keys {
         true => field(KEY, "id", DataType::VarChar, param("max_length", "64")),
         false => field(KEY, "id", DataType::Int64, vec![]),
     };
     CollectionSchema {
-        name: name.into(),
+        name: spec.name.clone(),
         fields: vec![
             key,
-            field(VECTOR, "vector", DataType::FloatVector, param("dim", &DIM.to_string())),
+            field(VECTOR, "vector", DataType::FloatVector, param("dim", &spec.dim.to_string())),
             field(NOTE, "note", DataType::VarChar, param("max_length", "64")),
         ],
         ..Default::default()
@@ -68,9 +68,10 @@ pub fn insert(
 ) -> Bytes {
     let rows = keys.len();
     let notes = vec![tso.to_string(); rows];
-    let vectors = keys.iter().flat_map(|key| [*key as f32; DIM as usize]).flat_map(f32::to_le_bytes);
+    let dim = dim(collection);
+    let vectors = keys.iter().flat_map(|key| vec![*key as f32; dim]).flat_map(f32::to_le_bytes);
     let vector = VectorField {
-        dim: DIM,
+        dim: dim as i64,
         data: Some(vector_field::Data::FloatVector(FloatArray { data: vectors.collect() })),
     };
     let column = |id, name: &str, data_type: DataType, field| FieldData {
@@ -138,6 +139,13 @@ fn ids(collection: &Collection, keys: &[i64]) -> IdField {
         true => IdField::StrId(StringArray { data: keys.iter().map(|key| format!("key {key}")).collect() }),
         false => IdField::IntId(LongArray { data: keys.to_vec() }),
     }
+}
+
+fn dim(collection: &Collection) -> usize {
+    let fields = collection.schema.iter().flat_map(|schema| &schema.fields);
+    let mut params = fields.flat_map(|field| &field.type_params);
+    let dim = params.find(|param| param.key == "dim").map(|param| param.value.parse());
+    dim.expect("a vector").expect("a number")
 }
 
 fn scalars(data: scalar_field::Data) -> Field {

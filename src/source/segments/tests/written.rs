@@ -1,13 +1,7 @@
 //! Kinds of files that Milvus 2.3.5 does not write, or not of a few rows.
 
-use std::sync::Arc;
-
-use bytes::{BufMut, Bytes};
-use parquet::data_type::{
-    ByteArray, ByteArrayType, DataType as Physical, FixedLenByteArray, FixedLenByteArrayType, Int64Type,
-};
-use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::parser::parse_message_type;
+use bytes::Bytes;
+use parquet::data_type::{FixedLenByteArray, FixedLenByteArrayType, Int64Type};
 
 use crate::change::{Keys, Rows};
 use crate::pb::milvus::proto::common::KeyValuePair;
@@ -15,6 +9,7 @@ use crate::pb::milvus::proto::schema::field_data::Field;
 use crate::pb::milvus::proto::schema::scalar_field::Data as Scalar;
 use crate::pb::milvus::proto::schema::vector_field::Data as Vector;
 use crate::pb::milvus::proto::schema::{CollectionSchema, DataType, FieldData, FieldSchema};
+use crate::source::memory::binlog::{self, longs, parquet, texts};
 use crate::source::segments::column::column;
 use crate::source::segments::event::{self, Kind};
 use crate::source::segments::{Block, Level, LogFile, Segment, SegmentReader, SegmentState, delete, payload};
@@ -23,53 +18,8 @@ use crate::tick::Tso;
 
 const SEGMENT: i64 = 7;
 
-/// A Parquet file with one column; `levels` says which rows have a value, where rows can be null.
-fn parquet<T: Physical>(kind: &str, values: &[T::T], levels: Option<&[i16]>) -> Vec<u8> {
-    let repetition = if levels.is_some() { "optional" } else { "required" };
-    let schema = parse_message_type(&format!("message schema {{ {repetition} {kind} val; }}")).unwrap();
-    let mut file = Vec::new();
-    let mut writer = SerializedFileWriter::new(&mut file, Arc::new(schema), Default::default()).unwrap();
-    let mut group = writer.next_row_group().unwrap();
-    let mut column = group.next_column().unwrap().unwrap();
-    column.typed::<T>().write_batch(values, levels, None).unwrap();
-    column.close().unwrap();
-    group.close().unwrap();
-    writer.close().unwrap();
-    file
-}
-
-fn longs(values: &[i64]) -> Vec<u8> {
-    parquet::<Int64Type>("int64", values, None)
-}
-
-fn texts(values: &[&[u8]]) -> Vec<u8> {
-    let values = values.iter().map(|value| ByteArray::from(value.to_vec())).collect::<Vec<_>>();
-    parquet::<ByteArrayType>("binary", &values, None)
-}
-
 fn log(kind: Kind, field: i64, data_type: DataType, payloads: &[Vec<u8>]) -> Bytes {
-    let mut file = vec![0xbc, 0xfa, 0xff, 0x00];
-    let mut descriptor = Vec::new();
-    for id in [1, 2, SEGMENT, field] {
-        descriptor.put_i64_le(id);
-    }
-    descriptor.put_bytes(0, 16);
-    descriptor.put_i32_le(data_type.into());
-    descriptor.put_slice(&[0x34, 16, 16, 16, 16, 16, 16, 16]);
-    descriptor.put_u32_le(2);
-    descriptor.put_slice(b"{}");
-    let mut event = |kind: u8, content: &[u8]| {
-        file.put_u64_le(0);
-        file.put_u8(kind);
-        file.put_i32_le(17 + content.len() as i32);
-        file.put_i32_le((file.len() + 4 + content.len()) as i32);
-        file.put_slice(content);
-    };
-    event(0, &descriptor);
-    for payload in payloads {
-        event(kind as u8, &[vec![0; 16], payload.clone()].concat());
-    }
-    file.into()
+    binlog::file(kind as u8, [1, 2, SEGMENT, field], data_type, payloads)
 }
 
 fn field(field_id: i64, data_type: DataType, dim: &str) -> FieldSchema {
