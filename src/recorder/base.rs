@@ -89,6 +89,23 @@ pub fn with_checkpoints(
     Ok(())
 }
 
+/// Reads a file of a first segment with rows, where something is stored; how many such segments there are.
+pub async fn check_storage(storage: &Store, source: &mut dyn CatalogSource) -> Result<usize> {
+    let listed = async {
+        let live = source.read().await?.live;
+        let list = source.segments(&live.collections.keys().copied().collect()).await?;
+        Ok((live, list))
+    };
+    let (live, list) = listed.await.context(|| "what is stored cannot be listed")?;
+    let with_rows = || list.readable().filter(|segment| !segment.binlogs.is_empty());
+    if let Some(first) = with_rows().next()
+        && let Some(schema) = live.collections.get(&first.collection_id).and_then(|of| of.schema.as_ref())
+    {
+        SegmentReader::new(storage, schema, first).try_out().await?;
+    }
+    Ok(with_rows().count())
+}
+
 /// Whether a row or a delete is in a base already.
 pub fn is_in_base(collection: &Collection, shard: &str, tso: Tso) -> bool {
     let shards = collection.channels.iter().filter(|known| known.virtual_channel == shard);

@@ -37,6 +37,7 @@ use crate::source::{CatalogSource, Queue, milvus::SourceMilvus};
 use crate::tick::Tso;
 use crate::trouble::Trouble;
 
+pub use base::check_storage;
 pub use opening::check_replicate_channel;
 pub use origin::{check_origin, newest};
 

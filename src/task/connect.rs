@@ -24,7 +24,7 @@ use crate::log::store::{Owner, Store, StoreOptions};
 use crate::log::verify::{Report, Scope};
 use crate::position::{Channel, Seq};
 use crate::progress::{RecordProgress, ReplayProgress};
-use crate::recorder::{Recorder, check_origin, check_replicate_channel, newest};
+use crate::recorder::{Recorder, check_origin, check_replicate_channel, check_storage, newest};
 use crate::replayer::Replayer;
 use crate::source::etcd::{EtcdCatalog, EtcdOptions};
 use crate::source::kafka::{KafkaOptions, KafkaQueue, Login, Mechanism};
@@ -157,22 +157,30 @@ fn rows_can_be_read(spec: &LogSpec) -> Result<()> {
 
 /// Tries every connection of a task once, all at the same time.
 pub async fn check(spec: &TaskSpec) -> Vec<Check> {
-    let endpoint = spec.log.options.endpoint.as_ref();
-    let at = endpoint.map(|endpoint| format!(" at {endpoint}")).unwrap_or_default();
-    let mut checks = vec![check_one(format!("log {}{at}", spec.log.url), check_log(spec)).boxed()];
+    let at = |url: &str, options: &StoreSpec| {
+        let endpoint = options.endpoint.as_ref().map(|endpoint| format!(" at {endpoint}"));
+        format!("{url}{}", endpoint.unwrap_or_default())
+    };
+    let log = format!("log {}", at(&spec.log.url, &spec.log.options));
+    let mut checks = vec![check_one(log, check_log(spec)).boxed()];
     if let Some(encryption) = &spec.log.encryption {
         let trying = check_encryption(&spec.log, encryption);
         checks.push(check_one("log.encryption".to_owned(), trying).boxed());
     }
     if let Some(source) = &spec.source {
-        let at = format!("source.etcd {}", source.etcd.endpoints.join(","));
-        checks.push(check_one(at, check_catalog(&source.etcd)).boxed());
-        let at = match &source.queue {
+        let etcd = format!("source.etcd {}", source.etcd.endpoints.join(","));
+        checks.push(check_one(etcd, check_catalog(&source.etcd)).boxed());
+        let queue = match &source.queue {
             QueueSpec::Kafka(kafka) => format!("source.queue.kafka {}", kafka.brokers),
             QueueSpec::Pulsar(pulsar) => format!("source.queue.pulsar {}", pulsar.url),
             QueueSpec::Rocksmq(rocksmq) => format!("source.queue.rocksmq {}", rocksmq.path.display()),
         };
-        checks.push(check_one(at, check_queue(source)).boxed());
+        checks.push(check_one(queue, check_queue(source)).boxed());
+        if let Some(storage) = &source.storage {
+            let trying = check_segments(storage, &source.etcd);
+            let storage = format!("source.storage {}", at(&storage.url, &storage.options));
+            checks.push(check_one(storage, trying).boxed());
+        }
         if let Some(milvus) = &source.milvus {
             let hello = async { asked(milvus)?.hello().await };
             checks.push(check_one(format!("source.milvus {}", milvus.uri), hello).boxed());
@@ -236,6 +244,16 @@ async fn check_catalog(spec: &EtcdSpec) -> Result<String> {
     let found = catalog.read().await?.live;
     let (databases, collections) = (found.databases.len(), found.collections.len());
     Ok(format!("{databases} databases, {collections} collections"))
+}
+
+/// Whether what etcd names is there and can be read.
+async fn check_segments(spec: &StorageSpec, etcd: &EtcdSpec) -> Result<String> {
+    let storage = storage(spec).await?;
+    let stored = check_storage(&storage, &mut catalog(etcd).await?).await?;
+    Ok(match stored {
+        0 => "nothing is stored yet: there is no file to try".to_owned(),
+        stored => format!("{stored} segments, a file of one was read"),
+    })
 }
 
 async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
