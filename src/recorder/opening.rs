@@ -205,10 +205,16 @@ async fn first_position(
             "channel {channel} no longer holds positions {from} to {}, where their rows begin",
             kept.start
         ))
-        .advice(
-            "give source.storage, where the source keeps its segments: then a base is taken; or start with \"now\", or \
-             select collections that the queue still holds",
-        ));
+        .advice(match recorder.storage {
+            None => {
+                "give source.storage, where the source keeps its segments: then a base is taken; or start with \"now\", or \
+                 select collections that the queue still holds"
+            }
+            Some(_) => {
+                "flush the collections at the source: that moves their checkpoints, where a base ends, to what the queue \
+                 holds; or start with \"now\", or select collections that the queue still holds"
+            }
+        }));
     }
     Ok(from)
 }
