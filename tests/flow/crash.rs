@@ -83,7 +83,8 @@ fn records_through(seed: u64, fault: Fault, k: u64) -> bool {
     survived && calls.load(Ordering::SeqCst) < k
 }
 
-fn sweep(mut met: impl FnMut(u64) -> bool) -> u64 {
+/// Meets every call until the end; how many there are.
+pub fn sweep(mut met: impl FnMut(u64) -> bool) -> u64 {
     (1..400).find(|k| met(*k)).expect("an end")
 }
 

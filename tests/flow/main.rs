@@ -14,6 +14,7 @@ mod world;
 
 mod again;
 mod archive;
+mod base;
 mod crash;
 mod encrypted;
 mod instants;
