@@ -9,6 +9,7 @@
 //! The rows stand in the first commit, as Inserts like those of the queue: it names all of them or does not exist.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use prost::Message;
 
@@ -32,6 +33,8 @@ pub const BASE: Tso = Tso(1);
 
 /// Bytes of a segment of the log.
 const SEGMENT_BYTES: usize = 8 << 20;
+/// A compaction is written by then.
+const SETTLED: Duration = Duration::from_secs(1);
 /// Milvus' MsgType of an Insert.
 const INSERT: i32 = 400;
 
@@ -112,14 +115,30 @@ pub fn is_in_base(collection: &Collection, shard: &str, tso: Tso) -> bool {
     shards.filter_map(|known| known.base.as_ref()).any(|base| tso.0 <= base.tso)
 }
 
-/// Whether what is stored of a collection is still to be read as before.
+/// Whether a collection whose base was taken is still the one that it was, `before` with checkpoints: the same fields and
+/// partitions, but for partitions whose rows are all in the queue.
 pub fn is_as_before(before: Option<&Collection>, now: Option<&Collection>) -> bool {
-    let partitions = |of: &Collection| of.partitions.iter().map(|it| it.id).collect::<BTreeSet<_>>();
-    before.zip(now).is_some_and(|(before, now)| {
-        // a rename is in the schema too
-        let fields = |of: &Collection| of.schema.as_ref().map(|schema| schema.fields.clone());
-        fields(before) == fields(now) && partitions(before).is_subset(&partitions(now))
-    })
+    let Some((before, now)) = before.zip(now) else { return false };
+    // a rename is in the schema too
+    let fields = |of: &Collection| of.schema.as_ref().map(|schema| schema.fields.clone());
+    let has = |of: &Collection, id| of.partitions.iter().any(|partition| partition.id == id);
+    let stored = before.channels.iter().filter_map(|shard| shard.base.as_ref()).map(|base| base.tso).max();
+    fields(before) == fields(now)
+        && before.partitions.iter().all(|known| has(now, known.id))
+        && now.partitions.iter().all(|known| has(before, known.id) || Some(known.create_tso) > stored)
+}
+
+/// The segments as etcd lists them, looked at twice: a compaction is several writes.
+pub async fn list(source: &mut dyn CatalogSource, of: &BTreeSet<CollectionId>) -> Result<SegmentList> {
+    let list = source.segments(of).await?;
+    tokio::time::sleep(SETTLED).await;
+    match list.overtaken_by(&source.segments(of).await?) {
+        None => Ok(list),
+        Some(Segment { id, .. }) => {
+            let message = format!("segment {id} took over rows while the source's segments were listed");
+            Err(Error::retry(message).advice("nothing: they are listed again"))
+        }
+    }
 }
 
 /// Where a shard is read from.
@@ -150,20 +169,15 @@ pub async fn copy(
         copy.upload().await
     };
     let copied = copied.await;
-    // The source goes on compacting: what was listed may be gone, or was listed halfway.
+    let Err(error) = copied else { return Ok(Stored { segments: copy.segments, rows: copy.rows }) };
+    // The source goes on compacting, and removes files before it forgets them.
     let later = source.segments(of).await?;
-    let gone = list.readable().any(|segment| !later.segments.contains_key(&segment.id));
-    if let Some(segment) = list.overtaken_by(&later) {
-        let message =
-            format!("segment {} took over rows while the source's segments were listed", segment.id);
-        return Err(Error::retry(message).advice("nothing: they are listed again"));
-    }
-    match copied {
-        Ok(()) => Ok(Stored { segments: copy.segments, rows: copy.rows }),
-        Err(error) if gone && error.verdict == Verdict::Refused => {
+    let reads = |id| later.segments.get(id).is_some_and(Segment::is_readable);
+    match list.readable().find(|segment| !reads(&segment.id)) {
+        Some(_) if error.verdict == Verdict::Refused => {
             Err(Error { verdict: Verdict::Retry, ..error }.advice("nothing: the segments are listed again"))
         }
-        Err(error) => Err(error),
+        _ => Err(error),
     }
 }
 
@@ -181,6 +195,7 @@ struct Copy<'a> {
 impl<'a> Copy<'a> {
     fn new(storage: &'a Store, list: &'a SegmentList, writer: &LogWriter, catalog: &Catalog) -> Copy<'a> {
         let shards = catalog.collections.values().flat_map(|collection| &collection.channels);
+        let shards = shards.filter(|shard| shard.base.is_some());
         let channels = shards.map(|shard| shard.channel.clone()).collect::<BTreeSet<_>>();
         let (log_id, epoch, seq) = (writer.log_id().to_owned(), writer.epoch(), writer.next_seq());
         let header =

@@ -1,8 +1,10 @@
 //! How a run begins: a new log with what exists, or the last commit's positions and catalog.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Catalog;
@@ -24,6 +26,10 @@ use super::{RESERVED_MS, Recorder, Start};
 
 /// Queues date messages by their producers' clocks: a position sought by time is taken this much earlier.
 const CLOCK_SLACK_MS: u64 = 60_000;
+
+/// The source reserves time every few seconds.
+const CLOCK_MOVES: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
 /// Opens the log and the source. May be tried again after an error.
 pub async fn open(
@@ -156,14 +162,14 @@ async fn with_base(
     if without.is_empty() {
         return Ok((first, Stored::default()));
     }
-    let list = recorder.catalog.segments(&without).await?;
+    let list = base::list(recorder.catalog.as_mut(), &without).await?;
     let before = Arc::make_mut(&mut first.look.live);
     base::with_checkpoints(before, &without, &list)?;
     let copied = (&*before, &without);
     let stored = base::copy(storage, recorder.catalog.as_mut(), copied, &list, writer).await?;
 
     let before = first.look.live;
-    let mut then = first_look(recorder).await?;
+    let mut then = look_after_now(recorder).await?;
     for id in &without {
         if !base::is_as_before(before.collections.get(id), then.look.live.collections.get(id)) {
             return Err(Error::retry(format!("collection {id} was changed while its base was taken"))
@@ -171,9 +177,24 @@ async fn with_base(
         }
     }
     base::with_checkpoints(Arc::make_mut(&mut then.look.live), &without, &list)?;
-    // Whatever was stored or compacted away has been given out by then.
-    then.opens_at = then.opens_at.max(then.look.bound);
     Ok((then, stored))
+}
+
+/// A look that opens a log above all that the source has given out by now, and so above whatever it has stored.
+async fn look_after_now(recorder: &mut Recorder) -> Result<FirstLook> {
+    let given_out = recorder.catalog.read().await?.bound;
+    let deadline = Instant::now() + CLOCK_MOVES;
+    loop {
+        let then = first_look(recorder).await?;
+        if then.opens_at >= given_out {
+            return Ok(then);
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::retry("the source gives out no time")
+                .advice("see whether its Milvus runs: its root coordinator reserves the time in etcd"));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 /// The newest date that a look shows: from there on its definitions are those of the source.

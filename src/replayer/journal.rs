@@ -186,9 +186,9 @@ impl Journal {
         }
     }
 
-    /// Stores the ack when it is time.
-    pub async fn keep_up(&mut self) -> Result<()> {
-        let at_work = self.ack != self.stored || !self.in_flight.is_empty();
+    /// Stores the ack when it is time; `underway`: a part of a commit has been sent.
+    pub async fn keep_up(&mut self, underway: bool) -> Result<()> {
+        let at_work = underway || self.ack != self.stored || !self.in_flight.is_empty();
         if at_work && self.stored_at.elapsed() >= STORE_AT_LEAST { self.store().await } else { Ok(()) }
     }
 

@@ -208,7 +208,7 @@ impl Run {
                 }
             }
             self.journal.collect();
-            self.journal.keep_up().await?;
+            self.journal.keep_up(self.underway.is_some()).await?;
         }
     }
 

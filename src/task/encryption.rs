@@ -51,6 +51,6 @@ impl EncryptionSpec {
 
 fn keys(field: &str, from: Option<&Secret>) -> Result<Vec<Identity>> {
     let Some(place) = from else { return Ok(Vec::new()) };
-    read_keys(&place.resolve()?)
+    read_keys(&place.resolve_text()?)
         .map_err(|why| Error::operator(format!("log.encryption.{field}: {place}: {why}")).advice(KEYGEN))
 }

@@ -156,7 +156,8 @@ fn segment_of(name: &str, value: &[u8]) -> Result<Segment> {
         shard: info.insert_channel,
         compacted_from: info.compaction_from,
         compacted: info.compacted,
-        unfinished: info.is_importing || info.is_fake || info.is_invisible,
+        // What was just flushed is invisible too, until it is sorted: since 2.5.
+        unfinished: info.is_importing || info.is_fake || (info.is_invisible && info.created_by_compaction),
         binlogs: BTreeMap::new(),
         deltas: Vec::new(),
     })
@@ -252,7 +253,8 @@ mod tests {
     fn segments_of_all_states_are_told_apart_and_those_of_other_collections_left_out() {
         let mut infos = STATES.map(|(state, _)| info(i64::from(state), state)).to_vec();
         infos.push(SegmentInfo { collection_id: 3, ..info(100, 4) });
-        infos.push(SegmentInfo { is_invisible: true, ..info(101, 4) });
+        infos.push(SegmentInfo { is_invisible: true, created_by_compaction: true, ..info(101, 4) });
+        infos.push(SegmentInfo { is_invisible: true, ..info(104, 4) });
         infos.push(SegmentInfo { is_importing: true, ..info(102, 4) });
         infos.push(SegmentInfo { level: 1, num_of_rows: 5, ..info(103, 4) });
         let list = listed(&infos, &[]).unwrap();
@@ -260,7 +262,7 @@ mod tests {
             assert_eq!(list.segments[&i64::from(id)].state, state);
         }
         let readable = list.segments.values().filter(|segment| segment.is_readable());
-        assert_eq!(readable.map(|segment| segment.id).collect::<Vec<_>>(), [2, 3, 4, 5, 103]);
+        assert_eq!(readable.map(|segment| segment.id).collect::<Vec<_>>(), [2, 3, 4, 5, 103, 104]);
         assert_eq!((list.segments[&103].level, list.segments.contains_key(&100)), (Level::L0, false));
         for odd in [info(1, 8), SegmentInfo { level: 4, ..info(1, 4) }] {
             let error = listed(&[odd], &[]).unwrap_err();

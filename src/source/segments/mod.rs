@@ -55,13 +55,13 @@ impl SegmentList {
         self.segments.values().filter(|segment| segment.is_readable())
     }
 
-    /// A segment of a later list that took over rows which were nowhere in this one: this one lies within a compaction.
+    /// A segment of a later list that took over rows of segments which were dropped in this one already, where it was
+    /// not to be seen itself: this one lies within a compaction.
     pub fn overtaken_by<'a>(&self, later: &'a SegmentList) -> Option<&'a Segment> {
-        let was_read = |id: &SegmentId| self.segments.get(id).is_some_and(Segment::is_readable);
+        let reads = |id: &SegmentId| self.segments.get(id).map(Segment::is_readable);
         later.readable().find(|segment| {
-            !segment.compacted_from.is_empty()
-                && !was_read(&segment.id)
-                && !segment.compacted_from.iter().all(was_read)
+            reads(&segment.id) != Some(true)
+                && segment.compacted_from.iter().any(|from| reads(from) == Some(false))
         })
     }
 }
