@@ -23,6 +23,8 @@ pub enum Kind {
     Catalog,
     /// `pb::Checkpoint`
     Checkpoint,
+    /// `pb::BaseManifest`
+    Base,
     /// `pb::ArchiveManifest`
     ArchiveManifest,
 }
@@ -34,6 +36,7 @@ impl Kind {
             Kind::Commit => *b"TDCM",
             Kind::Catalog => *b"TDCT",
             Kind::Checkpoint => *b"TDCP",
+            Kind::Base => *b"TDBS",
             Kind::ArchiveManifest => *b"TDAM",
         }
     }

@@ -20,6 +20,8 @@ pub const READERS: &str = "readers";
 /// Folders of objects with rows: where a log is encrypted, no key of a recorder's own opens them.
 pub const ROWS: &[&str] = &[SEGMENTS, "malformed", "archive", "bases"];
 
+/// Folder of bases.
+pub const BASES: &str = "bases";
 /// Folder of the archive.
 pub const ARCHIVE: &str = "archive";
 /// Folder of its manifests.
@@ -113,6 +115,29 @@ pub fn parse_checkpoint(folder: &str, key: &str) -> Option<u64> {
     (checkpoint(folder, n) == key).then_some(n)
 }
 
+/// `bases/{seq}.pb`
+pub fn base(seq: Seq) -> String {
+    format!("{BASES}/{:020}.pb", seq.0)
+}
+
+/// The commit of a base.
+pub fn parse_base(key: &str) -> Option<Seq> {
+    let seq = Seq(key.strip_prefix(BASES)?.strip_prefix('/')?.strip_suffix(".pb")?.parse().ok()?);
+    (base(seq) == key).then_some(seq)
+}
+
+/// `bases/{seq}/{uuid}.seg`
+pub fn base_segment(seq: Seq, digest: &Digest) -> String {
+    format!("{BASES}/{:020}/{}.seg", seq.0, id(digest))
+}
+
+/// The base of a segment.
+pub fn parse_base_segment(key: &str) -> Option<Seq> {
+    let (seq, name) = key.strip_prefix(BASES)?.strip_prefix('/')?.split_once('/')?;
+    let (seq, id) = (Seq(seq.parse().ok()?), name.strip_suffix(".seg")?.parse::<Uuid>().ok()?);
+    (format!("{BASES}/{:020}/{id}.seg", seq.0) == key).then_some(seq)
+}
+
 /// `archive/manifests/{n}.pb`
 pub fn manifest(n: u64) -> String {
     format!("{MANIFESTS}/{n:020}.pb")
@@ -162,6 +187,9 @@ mod tests {
             prop_assert_eq!(parse_catalog(&catalog(named)), Some(named));
             prop_assert_eq!(parse_checkpoint("readers/a", &checkpoint("readers/a", seq.0)), Some(seq.0));
             prop_assert_eq!(parse_manifest(&manifest(seq.0)), Some(seq.0));
+            prop_assert_eq!(parse_base(&base(seq)), Some(seq));
+            prop_assert_eq!(parse_base_segment(&base_segment(seq, &digest)), Some(seq));
+            prop_assert_eq!(parse_base(&base_segment(seq, &digest)), None);
             prop_assert_eq!(parse_segment(&catalog(named)), None);
             prop_assert_eq!(parse_commit(&checkpoint("readers/a", seq.0)), None);
         }

@@ -12,6 +12,7 @@
 //! `formats/` has the bytes. Objects are named in [`layout`], sealed in [`envelope`] or [`segment`], written through
 //! [`writer`] and read through [`reader`].
 
+pub mod base;
 pub mod checkpoint;
 pub mod commit;
 pub mod coverage;

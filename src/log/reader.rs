@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 
+use super::base::{self, Base};
 use super::commit::{self, Sealed};
 use super::damage::Damage;
 use super::envelope::{self, Kind};
@@ -102,7 +103,21 @@ impl LogReader {
         })
     }
 
-    /// A segment that a commit names.
+    /// The commits whose state is stored as a base, in order.
+    pub async fn bases(&self) -> Result<Vec<Seq>> {
+        let stored = self.store.list(layout::BASES, None).await?;
+        let mut bases = stored.iter().filter_map(|(key, _)| layout::parse_base(key)).collect::<Vec<_>>();
+        bases.sort_unstable();
+        Ok(bases)
+    }
+
+    /// The base of a commit; none: there is none.
+    pub async fn base(&self, seq: Seq) -> Result<Option<Base>> {
+        let Some(bytes) = self.store.get(&layout::base(seq)).await? else { return Ok(None) };
+        Ok(Some(base::open(self.log_id(), seq, bytes)?))
+    }
+
+    /// A segment that a commit or a base names.
     pub async fn segment(&self, reference: &pb::ObjectRef) -> Result<Segment> {
         let bytes = self.object(reference).await?;
         Ok(open_segment(self.log_id(), reference, bytes)?)
@@ -116,11 +131,11 @@ impl LogReader {
 
     async fn object(&self, reference: &pb::ObjectRef) -> Result<Bytes> {
         let key = &reference.key;
-        let Some(named) = layout::parse_segment(key).or_else(|| layout::parse_catalog(key)) else {
+        let named = layout::parse_segment(key).or_else(|| layout::parse_catalog(key)).map(|named| named.seq);
+        let Some(seq) = named.or_else(|| layout::parse_base_segment(key)) else {
             return Err(Error::refused(format!("\"{}\" is no object of a log", key.escape_debug())));
         };
-        let missing =
-            || Damage::new(key, None, format!("is missing; it was written for commit {}", named.seq));
+        let missing = || Damage::new(key, None, format!("is missing; it was written for commit {seq}"));
         Ok(self.store.get(key).await?.ok_or_else(missing)?)
     }
 }
@@ -144,8 +159,9 @@ pub(super) fn open_segment(log_id: &str, reference: &pb::ObjectRef, bytes: Bytes
     if header.log_id != log_id {
         return Err(Damage::new(key, None, format!("belongs to the log {}, not to {log_id}", header.log_id)));
     }
-    if layout::parse_segment(key).map(|named| (named.epoch, named.seq.0)) != Some((header.epoch, header.seq))
-    {
+    let of_commit = layout::parse_segment(key).map(|named| (named.epoch, named.seq.0));
+    let of_base = layout::parse_base_segment(key).map(|seq| (header.epoch, seq.0));
+    if of_commit.or(of_base) != Some((header.epoch, header.seq)) {
         let message = format!("was written for commit {} in epoch {}", header.seq, header.epoch);
         return Err(Damage::new(key, None, message));
     }
