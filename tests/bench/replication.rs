@@ -4,6 +4,7 @@
 //! Everything (source, queue, store, target, tapedeck and the clients) shares one machine, so figures are to be read
 //! against each other and not against those of another machine.
 
+mod backup;
 mod catch_up;
 mod commits;
 mod half;
@@ -70,6 +71,7 @@ async fn measure(stand: &Stand, options: &Options, report: &mut Report) -> Outco
 
     let recorded = recording::measure(stand, &backlog).await?;
     recorded.report(stand, &backlog, report);
+    backup::measure(stand, &recorded, options.rows, report).await?;
     catch_up::measure(stand, &backlog, &recorded, report).await?;
     let full_load = full_load(stand, options.rows, report).await?;
     let live = live::start(stand).await?;
