@@ -1,16 +1,15 @@
 //! The service's configuration: a TOML file, then the environment (`TAPEDECK_...`), then flags; later ones win.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
 
 use figment::Figment;
 use figment::Provider;
 use figment::providers::{Env, Format, Serialized, Toml};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::api::{CdcDefaults, Token};
 use crate::error::{Error, Result};
+use crate::period::Period;
 use crate::task::connect;
 use crate::task::secret::Secret;
 use crate::task::spec::StoreSpec;
@@ -18,8 +17,6 @@ use crate::task::store::TaskStore;
 use crate::telemetry::LogFormat;
 
 const TOKEN: &str = "TAPEDECK_TOKEN";
-/// Nothing repeats itself more often.
-const SHORTEST: Duration = Duration::from_secs(1);
 const FROM_ENVIRONMENT: [&str; 4] = ["listen", "state", "log_format", "verify_every"];
 
 /// What the service is told.
@@ -79,32 +76,6 @@ pub struct Flags {
     #[arg(long, value_name = "PERIOD")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify_every: Option<Period>,
-}
-
-/// A length of time as people write it: `24h`, `1h 30m`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Period(pub Duration);
-
-impl FromStr for Period {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Period> {
-        let period = humantime::parse_duration(text).ok().filter(|period| *period >= SHORTEST);
-        let refused = || Error::usage(format!("\"{text}\" is no period of a second or more: write e.g. 24h"));
-        period.map(Period).ok_or_else(refused)
-    }
-}
-
-impl Serialize for Period {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Period {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Period, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
 }
 
 impl Config {
@@ -184,7 +155,7 @@ mod tests {
         let config = Config::join(Some(&file), environment, &flags).unwrap();
         assert_eq!((config.listen.as_str(), config.state.as_str()), ("flag:1", "env"));
         assert_eq!(config.log_format, LogFormat::Json);
-        assert_eq!(config.verify_every, Some(Period(Duration::from_secs(86_400))));
+        assert_eq!(config.verify_every, Some("24h".parse().unwrap()));
         assert_eq!(config.state_options.secret_access_key, Some(Secret::Env("KEY".to_owned())));
     }
 

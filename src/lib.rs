@@ -18,6 +18,7 @@ pub mod error;
 pub mod grpc;
 pub mod message;
 pub mod pb;
+pub mod period;
 pub mod position;
 pub mod progress;
 pub mod rows;

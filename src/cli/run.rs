@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio_util::task::AbortOnDropHandle;
+
 use super::progress::ProgressLine;
 use super::{SpecFile, signal};
 use crate::error::{Error, Result};
@@ -13,6 +15,7 @@ use crate::task::spec::TaskSpec;
 use crate::task::state::State;
 use crate::task::status::Status;
 use crate::task::store::TaskStore;
+use crate::task::upkeep::keep_up;
 use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, clap::Args)]
@@ -41,6 +44,7 @@ pub async fn foreground(spec: TaskSpec, check: bool) -> Result<Option<Status>> {
         created = service.create(spec, check) => created?,
         () = cancel.cancelled() => return Ok(None),
     };
+    let _upkeep = AbortOnDropHandle::new(tokio::spawn(keep_up(service.clone(), cancel.clone())));
     let outcome = tokio::select! {
         outcome = ended(&task) => outcome.map(Some),
         () = cancel.cancelled() => Ok(None),

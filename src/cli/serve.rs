@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
 use super::signal;
@@ -11,6 +12,7 @@ use crate::config::{Config, Flags};
 use crate::error::{Error, Result};
 use crate::task::connect::Work;
 use crate::task::service::Service;
+use crate::task::upkeep::keep_up;
 use crate::task::verification::keep_verifying;
 use crate::telemetry;
 
@@ -48,6 +50,7 @@ pub async fn serve(args: Args) -> Result<()> {
             keep_verifying(&service, every.0, &cancel).await;
         }
     };
+    let upkeep = AbortOnDropHandle::new(tokio::spawn(keep_up(service.clone(), cancel.clone())));
     let (served, (), ()) = tokio::join!(
         async {
             // A server that ends by itself ends the service.
@@ -58,6 +61,7 @@ pub async fn serve(args: Args) -> Result<()> {
         stopping,
         verifying
     );
+    drop(upkeep);
     info!("stopped");
     served
 }

@@ -15,7 +15,9 @@ use super::spec::{
     SourceSpec, StorageSpec, StoreSpec, TaskSpec,
 };
 use super::tls::TlsSpec;
+use super::upkeep::{Chore, DoChore};
 use super::verification::gently;
+use crate::archive::archiver::{Limits, archive};
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::log::layout;
@@ -60,6 +62,8 @@ pub struct Work {
     pub check: Arc<dyn Fn(Arc<TaskSpec>) -> BoxFuture<'static, Vec<Check>> + Send + Sync>,
     /// Verifies its log.
     pub verify: Verify,
+    /// Does something for its log.
+    pub upkeep: DoChore,
 }
 
 /// One connection that was tried.
@@ -96,7 +100,21 @@ impl Work {
                 }
                 .boxed()
             }),
+            upkeep: Arc::new(|spec, chore| async move { upkeep(&spec, chore).await }.boxed()),
         }
+    }
+}
+
+/// Does a chore for the log of a task; says what was done if there was something to do.
+async fn upkeep(spec: &TaskSpec, chore: Chore) -> Result<Option<String>> {
+    let store = store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?;
+    match chore {
+        Chore::Archive => {
+            let done = archive(store, Limits::default(), |_, _, _| {}).await?;
+            let (rows, files) = (done.inserted + done.deleted + done.upserted, done.files);
+            Ok((done.manifests > 0).then(|| format!("{rows} rows up to commit {} in {files} files", done.to)))
+        }
+        Chore::Base | Chore::Prune => Ok(None),
     }
 }
 

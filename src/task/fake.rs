@@ -12,6 +12,7 @@ use super::service::Service;
 use super::spec::TaskSpec;
 use super::state::State;
 use super::store::TaskStore;
+use super::upkeep::Chore;
 use crate::error::{Error, Result};
 use crate::log::store::Store;
 use crate::log::verify::{Report, Scope};
@@ -31,6 +32,10 @@ pub struct Script {
     pub verify: VecDeque<Result<Report>>,
     /// What those checks were of.
     pub verified: Vec<Scope>,
+    /// What comes of chores; without one something was done.
+    pub upkeep: VecDeque<Result<Option<String>>>,
+    /// Chores that were done.
+    pub chores: Vec<Chore>,
     /// Runs that were started, of both halves.
     pub started: usize,
     /// Runs that ended because they were cancelled.
@@ -46,7 +51,7 @@ pub const AT: Tso = Tso(470656465160896520);
 /// Work by a script.
 pub fn work(script: &Shared) -> Work {
     let (for_record, for_replay, for_check) = (script.clone(), script.clone(), script.clone());
-    let for_verify = script.clone();
+    let (for_verify, for_upkeep) = (script.clone(), script.clone());
     Work {
         record: Arc::new(move |_, progress: Arc<watch::Sender<RecordProgress>>, cancel| {
             let script = for_record.clone();
@@ -91,6 +96,12 @@ pub fn work(script: &Shared) -> Work {
             let well = Ok(Report { log_id, to, ..Report::default() });
             let found = script.verify.pop_front().unwrap_or(well);
             async move { found }.boxed()
+        }),
+        upkeep: Arc::new(move |_, chore| {
+            let mut script = for_upkeep.lock().unwrap();
+            script.chores.push(chore);
+            let done = script.upkeep.pop_front().unwrap_or_else(|| Ok(Some(format!("{chore:?} done"))));
+            async move { done }.boxed()
         }),
     }
 }

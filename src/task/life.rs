@@ -149,6 +149,7 @@ impl Life {
         status.since = self.document.since.clone();
         status.last_error = self.document.last_error.clone();
         status.verification = self.document.verification.clone();
+        status.upkeep = self.document.upkeep.clone();
         let works = !matches!(status.state, State::Paused | State::Done);
         if works {
             status.rows_per_s = self.rate.rows_per_s();

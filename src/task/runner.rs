@@ -16,6 +16,7 @@ use super::spec::TaskSpec;
 use super::state::{State, Step};
 use super::status::{self, Status};
 use super::store::{Document, TaskStore};
+use super::upkeep::Upkeep;
 use super::verification::Verification;
 use crate::error::{Error, Result};
 use crate::progress::{RecordProgress, ReplayProgress, Retrying};
@@ -182,8 +183,22 @@ impl Task {
 
     /// Keeps what a check of its log has found, also over a restart of the service if that can be stored.
     pub async fn keep_verification(&self, found: Verification) {
+        self.keep(|document| document.verification = Some(found)).await;
+    }
+
+    /// What was done for its log beside recording.
+    pub fn upkeep(&self) -> Option<Upkeep> {
+        self.life().document.upkeep.clone()
+    }
+
+    /// Keeps what was done for its log, as what a check has found.
+    pub async fn keep_upkeep(&self, done: Upkeep) {
+        self.keep(|document| document.upkeep = Some(done)).await;
+    }
+
+    async fn keep(&self, change: impl FnOnce(&mut Document)) {
         let forgotten = self.storing.lock().await;
-        self.life().document.verification = Some(found);
+        change(&mut self.life().document);
         let document = self.up_to_now(self.life().document.clone());
         if !*forgotten && let Err(unstored) = self.store.put(&document).await {
             warn!(task = %self.spec.name, error = %unstored, "what is known of its log is not stored");
@@ -221,7 +236,7 @@ impl Task {
     async fn supervise(self: Arc<Self>, cancel: CancellationToken) {
         let mut halves = JoinSet::new();
         if self.spec.kind.records() {
-            halves.spawn(self.clone().keep(
+            halves.spawn(self.clone().keep_half(
                 Which::Record,
                 self.work.record.clone(),
                 self.record.clone(),
@@ -229,7 +244,7 @@ impl Task {
             ));
         }
         if self.spec.kind.replays() {
-            halves.spawn(self.clone().keep(
+            halves.spawn(self.clone().keep_half(
                 Which::Replay,
                 self.work.replay.clone(),
                 self.replay.clone(),
@@ -252,7 +267,7 @@ impl Task {
         }
     }
 
-    async fn keep<P: Send + Sync + 'static>(
+    async fn keep_half<P: Send + Sync + 'static>(
         self: Arc<Self>,
         which: Which,
         half: Half<P>,

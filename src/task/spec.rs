@@ -13,6 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::encryption::EncryptionSpec;
 use super::secret::Secret;
 use super::tls::TlsSpec;
+use super::upkeep::UpkeepSpec;
 use crate::error::{Error, Result};
 use crate::recorder;
 use crate::replayer;
@@ -51,6 +52,9 @@ pub struct TaskSpec {
     /// deletes of one request. `tapedeck log timeline` shows them. The list cannot change once the replay has begun.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skip: Vec<String>,
+    /// What is done for the log beside recording (record, replicate).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upkeep: Option<UpkeepSpec>,
 }
 
 /// What a task does.

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::spec::{Kind, TaskSpec, UntilSpec};
 use super::state::State;
+use super::upkeep::Upkeep;
 use super::verification::Verification;
 use crate::error::{Error, Verdict};
 use crate::progress::{RecordProgress, ReplayProgress, Retrying, RowCounts};
@@ -59,6 +60,9 @@ pub struct Status {
     /// What the checks of its log have found, where the service makes them.
     #[serde(default)]
     pub verification: Option<Verification>,
+    /// What was done for its log beside recording, where the task asks for it.
+    #[serde(default)]
+    pub upkeep: Option<Upkeep>,
 }
 
 /// A point in the source's history.
@@ -264,6 +268,7 @@ pub fn status(spec: &TaskSpec, record: &RecordProgress, replay: &ReplayProgress,
             .and_then(|(since, what)| moment(*since).map(|since| Incomplete { since, what: what.clone() })),
         last_error: None,
         verification: None,
+        upkeep: None,
     }
 }
 

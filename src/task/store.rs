@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::spec::TaskSpec;
 use super::state::State;
 use super::status::LastError;
+use super::upkeep::Upkeep;
 use super::verification::Verification;
 use crate::error::{Context, Error, Result};
 use crate::log::store::{Created, Store};
@@ -38,6 +39,9 @@ pub struct Document {
     /// What the checks of its log have found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
+    /// What was done for its log beside recording.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upkeep: Option<Upkeep>,
 }
 
 impl Document {
@@ -54,6 +58,7 @@ impl Document {
             recorded_to: 0,
             applied_to: 0,
             verification: None,
+            upkeep: None,
         }
     }
 }

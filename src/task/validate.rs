@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use url::{Host, Url};
 
+use super::encryption::EncryptionSpec;
 use super::secret::Secret;
 use super::spec::{
     EtcdSpec, KafkaSpec, Kind, LogSpec, MilvusSpec, PulsarSpec, QueueSpec, SourceSpec, StartSpec, StoreSpec,
@@ -32,6 +33,7 @@ pub fn validate(spec: &TaskSpec) -> Result<()> {
     }
     log(&spec.log)?;
     keys(spec)?;
+    upkeep(spec)?;
     if let Some(target) = &spec.target {
         milvus("target", target)?;
         not_its_own_source(spec, target)?;
@@ -93,6 +95,7 @@ fn sections(spec: &TaskSpec) -> Result<()> {
             kind == Kind::Replay,
             "take it out, or make it a task of kind replay",
         ),
+        ("upkeep", spec.upkeep.is_some(), records, "take it out: whoever records keeps the log up"),
         (
             "skip",
             !spec.skip.is_empty(),
@@ -105,6 +108,20 @@ fn sections(spec: &TaskSpec) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Upkeep reads rows.
+fn upkeep(spec: &TaskSpec) -> Result<()> {
+    let Some(upkeep) = &spec.upkeep else { return Ok(()) };
+    upkeep.check()?;
+    match &spec.log.encryption {
+        Some(EncryptionSpec { identity: None, .. }) => Err(wrong(
+            "log.encryption.identity",
+            "it is missing; upkeep reads rows",
+            "add it, or take upkeep out and run `tapedeck log archive --identity FILE` where the key is",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Which keys an encrypted log needs depends on what is done with it.

@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 use utoipa::ToSchema;
 
 use super::runner::Task;
+use super::schedule::{self, Failed};
 use super::service::Service;
 use super::status::rfc3339;
 use crate::error::{Error, Result};
@@ -23,8 +23,6 @@ const WHOLE_AFTER: u32 = 6;
 const MOST_TOLD: usize = 5;
 /// How often it is seen whether a log is due.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// A check that could not be done is tried again after this, or at its next time if that is sooner.
-const AGAIN_AFTER: Duration = Duration::from_secs(3600);
 /// A pause between two commits is no longer.
 const MOST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -46,16 +44,7 @@ pub struct Verification {
     /// Checks since the last one of the whole log.
     pub since_whole: u32,
     /// Why a later check could not be done.
-    pub failed: Option<FailedCheck>,
-}
-
-/// A check that could not be done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct FailedCheck {
-    /// When (RFC 3339).
-    pub at: String,
-    /// Why.
-    pub message: String,
+    pub failed: Option<Failed>,
 }
 
 impl Verification {
@@ -85,12 +74,7 @@ impl Verification {
     }
 
     fn is_due(&self, created: &str, every: Duration, now: SystemTime) -> bool {
-        let passed = |since: &str, wait: Duration| {
-            let since = since.parse::<Timestamp>().map_or(SystemTime::UNIX_EPOCH, SystemTime::from);
-            now.duration_since(since).is_ok_and(|passed| passed >= wait)
-        };
-        let again = self.failed.as_ref().is_none_or(|failed| passed(&failed.at, every.min(AGAIN_AFTER)));
-        again && passed(self.at.as_deref().unwrap_or(created), every)
+        schedule::is_due((created, self.at.as_deref()), self.failed.as_ref(), every, now)
     }
 }
 
@@ -139,7 +123,7 @@ pub async fn verify_log(task: &Task) {
             warn!(task = %name, %error, "the log could not be verified");
             let message = format!("the log could not be verified: {error}");
             task.events().add("unverified", message, error.advice.clone());
-            let failed = FailedCheck { at: rfc3339(SystemTime::now()), message: error.message };
+            let failed = Failed::now(error.message);
             task.keep_verification(Verification { failed: Some(failed), ..last }).await;
         }
     }
@@ -274,26 +258,5 @@ mod tests {
         let both = async { tokio::join!(verifying, seen) };
         tokio::time::timeout(Duration::from_secs(10), both).await.expect("a check of the log");
         assert!(service.get("b").unwrap().verification().is_none());
-    }
-
-    #[test]
-    fn a_check_is_due_a_period_after_the_last_one_and_a_failed_one_within_the_hour() {
-        let now = SystemTime::now();
-        let ago = |hours: u64| rfc3339(now - Duration::from_secs(3600 * hours + 1));
-        let at = |at: Option<u64>, failed: Option<u64>| Verification {
-            at: at.map(ago),
-            failed: failed.map(|failed| FailedCheck { at: ago(failed), message: String::new() }),
-            ..Verification::default()
-        };
-        for (last, created, due) in [
-            (at(None, None), 1, false),
-            (at(None, None), 24, true),
-            (at(Some(23), None), 100, false),
-            (at(Some(24), None), 100, true),
-            (at(Some(25), Some(0)), 100, false),
-            (at(Some(25), Some(1)), 100, true),
-        ] {
-            assert_eq!(last.is_due(&ago(created), DAY, now), due, "{last:?}");
-        }
     }
 }
