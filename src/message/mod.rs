@@ -38,6 +38,9 @@ pub struct Header {
     pub kind: Kind,
     /// Milvus' MsgType; [`type_name`] gives its name.
     pub msg_type: i32,
+    /// Its number at the source; 0: it has none. A producer that got no answer may send a message once more, with the
+    /// same number: Milvus passes over a second Insert or Delete with it between two ticks.
+    pub id: i64,
     /// Of its rows; of a message without rows that of its base (a tick's value, a request's start). Only messages of
     /// [`Kind::Request`], [`Kind::Announcement`] and [`Kind::Other`] can have none ([`Tso::ZERO`]).
     pub tso: Tso,
@@ -66,7 +69,8 @@ pub fn header(payload: &Bytes) -> Result<Header> {
         if kind == Kind::Tick && base.timestamp == 0 {
             return Err(malformed("a TimeTick without a time"));
         }
-        return Ok(Header { kind, msg_type: base.msg_type, tso: Tso(base.timestamp), rows: None });
+        let (msg_type, id, tso) = (base.msg_type, base.msg_id, Tso(base.timestamp));
+        return Ok(Header { kind, msg_type, id, tso, rows: None });
     }
     let name = type_name(base.msg_type);
     let row = RowHeader::decode(payload.clone()).map_err(|error| undecodable(&name, &error))?;
@@ -76,6 +80,7 @@ pub fn header(payload: &Bytes) -> Result<Header> {
     Ok(Header {
         kind,
         msg_type: base.msg_type,
+        id: base.msg_id,
         tso: check_route(&name, row.collection_id, &row.shard_name, &row.timestamps)?,
         rows: Some(RowsHeader {
             collection_id: row.collection_id,

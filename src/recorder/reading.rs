@@ -1,6 +1,6 @@
 //! One channel of the source while it is read: its place, its tick, and the messages above the watermark.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -36,6 +36,8 @@ pub struct Reading {
     subscription: Box<dyn Subscription>,
     held: VecDeque<Held>,
     held_bytes: usize,
+    /// TSO and number of each Insert and Delete that was held since the last drain.
+    ids: BTreeSet<(Tso, i64)>,
     last: Option<QueueMessage>,
     next: Position,
     start: Position,
@@ -59,6 +61,7 @@ impl Reading {
             subscription,
             held: VecDeque::new(),
             held_bytes: 0,
+            ids: BTreeSet::new(),
             last: None,
             next: from,
             start: from,
@@ -174,6 +177,11 @@ impl Reading {
                 self.announced = self.announced.max(tso);
                 return Ok(());
             }
+            Kind::Insert | Kind::Delete if header.id != 0 && !self.ids.insert((tso, header.id)) => {
+                let (channel, position) = (&self.channel, message.position);
+                tracing::info!(%channel, %position, "a message that the source has sent twice is passed over, as it does itself");
+                return Ok(());
+            }
             Kind::Insert | Kind::Delete => {}
             Kind::Request | Kind::Other | Kind::Streaming => tso = tso.max(self.tick.next()),
         }
@@ -191,6 +199,7 @@ impl Reading {
     pub fn drain(&mut self, watermark: Tso) -> Vec<Held> {
         let due = self.held.iter().filter(|held| held.tso <= watermark).cloned().collect::<Vec<_>>();
         self.held.retain(|held| held.tso > watermark);
+        self.ids = self.ids.split_off(&(watermark.next(), i64::MIN));
         self.held_bytes = self.held.iter().map(|held| held.payload.len()).sum();
         due
     }

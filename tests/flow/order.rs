@@ -4,10 +4,12 @@ use bytes::Bytes;
 use prost::Message;
 use tapedeck::error::Verdict;
 use tapedeck::log::store::Store;
+use tapedeck::message::{self, Kind};
 use tapedeck::pb::milvus::proto::common::{MsgBase, MsgHeader};
 use tapedeck::position::{Channel, Position};
 use tapedeck::recorder::Start;
 use tapedeck::replayer::Until;
+use tapedeck::source::QueueMessage;
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::tick::Tso;
 
@@ -164,6 +166,34 @@ fn messages_that_the_queue_delivers_again_are_recorded_once() {
                 world.work(10);
                 for channel in world.source.ticking() {
                     world.source.queue.redeliver(&channel, Position::offset(0));
+                }
+                recording.reach(settle(&mut world)).await;
+            }
+            finish(&mut world, recording).await;
+            let contents = replayed(&store, Until::Latest).await;
+            assert_same(&contents, &world.oracle.contents(), &format!("seed {seed}"));
+        });
+    }
+}
+
+#[test]
+fn a_message_that_the_sources_producer_sent_twice_is_recorded_once() {
+    let first = seed();
+    for seed in (0..6).map(|number| first.wrapping_add(number)) {
+        process(async {
+            let (store, mut world) = (Store::memory(), World::new(2, seed, Duplicates::Kept));
+            let mut recording = open(&world, &store, Start::Earliest).await;
+            for _ in 0..8 {
+                world.work(10);
+                for channel in world.source.ticking() {
+                    let kind = |message: &QueueMessage| message::header(&message.payload).unwrap().kind;
+                    let all = world.source.queue.messages(&channel);
+                    let since_tick = all.iter().rev().take_while(|message| kind(message) != Kind::Tick);
+                    for message in
+                        since_tick.filter(|message| matches!(kind(message), Kind::Insert | Kind::Delete))
+                    {
+                        world.source.queue.push(&channel, message.payload.clone());
+                    }
                 }
                 recording.reach(settle(&mut world)).await;
             }

@@ -431,13 +431,14 @@ impl Milvus {
         self.count_where(name, partitions, String::new()).await
     }
 
-    /// How many rows have this key. The key field must be `id`.
-    pub async fn count_of(&self, name: &CollectionName, partitions: &[String], key: &Key) -> Outcome<i64> {
-        let expr = match key {
-            Key::Int(key) => format!("id == {key}"),
-            Key::Text(key) => format!("id == {}", quoted(key)),
+    /// How many rows have one of these keys. The key field must be `id`.
+    pub async fn count_of(&self, name: &CollectionName, partitions: &[String], keys: &[Key]) -> Outcome<i64> {
+        let value = |key: &Key| match key {
+            Key::Int(key) => key.to_string(),
+            Key::Text(key) => quoted(key),
         };
-        self.count_where(name, partitions, expr).await
+        let values = keys.iter().map(value).collect::<Vec<_>>().join(", ");
+        self.count_where(name, partitions, format!("id in [{values}]")).await
     }
 
     /// How many rows are found by their partition key: Milvus looks for them in the partition of that key alone.

@@ -91,7 +91,7 @@ pub fn insert(
     };
     let notes = scalars(scalar_field::Data::StringData(StringArray { data: notes }));
     encode(InsertRequest {
-        base: base(400, base_tso),
+        base: base_of_rows(400, base_tso, tso, shard),
         shard_name: shard.virtual_channel.clone(),
         collection_name: collection.name.clone(),
         partition_name: partition_name(collection, partition_id),
@@ -120,7 +120,7 @@ pub fn delete(
     keys: &[i64],
 ) -> Bytes {
     encode(DeleteRequest {
-        base: base(401, tso),
+        base: base_of_rows(401, tso, tso, shard),
         shard_name: shard.virtual_channel.clone(),
         collection_name: collection.name.clone(),
         partition_name: partition_name(collection, partition_id),
@@ -159,6 +159,14 @@ fn partition_name(collection: &Collection, id: PartitionId) -> String {
 
 fn base(msg_type: i32, tso: Tso) -> Option<MsgBase> {
     Some(MsgBase { msg_type, timestamp: tso.0, ..Default::default() })
+}
+
+/// The base of rows, with a number that no other message has: a request sends one of a type to a shard.
+fn base_of_rows(msg_type: i32, base_tso: Tso, tso: Tso, shard: &Shard) -> Option<MsgBase> {
+    let request = format!("{msg_type} {} {}", tso.0, shard.virtual_channel);
+    let digest = blake3::hash(request.as_bytes());
+    let msg_id = digest.as_bytes().first_chunk().map_or(0, |first| i64::from_le_bytes(*first));
+    Some(MsgBase { msg_type, msg_id, timestamp: base_tso.0, ..Default::default() })
 }
 
 fn encode(message: impl Message) -> Bytes {
