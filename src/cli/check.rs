@@ -2,7 +2,7 @@
 
 use super::{SpecFile, print};
 use crate::error::{Error, Result};
-use crate::task::connect;
+use crate::task::check;
 use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,7 @@ pub async fn check(args: Args) -> Result<()> {
     telemetry::logs(LogFormat::Text, "off");
     let spec = args.spec.read()?;
     let mut worst: Option<Error> = None;
-    let checks = connect::check(&spec).await;
+    let checks = check::check(&spec).await;
     let count = checks.len();
     for check in checks {
         match check.outcome {

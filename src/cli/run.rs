@@ -8,7 +8,6 @@ use super::progress::ProgressLine;
 use super::{SpecFile, signal};
 use crate::error::{Error, Result};
 use crate::log::store::Store;
-use crate::task::connect::Work;
 use crate::task::runner::Task;
 use crate::task::service::{Creation, Service};
 use crate::task::spec::TaskSpec;
@@ -16,6 +15,7 @@ use crate::task::state::State;
 use crate::task::status::Status;
 use crate::task::store::TaskStore;
 use crate::task::upkeep::keep_up;
+use crate::task::work::Work;
 use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, clap::Args)]

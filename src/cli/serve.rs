@@ -10,10 +10,10 @@ use super::signal;
 use crate::api::{self, Api};
 use crate::config::{Config, Flags};
 use crate::error::{Error, Result};
-use crate::task::connect::Work;
 use crate::task::service::Service;
 use crate::task::upkeep::keep_up;
 use crate::task::verification::keep_verifying;
+use crate::task::work::Work;
 use crate::telemetry;
 
 #[derive(Debug, clap::Args)]

@@ -7,12 +7,13 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::sync::watch;
 
-use super::connect::{Check, Work};
+use super::check::Check;
 use super::service::Service;
 use super::spec::TaskSpec;
 use super::state::State;
 use super::store::TaskStore;
 use super::upkeep::Chore;
+use super::work::Work;
 use crate::error::{Error, Result};
 use crate::log::store::Store;
 use crate::log::verify::{Report, Scope};
@@ -158,4 +159,14 @@ pub async fn until(service: &Service, name: &str, wanted: State) {
     let mut state = service.get(name).unwrap().state();
     let reached = state.wait_for(|state| *state == wanted);
     tokio::time::timeout(Duration::from_secs(10), reached).await.expect("the state is not reached").unwrap();
+}
+
+/// A task on the log in a folder.
+pub fn replay_of(folder: &std::path::Path, kind: &str) -> TaskSpec {
+    let mut spec = serde_json::json!({"name": "r", "kind": kind, "log": {"url": format!("file://{}", folder.display())},
+        "target": {"uri": "http://127.0.0.1:1"}});
+    if kind == "replicate" {
+        spec["source"] = serde_json::json!({"etcd": {"endpoints": ["http://127.0.0.1:1"]}, "queue": {"kafka": {"brokers": "127.0.0.1:1"}}});
+    }
+    TaskSpec::parse(spec.to_string().as_bytes()).unwrap()
 }

@@ -4,6 +4,7 @@
 //! What a half cannot get over by itself ends in one of two ways: it is started again with back-off (`degraded`), or a
 //! person must act (`failed`), while the other half goes on.
 
+pub mod check;
 pub mod connect;
 pub mod encryption;
 pub mod events;
@@ -26,3 +27,4 @@ pub mod tls;
 pub mod upkeep;
 pub mod validate;
 pub mod verification;
+pub mod work;

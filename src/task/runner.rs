@@ -8,7 +8,6 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::connect::{Half, Work};
 use super::events::Events;
 use super::half;
 use super::life::{Life, Turn, Which};
@@ -18,6 +17,7 @@ use super::status::{self, Status};
 use super::store::{Document, TaskStore};
 use super::upkeep::Upkeep;
 use super::verification::Verification;
+use super::work::{Half, Work};
 use crate::error::{Error, Result};
 use crate::progress::{RecordProgress, ReplayProgress, Retrying};
 use crate::tick::Tso;

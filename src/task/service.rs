@@ -8,12 +8,12 @@ use std::time::SystemTime;
 use futures::future::join_all;
 use tracing::info;
 
-use super::connect::Work;
 use super::runner::Task;
 use super::spec::TaskSpec;
 use super::status::rfc3339;
 use super::store::{Document, TaskStore};
 use super::validate;
+use super::work::Work;
 use crate::error::Error;
 
 /// More would mean that something creates tasks by mistake.

@@ -1,0 +1,116 @@
+//! What tasks do, behind function values, so that tests can put their own in their place.
+
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, FutureExt};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::check::{Check, check};
+use super::connect::{recorder, replayer, store_to_read};
+use super::encryption::EncryptionSpec;
+use super::spec::{LogSpec, TaskSpec};
+use super::upkeep::{Chore, DoChore};
+use super::verification::gently;
+use crate::archive::archiver::{Limits, archive};
+use crate::error::{Error, Result};
+use crate::log::reader::no_log;
+use crate::log::verify::{Report, Scope};
+use crate::progress::{RecordProgress, ReplayProgress};
+
+/// A half of a task: connects and runs until cancelled, until its end, or until an error.
+pub type Half<P> = Arc<
+    dyn Fn(Arc<TaskSpec>, Arc<watch::Sender<P>>, CancellationToken) -> BoxFuture<'static, Result<()>>
+        + Send
+        + Sync,
+>;
+
+/// Verifies a part of a task's log.
+pub type Verify = Arc<dyn Fn(Arc<TaskSpec>, Scope) -> BoxFuture<'static, Result<Report>> + Send + Sync>;
+
+/// What tasks do. Tests put their own here.
+#[derive(Clone)]
+pub struct Work {
+    /// The recording half.
+    pub record: Half<RecordProgress>,
+    /// The replaying half.
+    pub replay: Half<ReplayProgress>,
+    /// Tries every connection of a task once.
+    pub check: Arc<dyn Fn(Arc<TaskSpec>) -> BoxFuture<'static, Vec<Check>> + Send + Sync>,
+    /// Verifies its log.
+    pub verify: Verify,
+    /// Does something for its log.
+    pub upkeep: DoChore,
+}
+
+impl Work {
+    /// With real connections.
+    pub fn real() -> Work {
+        Work {
+            record: Arc::new(|spec, progress, cancel| {
+                async move { recorder(&spec).await?.run(&progress, cancel).await }.boxed()
+            }),
+            replay: Arc::new(|spec, progress, cancel| {
+                async move {
+                    match replayer(&spec, &cancel).await? {
+                        Some(replayer) => replayer.run(&progress, cancel).await,
+                        None => Ok(()),
+                    }
+                }
+                .boxed()
+            }),
+            check: Arc::new(|spec| async move { check(&spec).await }.boxed()),
+            verify: Arc::new(|spec, scope| {
+                async move {
+                    rows_can_be_read(&spec.log)?;
+                    let store = store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?;
+                    gently(store, scope).await
+                }
+                .boxed()
+            }),
+            upkeep: Arc::new(|spec, chore| async move { upkeep(&spec, chore).await }.boxed()),
+        }
+    }
+}
+
+/// Does a chore for the log of a task; says what was done if there was something to do.
+async fn upkeep(spec: &TaskSpec, chore: Chore) -> Result<Option<String>> {
+    let store = store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?;
+    match chore {
+        Chore::Archive => {
+            let done = archive(store, Limits::default(), |_, _, _| {}).await?;
+            let (rows, files) = (done.inserted + done.deleted + done.upserted, done.files);
+            Ok((done.manifests > 0).then(|| format!("{rows} rows up to commit {} in {files} files", done.to)))
+        }
+        Chore::Base | Chore::Prune => Ok(None),
+    }
+}
+
+fn rows_can_be_read(spec: &LogSpec) -> Result<()> {
+    match &spec.encryption {
+        Some(EncryptionSpec { identity: None, .. }) => {
+            Err(Error::usage("log.encryption.identity: it is missing; rows cannot be verified without it")
+                .advice(
+                    "add it to the task, or verify where the key is: `tapedeck log verify --identity FILE`",
+                ))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::Seq;
+    use crate::task::fake::replay_of;
+
+    #[tokio::test]
+    async fn the_log_of_a_task_is_verified_with_pauses_and_from_where_it_is_asked() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("formats/golden/v1");
+        let spec = Arc::new(replay_of(&folder, "replay"));
+        let verify = Work::real().verify;
+        let whole = verify(spec.clone(), Scope::Whole).await.unwrap();
+        let part = verify(spec, Scope::After(Seq(1))).await.unwrap();
+        assert_eq!([(whole.from, whole.segments), (part.from, part.segments)], [(1, 2), (2, 1)]);
+    }
+}
