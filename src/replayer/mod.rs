@@ -26,6 +26,7 @@ mod plan;
 mod rehearsal;
 mod rows;
 mod run;
+mod segments;
 mod shared;
 mod skip;
 mod steps;

@@ -40,7 +40,7 @@ async fn time_passes(world: &mut World) {
     }
 }
 
-async fn opened(world: &mut World, storage: &Store, store: &Store) -> Running<RecordProgress> {
+pub async fn opened(world: &mut World, storage: &Store, store: &Store) -> Running<RecordProgress> {
     let mut recording = record(with_storage(world, storage, store));
     open(world, &mut recording).await;
     recording
@@ -63,6 +63,14 @@ async fn stored(world: &World) -> SegmentList {
 async fn store(world: &mut World, storage: &Store) {
     world.source.store_segments(storage).await;
     world.source.move_checkpoints();
+}
+
+/// Stores all that was done; the queue forgets it.
+pub async fn trimmed(world: &mut World, storage: &Store) {
+    store(world, storage).await;
+    for channel in world.source.ticking() {
+        world.source.trim_to_checkpoints(&channel);
+    }
 }
 
 /// A past: rows in several segments, some of them compacted, more stored than the checkpoints say, and a queue that lost
@@ -249,10 +257,7 @@ fn a_replayer_that_dies_within_a_base_of_several_segments_goes_on_and_doubles_no
             world.insert(0, partition, &keys);
         }
         world.delete(0, None, &(100..1000).step_by(9).collect::<Vec<_>>());
-        store(&mut world, &storage).await;
-        for channel in world.source.ticking() {
-            world.source.trim_to_checkpoints(&channel);
-        }
+        trimmed(&mut world, &storage).await;
         let log = whole(&inner);
         let recording = opened(&mut world, &storage, &log).await;
         world.upsert(0, partition, &[1, 2, 3]);

@@ -23,6 +23,7 @@ mod live;
 mod order;
 mod ownership;
 mod outage;
+mod pieces;
 mod plan;
 mod rivals;
 mod skip;
