@@ -1,8 +1,10 @@
 //! Commits of many segments: a replay goes through them one at a time, and goes on within a commit.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use object_store::memory::InMemory;
+use tapedeck::archive::archiver::archive;
 use tapedeck::log::checkpoint::Checkpoints;
 use tapedeck::log::reader::LogReader;
 use tapedeck::log::segment::{Segment, SegmentWriter};
@@ -16,8 +18,9 @@ use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::{Fault as TargetFault, MemoryTarget};
 use tapedeck::tick::Tso;
 
+use super::archive::{SMALL, archive_all, assert_is_sound, folded};
 use super::base::{opened, trimmed};
-use super::crash::{TARGET_FAULTS, death, recorded, replays_through, sweep, whole};
+use super::crash::{TARGET_FAULTS, death, faulty, recorded, replays_through, sweep, whole};
 use super::doomed::Doomed;
 use super::faulty_store::Fault;
 use super::oracle::{assert_same, dated};
@@ -155,12 +158,12 @@ fn commits_of_many_segments_are_replayed_to_the_same_instants_one_after_the_othe
     });
 }
 
-/// A base of many segments, each about half of what a target is sent at once.
-fn large() -> (Arc<InMemory>, World) {
+/// A base of many segments with 64 vectors each.
+fn base(dim: usize) -> (Arc<InMemory>, World) {
     let (storage, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Avoided));
     let inner = process(async {
         let log = Store::memory();
-        world.create(CollectionSpec { dim: 8192, ..CollectionSpec::new("docs") });
+        world.create(CollectionSpec { dim, ..CollectionSpec::new("docs") });
         let partition = world.tables[0].default_partition();
         for round in 0..40 {
             world.insert(0, partition, &(round * 64..(round + 1) * 64).collect::<Vec<_>>());
@@ -171,6 +174,11 @@ fn large() -> (Arc<InMemory>, World) {
         in_pieces(&log, 1).await
     });
     (inner, world)
+}
+
+/// A base with segments of about half of what a target is sent at once.
+fn large() -> (Arc<InMemory>, World) {
+    base(8192)
 }
 
 /// A replayer that dies with the target's k-th call; where its last checkpoint is.
@@ -236,5 +244,45 @@ fn a_target_that_was_replaced_while_a_large_commit_was_replayed_is_refused() {
         assert!(ack.segments > 4, "{ack:?}");
         let error = replay(replayer(&log, Arc::new(MemoryTarget::new()), "r", Until::Latest)).error().await;
         assert!(error.message.contains("lacks default.docs"), "{error}");
+    });
+}
+
+#[test]
+fn the_archive_of_commits_of_many_segments_gives_what_users_of_the_source_see() {
+    let seed = seed();
+    let (inner, world) = recorded(seed, Duplicates::Kept);
+    process(async {
+        let log = whole(&in_pieces(&whole(&inner), 2).await);
+        archive_all(&log).await;
+        assert_is_sound(&log).await;
+        let (found, expected) = (folded(&log).await, world.oracle.contents());
+        for (name, collection) in &expected.collections {
+            assert_eq!(found.collections[name].partitions, collection.partitions, "seed {seed}: {name}");
+        }
+    });
+}
+
+#[test]
+fn an_archive_of_a_large_commit_is_written_while_the_commit_is_read() {
+    let (inner, world) = base(64);
+    process(async {
+        let (counted, calls) = faulty(&inner, Fault::None);
+        archive(counted, SMALL, |_, _, _| {}).await.unwrap();
+        let all = calls.load(Ordering::SeqCst);
+        let files = async |log: &Store| {
+            let listed = log.list("archive", None).await.unwrap().into_iter();
+            listed.filter(|(key, _)| key.ends_with(".parquet")).count()
+        };
+        let log = whole(&inner);
+        let written = files(&log).await;
+        assert!(written > 10, "{written} files");
+        assert_same(&folded(&log).await, &world.oracle.contents(), "rows");
+        for (key, _) in log.list("archive", None).await.unwrap() {
+            log.delete(&key).await.unwrap();
+        }
+        let (dying, _) = faulty(&inner, Fault::StopBefore(all / 2));
+        archive(dying, SMALL, |_, _, _| {}).await.unwrap_err();
+        let (half, most) = (files(&log).await, written / 3);
+        assert!(half > most, "{half} files of {written} after half of {all} calls");
     });
 }
