@@ -16,6 +16,9 @@ pub struct Tso(pub u64);
 impl Tso {
     /// Before every change.
     pub const ZERO: Tso = Tso(0);
+    /// Of all rows of a base: after what existed when the log began, before all that the source gave out. No time: what is
+    /// known up to here alone is shown as nothing yet.
+    pub const BASE: Tso = Tso(1);
     /// After every change.
     pub const MAX: Tso = Tso(u64::MAX);
 

@@ -156,6 +156,8 @@ fn segment_of(name: &str, value: &[u8]) -> Result<Segment> {
         shard: info.insert_channel,
         compacted_from: info.compaction_from,
         compacted: info.compacted,
+        dropped_ms: info.dropped_at / 1_000_000,
+        importing: info.is_importing,
         // What was just flushed is invisible too, until it is sorted: since 2.5.
         unfinished: info.is_importing || info.is_fake || (info.is_invisible && info.created_by_compaction),
         binlogs: BTreeMap::new(),
