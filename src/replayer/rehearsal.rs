@@ -122,7 +122,7 @@ impl Rehearsal {
         let mut rehearsed = Rehearsed { segment, ..Rehearsed::default() };
         for step in steps(records, self.until)? {
             match step {
-                Step::Rows(lanes) => self.count(lanes, &mut rehearsed.rows)?,
+                Step::Rows(lanes) => self.count(lanes, Tso(commit.opens_at), &mut rehearsed.rows)?,
                 Step::Define(definition) => {
                     self.at.definitions = self.at.definitions.saturating_add(1);
                     let place = Place::Definition(seq, self.at.definitions);
@@ -145,8 +145,14 @@ impl Rehearsal {
         Ok(rehearsed)
     }
 
-    fn count(&mut self, lanes: BTreeMap<LaneKey, Vec<RowMessage>>, rows: &mut RowCounts) -> Result<()> {
+    fn count(
+        &mut self,
+        lanes: BTreeMap<LaneKey, Vec<RowMessage>>,
+        opens_at: Tso,
+        rows: &mut RowCounts,
+    ) -> Result<()> {
         for (key, messages) in lanes {
+            self.skip.check_not_in_base(&self.naming, key.collection, &messages, opens_at)?;
             let messages = self.skip.rows(&self.naming, key.collection, messages)?;
             if messages.is_empty() || self.naming.destination(key.collection)?.is_none() {
                 continue;

@@ -12,7 +12,7 @@ use tapedeck::log::store::Store;
 use tapedeck::position::{Channel, Seq};
 use tapedeck::progress::RecordProgress;
 use tapedeck::recorder::{Recorder, Start, check_storage};
-use tapedeck::replayer::Until;
+use tapedeck::replayer::{Depth, Place, Replayer, Skip, Until};
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::source::segments::SegmentList;
 use tapedeck::source::{CatalogSource, Queue};
@@ -281,6 +281,35 @@ pub async fn docs(storage: &Store) -> (World, Channel) {
     let channel = world.source.ticking().into_iter().next().expect("a channel");
     world.source.trim_to_checkpoints(&channel);
     (world, channel)
+}
+
+#[test]
+fn a_delete_that_the_base_may_have_done_already_cannot_be_left_out() {
+    process(async {
+        let (storage, log) = (Store::memory(), Store::memory());
+        let (mut world, _) = docs(&storage).await;
+        world.delete(0, None, &[1]);
+        let before = world.source.now();
+        world.source.store_segments(&storage).await;
+        let recording = opened(&mut world, &storage, &log).await;
+        world.source.advance(60_000);
+        world.delete(0, None, &[3]);
+        let after = world.source.now();
+        finish(&mut world, recording).await;
+
+        let left_out = |tso| Replayer {
+            skip: Skip::new([Place::Deletes(tso)]),
+            ..replayer(&log, Arc::new(MemoryTarget::new()), "r", Until::Latest)
+        };
+        let planned = left_out(before).plan(after, Depth::Rows, |_, _| {}).await.unwrap_err();
+        let error = replay(left_out(before)).error().await;
+        for error in [planned, error] {
+            assert_eq!(error.verdict, Verdict::Refused, "{error}");
+            let why = format!("skip tso:{before}: the base of default.docs was taken after this delete");
+            assert!(error.message.starts_with(&why) && error.advice.is_some(), "{error}");
+        }
+        replay(left_out(after)).end().await.unwrap();
+    });
 }
 
 /// The error of a recorder that commits nothing.
