@@ -117,14 +117,17 @@ impl fmt::Display for Seq {
     }
 }
 
-/// Commits up to `seq` and, of the one after, the first `definitions` definitions with the rows before them.
+/// Commits up to `seq`; of the one after, the first `segments` segments; of the segment after these, the definitions up
+/// to number `definitions` with the rows before them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogPosition {
     /// The last whole commit.
     pub seq: Seq,
-    /// Definitions of the commit after it.
+    /// Whole segments of the commit after it.
+    pub segments: u64,
+    /// Definitions of that commit, counted from its beginning: those of the whole segments too.
     pub definitions: u64,
-    /// And the rows after them, up to the next definition.
+    /// And the rows after them, up to the next definition or the end of the segment.
     pub rows: bool,
 }
 
@@ -133,18 +136,29 @@ impl LogPosition {
     pub fn after(seq: Seq) -> LogPosition {
         LogPosition { seq, ..LogPosition::default() }
     }
+
+    /// Before everything in the segments of a commit from a number on, whatever stands before them; they count from 0.
+    pub fn before_segment(seq: Seq, number: u64) -> LogPosition {
+        LogPosition { segments: number, ..LogPosition::after(Seq(seq.0.saturating_sub(1))) }
+    }
+
+    /// The last commit of which anything lies before it.
+    pub fn reaches(self) -> Seq {
+        if self > LogPosition::after(self.seq) { self.seq.next() } else { self.seq }
+    }
 }
 
 impl From<LogPosition> for pb::LogPosition {
     fn from(position: LogPosition) -> pb::LogPosition {
-        let LogPosition { seq, definitions, rows } = position;
-        pb::LogPosition { seq: seq.0, definitions, rows }
+        let LogPosition { seq, segments, definitions, rows } = position;
+        pb::LogPosition { seq: seq.0, definitions, rows, segments }
     }
 }
 
 impl From<pb::LogPosition> for LogPosition {
     fn from(position: pb::LogPosition) -> LogPosition {
-        LogPosition { seq: Seq(position.seq), definitions: position.definitions, rows: position.rows }
+        let pb::LogPosition { seq, definitions, rows, segments } = position;
+        LogPosition { seq: Seq(seq), segments, definitions, rows }
     }
 }
 

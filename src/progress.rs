@@ -46,10 +46,21 @@ pub struct RowCounts {
     pub upserted: u64,
 }
 
+/// Of a base that is being copied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BaseProgress {
+    /// The source's segments of rows that are copied...
+    pub segments: u64,
+    /// ...of so many.
+    pub of: u64,
+    /// Rows copied: those that live.
+    pub rows: u64,
+}
+
 /// Of a recorder. Counters are since the process started.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RecordProgress {
-    /// Watermark of the last commit.
+    /// Watermark of the last commit; after that of a base alone [`Tso::BASE`].
     pub recorded_to: Tso,
     /// Highest tick seen on the queue: the distance to `recorded_to` is what is still to be recorded.
     pub seen_to: Tso,
@@ -66,6 +77,11 @@ pub struct RecordProgress {
     /// Collections that are selected and not recorded, as `database.collection`: they were there before they came into
     /// the selection, and their earlier rows are not in the log.
     pub left_out: Vec<String>,
+    /// How far the base is copied with which a log begins; none before and after.
+    pub base: Option<BaseProgress>,
+    /// Collections, as `database.collection`, into which a bulk import was under way when their base was taken: its rows
+    /// are not in the log.
+    pub importing: Vec<String>,
     /// What is tried again.
     pub tries: Tries,
 }
@@ -73,7 +89,7 @@ pub struct RecordProgress {
 /// Of a replayer. Counters are since the process started.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReplayProgress {
-    /// Every change with TSO <= this is in the target.
+    /// Every change with TSO <= this is in the target; [`Tso::BASE`]: a base alone is.
     pub applied_to: Tso,
     /// Watermark of the newest commit in the log.
     pub log_to: Tso,

@@ -16,6 +16,9 @@ pub struct Tso(pub u64);
 impl Tso {
     /// Before every change.
     pub const ZERO: Tso = Tso(0);
+    /// Of all rows of a base: after what existed when the log began, before all that the source gave out. No time: what is
+    /// known up to here alone is shown as nothing yet.
+    pub const BASE: Tso = Tso(1);
     /// After every change.
     pub const MAX: Tso = Tso(u64::MAX);
 
@@ -39,10 +42,11 @@ impl Tso {
         Tso(self.0.saturating_add(1))
     }
 
-    /// RFC 3339 in UTC; empty for a TSO that no clock shows.
+    /// RFC 3339 in UTC; empty for a TSO that no clock shows, as that of a base.
     pub fn time(self) -> String {
-        i64::try_from(self.millis())
-            .ok()
+        let millis = Some(self.millis()).filter(|_| self != Tso::BASE);
+        millis
+            .and_then(|millis| i64::try_from(millis).ok())
             .and_then(|millis| Timestamp::from_millisecond(millis).ok())
             .map(|time| format!("{time:.3}"))
             .unwrap_or_default()

@@ -53,6 +53,22 @@ impl<P: ShowsTries> Trouble<P> {
         Ok(())
     }
 
+    /// Tries something until it is done; an error that does not pass by itself comes back.
+    pub async fn until_done<T, F>(&mut self, mut call: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        loop {
+            match call().await {
+                Ok(done) => {
+                    self.over();
+                    return Ok(done);
+                }
+                Err(error) => self.wait(error).await?,
+            }
+        }
+    }
+
     /// Shows what is waited for, once.
     pub fn tell_once(&mut self, error: impl FnOnce() -> Error) {
         if self.shown.is_none() {

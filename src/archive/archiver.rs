@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{Stream, TryStreamExt};
+use futures::{Stream, TryStreamExt, stream};
 use serde::Serialize;
 
 use super::changes::{Changes, Part};
@@ -21,8 +22,8 @@ use crate::pb::log::{ArchiveFile, ObjectRef};
 use crate::position::Seq;
 use crate::store::Store;
 
-/// Commits whose segments are read at once.
-const COMMITS_AHEAD: usize = 2;
+/// Segments that are read at once.
+const SEGMENTS_AHEAD: usize = 2;
 
 /// How much is held in memory.
 #[derive(Clone, Copy, Debug)]
@@ -76,20 +77,27 @@ pub async fn archive(
     let report = Report { from: from.0, to: from.0.saturating_sub(1), ..Report::default() };
     let (runs, held, files) = Default::default();
     let mut archiver = Archiver { store, limits, manifests, runs, held, files, report };
-    let mut commits = pin!(commits(&reader, archived, last));
-    let mut taken: Option<Sealed> = None;
-    while let Some((sealed, segments)) = commits.try_next().await? {
-        let coming = sealed.commit.segments.iter().map(|segment| segment.length).fold(0, u64::saturating_add);
-        if let Some(taken) = taken.take_if(|_| archiver.is_full_with(coming)) {
+    let mut pieces = pin!(pieces(&reader, archived, last));
+    let mut taken: Option<Arc<Sealed>> = None;
+    while let Some(Piece { sealed, number, segment }) = pieces.try_next().await? {
+        let named = &sealed.commit.segments;
+        let coming = named.iter().map(|segment| segment.length).fold(0, u64::saturating_add);
+        if number == 0
+            && let Some(taken) = taken.take_if(|_| archiver.is_full_with(coming))
+        {
             archiver.close(&taken).await?;
         }
-        let seq = sealed.seq();
-        let mut changes = Changes::new(seq, segments)?;
-        while let Some(part) = changes.next(&mut catalog)? {
-            archiver.take(part).await?;
+        let (seq, is_last) = (sealed.seq(), number.saturating_add(1) >= named.len());
+        if let Some(segment) = segment {
+            let mut changes = Changes::new(seq, segment)?;
+            while let Some(part) = changes.next(&mut catalog)? {
+                archiver.take(part).await?;
+            }
         }
-        taken = Some(sealed);
-        on_progress(seq, last, &archiver.report);
+        if is_last {
+            taken = Some(sealed);
+            on_progress(seq, last, &archiver.report);
+        }
     }
     if let Some(taken) = taken {
         archiver.close(&taken).await?;
@@ -105,23 +113,43 @@ pub(super) async fn catalog(reader: &LogReader, after: Option<&Sealed>) -> Resul
     }
 }
 
-/// The commits after one, with their segments.
-pub(super) fn commits(
+/// A segment of a commit, or a commit without one.
+pub(super) struct Piece {
+    /// The commit.
+    pub sealed: Arc<Sealed>,
+    /// The segment's number in it, from 0.
+    pub number: usize,
+    /// The segment.
+    pub segment: Option<Segment>,
+}
+
+/// The commits after one, segment by segment: one commit may have more than memory holds.
+pub(super) fn pieces(
     reader: &LogReader,
     after: Option<Sealed>,
     last: Seq,
-) -> impl Stream<Item = Result<(Sealed, Vec<Segment>)>> {
-    let with_segments = |sealed: Sealed| {
+) -> impl Stream<Item = Result<Piece>> {
+    let of_commit = |sealed: Sealed| {
+        let numbers = 0..sealed.commit.segments.len().max(1);
+        let sealed = Arc::new(sealed);
+        stream::iter(numbers.map(move |number| Ok((sealed.clone(), number))))
+    };
+    let with_segment = |(sealed, number): (Arc<Sealed>, usize)| {
         let reader = reader.clone();
         async move {
-            let mut segments = Vec::new();
-            for named in &sealed.commit.segments {
-                segments.push(reader.segment(named).await?);
-            }
-            Ok((sealed, segments))
+            let segment = match sealed.commit.segments.get(number) {
+                Some(named) => Some(reader.segment(named).await?),
+                None => None,
+            };
+            Ok(Piece { sealed, number, segment })
         }
     };
-    reader.commits(after, last).map_ok(with_segments).try_buffered(COMMITS_AHEAD)
+    reader
+        .commits(after, last)
+        .map_ok(of_commit)
+        .try_flatten()
+        .map_ok(with_segment)
+        .try_buffered(SEGMENTS_AHEAD)
 }
 
 struct Archiver {

@@ -1,4 +1,4 @@
-//! The rows of one commit in the order of TSO, each with the schema that its collection had then. Pure.
+//! The rows of one segment in the order of TSO, each with the schema that its collection had then. Pure.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::pb::log::{Definition, Message, record::Body};
 use crate::position::Seq;
 use crate::tick::Tso;
 
-/// What is left of a commit.
+/// What is left of a segment.
 pub struct Changes {
     seq: Seq,
     rows: BTreeMap<(Tso, CollectionId), Vec<Sent>>,
@@ -31,19 +31,18 @@ pub struct Part {
 }
 
 impl Changes {
-    /// The rows and definitions of a commit's segments. Of its messages the payloads are held, as slices of the objects.
-    pub fn new(seq: Seq, segments: Vec<Segment>) -> Result<Changes> {
+    /// The rows and definitions of a segment of a commit; those of a commit follow each other, as in a replay. Of the
+    /// messages the payloads are held, as slices of the object.
+    pub fn new(seq: Seq, segment: Segment) -> Result<Changes> {
         let (rows, definitions, tables) = Default::default();
         let mut this = Changes { seq, rows, definitions, tables };
-        for segment in segments {
-            let channels =
-                segment.header.channels.iter().map(|name| Arc::from(name.as_str())).collect::<Vec<_>>();
-            for record in segment.records {
-                match record.body {
-                    Some(Body::Definition(definition)) => this.definitions.push_back(definition),
-                    Some(Body::Message(message)) => this.take_in(&channels, message)?,
-                    None => {}
-                }
+        let channels =
+            segment.header.channels.iter().map(|name| Arc::from(name.as_str())).collect::<Vec<_>>();
+        for record in segment.records {
+            match record.body {
+                Some(Body::Definition(definition)) => this.definitions.push_back(definition),
+                Some(Body::Message(message)) => this.take_in(&channels, message)?,
+                None => {}
             }
         }
         Ok(this)

@@ -7,7 +7,7 @@ use std::pin::pin;
 use futures::TryStreamExt;
 use serde::Serialize;
 
-use super::archiver::{catalog, commits};
+use super::archiver::{Piece, catalog, pieces};
 use super::changes::Changes;
 use super::manifest::{self, Sealed};
 use super::manifests::other_commit;
@@ -49,7 +49,7 @@ pub struct Archived {
 }
 
 /// Checks the archive of a log and goes on after each damage, which is noted in `report`; an error means that the store
-/// itself failed. In memory are one file and, for rows, some commits.
+/// itself failed. In memory are one file and, for rows, some segments.
 pub async fn verify(
     reader: &LogReader,
     store: &Store,
@@ -164,10 +164,11 @@ impl Verifier<'_> {
             seq => self.reader.commit(Seq(seq)).await?,
         };
         let mut catalog = catalog(self.reader, before.as_ref()).await?;
-        let mut commits = pin!(commits(self.reader, before, Seq(manifest.last_seq)));
+        let mut pieces = pin!(pieces(self.reader, before, Seq(manifest.last_seq)));
         let mut right = Fingerprints::default();
-        while let Some((sealed, segments)) = commits.try_next().await? {
-            let mut changes = Changes::new(sealed.seq(), segments)?;
+        while let Some(Piece { sealed, segment, .. }) = pieces.try_next().await? {
+            let Some(segment) = segment else { continue };
+            let mut changes = Changes::new(sealed.seq(), segment)?;
             while let Some(part) = changes.next(&mut catalog)? {
                 part.batches
                     .iter()

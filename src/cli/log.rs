@@ -161,7 +161,7 @@ fn line(row: &inspect::Row) -> String {
         marks.push_str(&format!(" {} holes", row.holes));
     }
     format!(
-        "{:>8}  epoch {:<3} {}  to {}  {:>9} rows {:>4} definitions {:>11} bytes{marks}",
+        "{:>8}  epoch {:<3} {}  to {:<24}  {:>9} rows {:>4} definitions {:>11} bytes{marks}",
         row.seq, row.epoch, row.time, row.watermark_time, row.rows, row.definitions, row.bytes
     )
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
-use crate::task::status::Status;
+use crate::task::status::{Base, Status};
 
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
@@ -86,6 +86,9 @@ fn text(status: &Status) -> String {
             parts.push(format!("{what} {}{lag}", moment.time));
         }
     }
+    if let Some(Base { segments, of, rows }) = status.base {
+        parts.push(format!("copying a base: {segments} of {of} segments, {rows} rows"));
+    }
     let rows = status.rows;
     let rows = rows.inserted.saturating_add(rows.deleted).saturating_add(rows.upserted);
     parts.push(format!("{rows} rows ({:.0}/s)", status.rows_per_s));
@@ -101,6 +104,9 @@ fn text(status: &Status) -> String {
             retrying.half, retrying.message, retrying.count, retrying.since
         )
     }));
+    if !status.importing.is_empty() {
+        parts.push(format!("without the bulk imports into {}", status.importing.join(", ")));
+    }
     if let Some(incomplete) = &status.incomplete {
         parts.push(format!("target incomplete since {}", incomplete.since.time));
     }
@@ -123,5 +129,9 @@ mod tests {
         status.rows_per_s = 400.4;
         status.progress = Some(Progress { percent: 41.2, eta_s: Some(73.9) });
         assert_eq!(text(&status), "running | 1200 rows (400/s) | 41.2 % | 1m 13s left");
+        (status.rows.inserted, status.rows_per_s, status.progress) = (0, 0.0, None);
+        status.base = Some(Base { segments: 3, of: 12, rows: 40_000 });
+        let line = "running | copying a base: 3 of 12 segments, 40000 rows | 0 rows (0/s)";
+        assert_eq!(text(&status), line);
     }
 }

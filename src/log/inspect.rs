@@ -27,6 +27,7 @@ pub struct Row {
     /// Every change with a TSO up to this is in it or before it.
     pub watermark: u64,
     /// The watermark as a time, RFC 3339.
+    /// Empty where that is no time: after a base.
     pub watermark_time: String,
     /// Rows inserted, upserted or deleted.
     pub rows: u64,

@@ -8,35 +8,27 @@
 //!
 //! The rows stand in the first commit, as Inserts like those of the queue: it names all of them or does not exist.
 
+mod copy;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use prost::Message;
-
-use crate::catalog::{Catalog, CollectionId, PartitionId};
-use crate::error::{Context, Error, Result, Verdict};
-use crate::log::segment::SegmentWriter;
-use crate::log::writer::{LogWriter, Uploader};
-use crate::message::ALL_PARTITIONS;
+use crate::catalog::{Catalog, CollectionId};
+use crate::error::{Context, Error, Result};
 use crate::pb::log::{self as pb, Collection, ObjectRef, Shard};
-use crate::pb::milvus::proto::schema::CollectionSchema;
-use crate::position::{Position, Seq};
+use crate::position::Position;
 use crate::progress::RowCounts;
-use crate::source::segments::{Checkpoint, Deletes, Level, Segment, SegmentList, SegmentReader};
+use crate::source::segments::{Checkpoint, Segment, SegmentList, SegmentReader};
 use crate::source::{CatalogSource, Queue};
 use crate::store::Store;
 use crate::tick::Tso;
 
-/// The TSO of all rows of a base in the log: after the definitions of the first commit, before all that the source gave
-/// out.
-pub const BASE: Tso = Tso(1);
+pub use copy::copy;
 
-/// Bytes of a segment of the log.
-const SEGMENT_BYTES: usize = 8 << 20;
 /// A compaction is written by then.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Milvus' MsgType of an Insert.
-const INSERT: i32 = 400;
+/// One of level 0 is, even where the source's coordinator died within it.
+const SETTLED_AFTER_DEATH_MS: u64 = 600_000;
 
 /// What a first commit names of a base.
 #[derive(Debug, Default)]
@@ -128,12 +120,16 @@ pub fn is_as_before(before: Option<&Collection>, now: Option<&Collection>) -> bo
         && now.partitions.iter().all(|known| has(before, known.id) || Some(known.create_tso) > stored)
 }
 
-/// The segments as etcd lists them, looked at twice: a compaction is several writes.
-pub async fn list(source: &mut dyn CatalogSource, of: &BTreeSet<CollectionId>) -> Result<SegmentList> {
+/// The segments as etcd lists them, looked at twice: a compaction is several writes. `now`: by the source's clock.
+pub async fn list(
+    source: &mut dyn CatalogSource,
+    of: &BTreeSet<CollectionId>,
+    now: Tso,
+) -> Result<SegmentList> {
     let list = source.segments(of).await?;
     tokio::time::sleep(SETTLED).await;
     match list.overtaken_by(&source.segments(of).await?) {
-        None => Ok(list),
+        None => Ok(list.with_deletes_dropped_since(now.millis().saturating_sub(SETTLED_AFTER_DEATH_MS))),
         Some(Segment { id, .. }) => {
             let message = format!("segment {id} took over rows while the source's segments were listed");
             Err(Error::retry(message).advice("nothing: they are listed again"))
@@ -145,156 +141,4 @@ pub async fn list(source: &mut dyn CatalogSource, of: &BTreeSet<CollectionId>) -
 pub fn begin_of(shard: &Shard) -> Position {
     let of_base = shard.base.as_ref().and_then(|base| base.position);
     of_base.or(shard.start).unwrap_or_default().into()
-}
-
-/// Copies the stored rows of the collections with a base into segments of the log.
-///
-/// Held at a time: a segment of the log, one file of each field of a segment, and the keys that the delete logs of one
-/// partition of a shard name.
-pub async fn copy(
-    storage: &Store,
-    source: &mut dyn CatalogSource,
-    (catalog, of): (&Catalog, &BTreeSet<CollectionId>),
-    list: &SegmentList,
-    writer: &LogWriter,
-) -> Result<Stored> {
-    let mut copy = Copy::new(storage, list, writer, catalog);
-    let collections = catalog.collections.values().filter(|collection| of.contains(&collection.id));
-    let copied = async {
-        for collection in collections {
-            let name = catalog.name(collection.id).map(|name| name.to_string()).unwrap_or_default();
-            tracing::info!(collection = name, "takes a base out of the source's segments");
-            copy.collection(collection).await.context(|| format!("the base of {name}"))?;
-        }
-        copy.upload().await
-    };
-    let copied = copied.await;
-    let Err(error) = copied else { return Ok(Stored { segments: copy.segments, rows: copy.rows }) };
-    // The source goes on compacting, and removes files before it forgets them.
-    let later = source.segments(of).await?;
-    let reads = |id| later.segments.get(id).is_some_and(Segment::is_readable);
-    match list.readable().find(|segment| !reads(&segment.id)) {
-        Some(_) if error.verdict == Verdict::Refused => {
-            Err(Error { verdict: Verdict::Retry, ..error }.advice("nothing: the segments are listed again"))
-        }
-        _ => Err(error),
-    }
-}
-
-struct Copy<'a> {
-    storage: &'a Store,
-    list: &'a SegmentList,
-    uploader: Uploader,
-    header: pb::SegmentHeader,
-    seq: Seq,
-    open: SegmentWriter,
-    segments: Vec<ObjectRef>,
-    rows: RowCounts,
-}
-
-impl<'a> Copy<'a> {
-    fn new(storage: &'a Store, list: &'a SegmentList, writer: &LogWriter, catalog: &Catalog) -> Copy<'a> {
-        let shards = catalog.collections.values().flat_map(|collection| &collection.channels);
-        let shards = shards.filter(|shard| shard.base.is_some());
-        let channels = shards.map(|shard| shard.channel.clone()).collect::<BTreeSet<_>>();
-        let (log_id, epoch, seq) = (writer.log_id().to_owned(), writer.epoch(), writer.next_seq());
-        let header =
-            pb::SegmentHeader { log_id, epoch, seq: seq.0, channels: channels.into_iter().collect() };
-        Copy {
-            storage,
-            list,
-            uploader: writer.uploader(),
-            open: SegmentWriter::new(header.clone()),
-            header,
-            seq,
-            segments: Vec::new(),
-            rows: RowCounts::default(),
-        }
-    }
-
-    async fn collection(&mut self, collection: &Collection) -> Result<()> {
-        let Some(schema) = &collection.schema else {
-            return Err(Error::refused("etcd shows it without a schema")
-                .advice("compare the source's version with those that are supported"));
-        };
-        for shard in &collection.channels {
-            let Some(base) = &shard.base else { continue };
-            let everywhere = self.deletes(schema, shard, ALL_PARTITIONS).await?;
-            for partition in &collection.partitions {
-                let deletes = [&everywhere, &self.deletes(schema, shard, partition.id).await?];
-                for segment in stored(self.list, shard, partition.id) {
-                    if segment.level != Level::L0 {
-                        self.segment(schema, shard, segment, (Tso(base.tso), deletes)).await?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn deletes(
-        &self,
-        schema: &CollectionSchema,
-        shard: &Shard,
-        partition: PartitionId,
-    ) -> Result<Deletes> {
-        let mut deletes = Deletes::default();
-        for segment in stored(self.list, shard, partition) {
-            let reader = SegmentReader::new(self.storage, schema, segment);
-            for file in &segment.deltas {
-                deletes.add(&reader.deleted(file).await?);
-            }
-        }
-        Ok(deletes)
-    }
-
-    async fn segment(
-        &mut self,
-        schema: &CollectionSchema,
-        shard: &Shard,
-        segment: &Segment,
-        (through, deletes): (Tso, [&Deletes; 2]),
-    ) -> Result<()> {
-        let key = schema.fields.iter().find(|field| field.is_primary_key);
-        let key = key.ok_or_else(|| Error::refused("its schema has no primary key"))?;
-        let reader = SegmentReader::new(self.storage, schema, segment);
-        for number in 0..reader.blocks()? {
-            let block = reader.block(number).await?;
-            let keys = block.rows.keys(&key.name)?;
-            let lives = |(key, tso): (crate::rows::Key, &Tso)| {
-                *tso <= through && !deletes.iter().any(|deletes| deletes.cover(&key, *tso))
-            };
-            let rows = keys.iter().zip(&block.tsos).enumerate();
-            let living = rows.filter_map(|(row, stamp)| lives(stamp).then_some(row)).collect();
-            for insert in block.inserts(segment, living)? {
-                self.add(shard, insert.num_rows, &insert.encode_to_vec());
-                if self.open.len() >= SEGMENT_BYTES {
-                    self.upload().await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, shard: &Shard, rows: u64, payload: &[u8]) {
-        let channel = self.header.channels.iter().position(|known| *known == shard.channel);
-        let channel = u32::try_from(channel.unwrap_or_default()).unwrap_or_default();
-        self.open.message(channel, begin_of(shard), BASE, INSERT, payload, rows);
-        self.rows.inserted += rows;
-    }
-
-    async fn upload(&mut self) -> Result<()> {
-        let open = std::mem::replace(&mut self.open, SegmentWriter::new(self.header.clone()));
-        if open.records() > 0 {
-            let (bytes, reference) = open.finish();
-            self.segments.push(self.uploader.put_segment(self.seq, bytes, reference).await?);
-        }
-        Ok(())
-    }
-}
-
-/// The readable segments of one partition of a shard.
-fn stored<'a>(list: &'a SegmentList, shard: &Shard, partition: PartitionId) -> Vec<&'a Segment> {
-    let here = |of: &&Segment| of.shard == shard.virtual_channel && of.partition_id == partition;
-    list.readable().filter(here).collect()
 }

@@ -118,24 +118,13 @@ fn upload(
         let mut trouble = Trouble::new(&progress, "storing a segment");
         if let Some(segment) = segment {
             let (bytes, reference) = segment.finish();
-            let stored = loop {
-                match uploader.put_segment(seq, bytes.clone(), reference.clone()).await {
-                    Ok(stored) => break stored,
-                    Err(error) => trouble.wait(error).await?,
-                }
-            };
-            commit.segments.insert(0, stored);
+            let put = || uploader.put_segment(seq, bytes.clone(), reference.clone());
+            commit.segments.insert(0, trouble.until_done(put).await?);
         }
         let catalog = match catalog {
             None => None,
-            Some(catalog) => loop {
-                match uploader.put_catalog(seq, &catalog).await {
-                    Ok(stored) => break Some(stored),
-                    Err(error) => trouble.wait(error).await?,
-                }
-            },
+            Some(catalog) => Some(trouble.until_done(|| uploader.put_catalog(seq, &catalog)).await?),
         };
-        trouble.over();
         Ok(Uploaded { commit, catalog, rows, unknown })
     }))
 }

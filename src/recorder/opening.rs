@@ -14,8 +14,10 @@ use crate::log::writer::{LogWriter, Tail};
 use crate::pb::log as pb;
 use crate::position::{Channel, Position};
 use crate::progress::RecordProgress;
+use crate::source::segments::SegmentList;
 use crate::source::{Observation, Queue};
 use crate::tick::Tso;
+use crate::trouble::Trouble;
 
 use super::base::{self, Stored};
 use super::channels::Channels;
@@ -120,10 +122,10 @@ async fn begin(
     progress: &watch::Sender<RecordProgress>,
     cancel: &CancellationToken,
 ) -> Result<Session> {
-    let (FirstLook { look, now, opens_at }, stored) = with_base(recorder, &writer, look).await?;
+    let (FirstLook { look, now, opens_at }, stored) = with_base(recorder, &writer, look, progress).await?;
     let (definitions, opening) = Definitions::open(&look, opens_at, recorder.selection.clone())?;
     let watermark = match recorder.start {
-        Start::Earliest if !stored.segments.is_empty() => base::BASE,
+        Start::Earliest if !stored.segments.is_empty() => Tso::BASE,
         // Nothing is older than what will be created.
         Start::Earliest if definitions.recorded().collections.is_empty() => now,
         Start::Earliest => Tso::ZERO,
@@ -131,6 +133,25 @@ async fn begin(
         Start::After(tso) => tso,
     };
     let definitions = definitions.asking_for_properties(recorder.milvus.is_some());
+    let mut trouble = Trouble::new(progress, "opening the channels");
+    let channels = match stored.segments.is_empty() {
+        true => open_channels(recorder, &definitions, watermark, opens_at).await?,
+        // Without taking the base again.
+        false => trouble.until_done(|| open_channels(recorder, &definitions, watermark, opens_at)).await?,
+    };
+    let mut session =
+        Session::new(writer, None, channels, definitions, (watermark, opens_at), progress, cancel.clone());
+    session.send_opening(opening, stored).await?;
+    Ok(session)
+}
+
+/// The channels of a new log, where its first rows stand.
+async fn open_channels(
+    recorder: &Recorder,
+    definitions: &Definitions,
+    watermark: Tso,
+    opens_at: Tso,
+) -> Result<Channels> {
     let mut channels = Channels::new(recorder.queue.clone());
     for (channel, need) in definitions.needs(watermark) {
         check_origin(&*recorder.queue, &channel, need.announced).await?;
@@ -142,10 +163,7 @@ async fn begin(
     if let Some(channel) = &recorder.replicate_channel {
         channels.open_requests(channel, opens_at.millis()).await?;
     }
-    let mut session =
-        Session::new(writer, None, channels, definitions, (watermark, opens_at), progress, cancel.clone());
-    session.send_opening(opening, stored).await?;
-    Ok(session)
+    Ok(channels)
 }
 
 /// Takes a base where the log is to begin with rows that the queue no longer holds.
@@ -153,6 +171,7 @@ async fn with_base(
     recorder: &mut Recorder,
     writer: &LogWriter,
     mut first: FirstLook,
+    progress: &watch::Sender<RecordProgress>,
 ) -> Result<(FirstLook, Stored)> {
     let Some(storage) = recorder.storage.as_ref().filter(|_| recorder.start == Start::Earliest) else {
         return Ok((first, Stored::default()));
@@ -162,14 +181,22 @@ async fn with_base(
     if without.is_empty() {
         return Ok((first, Stored::default()));
     }
-    let list = base::list(recorder.catalog.as_mut(), &without).await?;
+    let list = base::list(recorder.catalog.as_mut(), &without, first.now).await?;
+    tell_imports(selected.recorded(), &list, progress);
     let before = Arc::make_mut(&mut first.look.live);
     base::with_checkpoints(before, &without, &list)?;
     let copied = (&*before, &without);
-    let stored = base::copy(storage, recorder.catalog.as_mut(), copied, &list, writer).await?;
+    let stored = base::copy(storage, recorder.catalog.as_mut(), copied, &list, writer, progress).await?;
 
     let before = first.look.live;
-    let mut then = look_after_now(recorder).await?;
+    let mut trouble = Trouble::new(progress, "looking at the source after its base was copied");
+    let mut then = loop {
+        match look_after_now(recorder).await {
+            Ok(then) => break then,
+            Err(error) => trouble.wait(error).await?,
+        }
+    };
+    trouble.over();
     for id in &without {
         if !base::is_as_before(before.collections.get(id), then.look.live.collections.get(id)) {
             return Err(Error::retry(format!("collection {id} was changed while its base was taken"))
@@ -178,6 +205,19 @@ async fn with_base(
     }
     base::with_checkpoints(Arc::make_mut(&mut then.look.live), &without, &list)?;
     Ok((then, stored))
+}
+
+/// Rows of an import that is under way are in no base, and the queue has no word of them.
+fn tell_imports(selected: &Catalog, list: &SegmentList, progress: &watch::Sender<RecordProgress>) {
+    let names = list.importing().into_iter().filter_map(|id| selected.name(id)).map(|name| name.to_string());
+    let names = names.collect::<Vec<_>>();
+    for name in &names {
+        tracing::warn!(
+            "a bulk import into {name} is under way while its base is taken: its rows will not be in the log; record \
+             into a new log when it is finished"
+        );
+    }
+    progress.send_modify(|progress| progress.importing = names);
 }
 
 /// A look that opens a log above all that the source has given out by now, and so above whatever it has stored.

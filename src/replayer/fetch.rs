@@ -1,44 +1,36 @@
 //! Reads the log ahead of the replayer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::log::reader::Follower;
-use crate::pb::log::{Commit, Record};
+use crate::pb::log::ObjectRef;
+use crate::position::{LogPosition, Seq};
 use crate::progress::ReplayProgress;
 use crate::tick::Tso;
 use crate::trouble::Trouble;
+
+use super::segments::{Fetched, Segments, check_whole};
 
 /// Segments read ahead: they take memory.
 pub const AHEAD: usize = 2;
 /// How often the log is asked for its next commit.
 const POLL: Duration = Duration::from_millis(100);
 
-/// A segment of a commit, or a commit without one.
-pub struct Fetched {
-    /// The commit.
-    pub commit: Arc<Commit>,
-    /// Whether it is the commit's last segment.
-    pub last: bool,
-    /// The records of the segment, in order.
-    pub records: Vec<Record>,
-    /// Bytes of the segment.
-    pub bytes: u64,
-}
-
-/// Reads commit after commit, segment by segment, until nobody listens or the log cannot be read any further.
+/// Reads segment after segment, until nobody listens or the log cannot be read any further. Of those before `applied`
+/// only the ones with definitions are read: names follow from them.
 pub async fn follow(
-    mut follower: Follower,
+    follower: Follower,
+    applied: LogPosition,
     fetched: mpsc::Sender<Result<Fetched>>,
     progress: watch::Sender<ReplayProgress>,
 ) {
     let mut trouble = Trouble::new(&progress, "reading the log");
-    let mut reading = None;
+    let mut segments = Segments::new(follower);
     loop {
-        let next = match fetch(&mut follower, &mut reading).await {
+        let next = match fetch(&mut segments, applied).await {
             Ok(next) => next,
             Err(error) => match trouble.wait(error).await {
                 Ok(()) => continue,
@@ -62,36 +54,10 @@ pub async fn follow(
     }
 }
 
-/// A commit whose segments are being read.
-struct Reading {
-    commit: Arc<Commit>,
-    next: usize,
-}
-
-/// The next segment; `reading` keeps its commit until all have been read.
-async fn fetch(follower: &mut Follower, reading: &mut Option<Reading>) -> Result<Option<Fetched>> {
-    if reading.is_none() {
-        let next = follower.next().await?;
-        *reading = next.map(|sealed| Reading { commit: Arc::new(sealed.commit), next: 0 });
-    }
-    let Some(Reading { commit, next }) = reading else { return Ok(None) };
-    check_whole(commit)?;
-    let (mut records, mut bytes) = (Vec::new(), 0);
-    if let Some(reference) = commit.segments.get(*next) {
-        records = follower.reader().segment(reference).await?.records;
-        bytes = reference.length;
-    }
-    *next += 1;
-    let (commit, last) = (commit.clone(), *next >= commit.segments.len());
-    if last {
-        *reading = None;
-    }
-    Ok(Some(Fetched { commit, last, records, bytes }))
-}
-
-/// Nothing goes on beyond a hole.
-pub fn check_whole(commit: &Commit) -> Result<()> {
-    let Some(hole) = commit.holes.first() else { return Ok(()) };
-    let (seq, channel, reason) = (commit.seq, &hole.channel, &hole.reason);
-    Err(Error::refused(format!("commit {seq} records a hole on channel {channel}: {reason}")))
+async fn fetch(segments: &mut Segments, applied: LogPosition) -> Result<Option<Fetched>> {
+    let Some(commit) = segments.commit().await? else { return Ok(None) };
+    check_whole(&commit)?;
+    let is_applied =
+        |number: u64| LogPosition::before_segment(Seq(commit.seq), number.saturating_add(1)) <= applied;
+    segments.next(|number, segment: &ObjectRef| segment.definitions > 0 || !is_applied(number)).await
 }

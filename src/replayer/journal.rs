@@ -3,7 +3,8 @@
 //! Before rows of a commit are sent, an intent covers it; once everything up to a place is in the target, the ack
 //! follows. After an unclean stop what lies between the two may or may not be in the target. A change that takes a
 //! name away (a drop, a rename) has an ack on both sides and nothing beside it: the stretch between ack and intent
-//! never holds rows of two collections of one name, so it can be applied again.
+//! never holds rows of two collections of one name, so it can be applied again. Within a commit both go segment by
+//! segment: what is applied again stays little, however large a commit is.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,10 +27,22 @@ use super::ownership::Made;
 
 /// Commits that an intent covers ahead, so that not every commit of a backlog costs a checkpoint.
 const AHEAD: u64 = 16;
+/// Segments of one commit that an intent covers ahead.
+const SEGMENTS_AHEAD: u64 = 4;
 /// How often a checkpoint is stored while there is work: it shows whether another replayer has taken over.
 pub const STORE_AT_LEAST: Duration = Duration::from_secs(1);
 
-/// The replayer's checkpoints and the commits in flight.
+/// What was sent and need not be in the target yet.
+struct Sent {
+    /// Up to here...
+    to: LogPosition,
+    /// ...and where that ends a commit, its watermark.
+    watermark: Option<Tso>,
+    /// Empty once it is in the target.
+    rows: TaskTracker,
+}
+
+/// The replayer's checkpoints and the segments in flight.
 pub struct Journal {
     checkpoints: Checkpoints,
     state: pb::Checkpoint,
@@ -42,13 +55,13 @@ pub struct Journal {
     made: Arc<Made>,
     stored: LogPosition,
     stored_at: Instant,
-    in_flight: VecDeque<(Seq, Tso, TaskTracker)>,
+    in_flight: VecDeque<Sent>,
     progress: watch::Sender<ReplayProgress>,
     stop: CancellationToken,
 }
 
 impl Journal {
-    /// Continues from a checkpoint. Once `stop` is cancelled, a commit that is no longer in flight may have failed:
+    /// Continues from a checkpoint. Once `stop` is cancelled, what is no longer in flight may have failed:
     /// the ack does not move any more. `tail`: the last commit of the log.
     pub fn new(
         checkpoints: Checkpoints,
@@ -127,57 +140,63 @@ impl Journal {
         self.store().await
     }
 
-    /// Whether a commit may have been sent by an earlier run.
-    pub fn may_have_been_sent(&self, seq: Seq) -> bool {
-        seq <= self.doubt.seq
+    /// Whether what follows a place may have been sent by an earlier run.
+    pub fn may_have_been_sent(&self, after: LogPosition) -> bool {
+        after < self.doubt
     }
 
-    /// Whether a commit needs a further intent before anything of it is sent.
-    pub fn is_beyond_intent(&self, seq: Seq) -> bool {
-        seq > self.intent.seq
+    /// Whether a segment of a commit needs a further intent before anything of it is sent.
+    pub fn is_beyond_intent(&self, seq: Seq, number: u64) -> bool {
+        LogPosition::before_segment(seq, number.saturating_add(1)) > self.intent
     }
 
-    /// Called before anything of a commit is sent; `tail`: the last commit that is known to exist. What does not exist yet
-    /// is never covered: after a crash it has not been sent for certain.
-    pub async fn intend(&mut self, seq: Seq, tail: Seq) -> Result<()> {
+    /// Called before anything of segment `number` of the `of` of a commit is sent; `tail`: the last commit that is known to
+    /// exist. What does not exist yet is never covered: after a crash it has not been sent for certain.
+    pub async fn intend(&mut self, seq: Seq, (number, of): (u64, u64), tail: Seq) -> Result<()> {
         self.tail = self.tail.max(seq).max(tail);
-        if self.is_beyond_intent(seq) {
-            self.intent = LogPosition::after(Seq(seq.0.saturating_add(AHEAD)).min(self.tail));
+        if self.is_beyond_intent(seq, number) {
+            let next = number.saturating_add(1).saturating_add(SEGMENTS_AHEAD);
+            self.intent = match next < of {
+                true => LogPosition::before_segment(seq, next),
+                false => LogPosition::after(Seq(seq.0.saturating_add(AHEAD)).min(self.tail)),
+            };
             self.store().await?;
         }
         Ok(())
     }
 
-    /// Counts a commit as sent; `rows` closes when its rows are in the target.
-    pub fn sent(&mut self, seq: Seq, watermark: Tso, rows: TaskTracker) {
+    /// Counts what lies before a place as sent; `rows` closes when it is in the target. `watermark`: of the commit that
+    /// ends there.
+    pub fn sent(&mut self, to: LogPosition, watermark: Option<Tso>, rows: TaskTracker) {
         rows.close();
-        self.in_flight.push_back((seq, watermark, rows));
+        self.in_flight.push_back(Sent { to, watermark, rows });
     }
 
     /// The last commit that has been sent.
     pub fn newest_sent(&self) -> Seq {
-        self.in_flight.back().map_or(self.ack.seq, |(seq, _, _)| *seq)
+        self.in_flight.back().map_or(self.ack.seq, |sent| sent.to.seq)
     }
 
-    /// How many commits are in flight.
+    /// How many segments are in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
-    /// Waits until the oldest commit in flight is in the target. Cancel safe.
+    /// Waits until the oldest segment in flight is in the target. Cancel safe.
     pub async fn oldest_applied(&self) {
         match self.in_flight.front() {
-            Some((_, _, rows)) => rows.wait().await,
+            Some(sent) => sent.rows.wait().await,
             None => std::future::pending().await,
         }
     }
 
-    /// Moves the ack over the commits that are in the target.
+    /// Moves the ack over what is in the target.
     pub fn collect(&mut self) {
         // In this order: whoever fails cancels first and lets go after.
-        let applied = |rows: &TaskTracker| rows.is_empty() && !self.stop.is_cancelled();
-        while let Some((seq, watermark, _)) = self.in_flight.pop_front_if(|(_, _, rows)| applied(rows)) {
-            self.ack = LogPosition::after(seq);
+        let applied = |sent: &mut Sent| sent.rows.is_empty() && !self.stop.is_cancelled();
+        while let Some(Sent { to, watermark, .. }) = self.in_flight.pop_front_if(applied) {
+            self.ack = self.ack.max(to);
+            let Some(watermark) = watermark else { continue };
             self.state.applied_tso = watermark.0;
             self.progress.send_modify(|progress| {
                 progress.applied_to = watermark;
@@ -213,11 +232,10 @@ impl Journal {
     }
 
     /// Ends without anything in flight: a start after this applies nothing twice, but for what an earlier run may have
-    /// sent beyond the ack, and for the commit after `underway` of which only a part was sent.
-    pub async fn close(&mut self, underway: Option<Seq>) -> Result<()> {
+    /// sent beyond the ack, and what this one has sent up to `sent` without counting it.
+    pub async fn close(&mut self, sent: LogPosition) -> Result<()> {
         self.collect();
-        let partly = underway.map(|before| LogPosition::after(before.next())).unwrap_or_default();
-        self.intent = self.ack.max(self.doubt).max(partly);
+        self.intent = self.ack.max(self.doubt).max(sent);
         self.store().await
     }
 
@@ -266,26 +284,63 @@ mod tests {
     async fn a_stop_forgets_nothing_that_an_earlier_run_may_have_sent() {
         let store = Store::memory();
         let mut killed = journal(&store).await;
-        killed.intend(Seq(1), Seq(9)).await.unwrap();
+        killed.intend(Seq(1), (0, 1), Seq(9)).await.unwrap();
         for within in [false, true] {
             let mut stopped = journal(&store).await;
             stopped.take_over().await.unwrap();
             if within {
                 stopped.close_within(Tso(1)).await.unwrap();
             } else {
-                stopped.close(None).await.unwrap();
+                stopped.close(LogPosition::default()).await.unwrap();
             }
             let next = journal(&store).await;
-            assert!(next.may_have_been_sent(Seq(9)) && !next.may_have_been_sent(Seq(10)), "{within}");
+            let may_be_there = |seq| next.may_have_been_sent(LogPosition::before_segment(Seq(seq), 0));
+            assert!(may_be_there(9) && !may_be_there(10), "{within}");
         }
     }
 
     #[tokio::test]
     async fn an_intent_covers_a_backlog_ahead_and_nothing_that_does_not_exist() {
         let mut journal = journal(&Store::memory()).await;
-        journal.intend(Seq(1), Seq(5)).await.unwrap();
-        assert!(!journal.is_beyond_intent(Seq(9)) && journal.is_beyond_intent(Seq(10)));
-        journal.intend(Seq(10), Seq(40)).await.unwrap();
-        assert!(!journal.is_beyond_intent(Seq(26)) && journal.is_beyond_intent(Seq(27)));
+        journal.intend(Seq(1), (0, 1), Seq(5)).await.unwrap();
+        assert!(!journal.is_beyond_intent(Seq(9), 0) && journal.is_beyond_intent(Seq(10), 0));
+        journal.intend(Seq(10), (0, 1), Seq(40)).await.unwrap();
+        assert!(!journal.is_beyond_intent(Seq(26), 7) && journal.is_beyond_intent(Seq(27), 0));
+    }
+
+    #[tokio::test]
+    async fn of_a_large_commit_an_intent_covers_few_segments_and_after_its_last_ones_what_follows() {
+        let store = Store::memory();
+        let mut journal = journal(&store).await;
+        let mut covered = Vec::new();
+        for number in 0..12 {
+            let beyond = journal.is_beyond_intent(Seq(3), number);
+            journal.intend(Seq(3), (number, 12), Seq(9)).await.unwrap();
+            covered.extend(beyond.then_some((number, journal.intent)));
+        }
+        let within = |number| LogPosition::before_segment(Seq(3), number);
+        assert_eq!(covered, [(0, within(5)), (5, within(10)), (10, LogPosition::after(Seq(9)))]);
+    }
+
+    #[tokio::test]
+    async fn a_start_within_a_commit_doubts_the_segments_between_ack_and_intent_and_no_others() {
+        let store = Store::memory();
+        let mut killed = journal(&store).await;
+        killed.intend(Seq(1), (0, 12), Seq(9)).await.unwrap();
+        let after = |segments| LogPosition { segments, definitions: 7, ..LogPosition::default() };
+        killed.sent(after(1), None, TaskTracker::new());
+        killed.sent(after(2), None, TaskTracker::new());
+        killed.collect();
+        killed.take_over().await.unwrap();
+        let mut next = journal(&store).await;
+        assert_eq!((next.ack(), next.applied(), next.is_in_doubt()), (after(2), Tso::ZERO, true));
+        let in_doubt = |journal: &Journal| {
+            (0..8).filter(|number| journal.may_have_been_sent(after(*number))).collect::<Vec<_>>()
+        };
+        assert_eq!(in_doubt(&next), [0, 1, 2, 3, 4]);
+        next.sent(after(5), None, TaskTracker::new());
+        next.close(after(5)).await.unwrap();
+        let stopped = journal(&store).await;
+        assert!(!stopped.is_in_doubt() && !stopped.may_have_been_sent(after(5)));
     }
 }

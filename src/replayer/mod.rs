@@ -9,7 +9,8 @@
 //! [`rehearsal`] finds: the same walk over the log without a target.
 //!
 //! What safe mode cannot know: a key that the source holds twice, once from before the stretch that is applied again
-//! and once from within it, is left with the newer row only.
+//! and once from within it, is left with the latter row only. Of commits that a recorder cut that is the newer one; the rows
+//! of a base have no order of time.
 
 mod batch;
 mod conflicts;
@@ -26,6 +27,7 @@ mod plan;
 mod rehearsal;
 mod rows;
 mod run;
+mod segments;
 mod shared;
 mod skip;
 mod steps;

@@ -76,9 +76,10 @@ pub async fn check_not_beyond(
 /// The newest change that may have been sent without an ack: of the commits between ack and intent, as far as the log
 /// goes, and of the run that wrote the intent.
 async fn newest_sent(reader: &LogReader, state: &pb::Checkpoint, tail: Option<Seq>) -> Result<Tso> {
-    let seq = |position: Option<pb::LogPosition>| position.map(LogPosition::from).unwrap_or_default().seq;
-    let last = seq(state.intent).min(tail.unwrap_or_default());
-    let (mut newest, mut next) = (Tso::ZERO, seq(state.ack).next());
+    let [ack, intent] =
+        [state.ack, state.intent].map(|place| place.map(LogPosition::from).unwrap_or_default());
+    let last = intent.reaches().min(tail.unwrap_or_default());
+    let (mut newest, mut next) = (Tso::ZERO, ack.seq.next());
     while next <= last {
         let segments = reader.commit(next).await?.map(|sealed| sealed.commit.segments).unwrap_or_default();
         newest = segments.iter().map(|segment| Tso(segment.last_tso)).fold(newest, Tso::max);

@@ -10,7 +10,7 @@ use crate::catalog::CollectionId;
 use crate::change::{CollectionName, DefinitionChange, NewCollection};
 use crate::error::{Error, Result};
 use crate::pb::log::{Definition, definition::Change};
-use crate::position::Seq;
+use crate::position::LogPosition;
 use crate::target::{Target, name_is_alias};
 use crate::tick::Tso;
 
@@ -167,20 +167,20 @@ pub fn names(definition: &Definition) -> bool {
     )
 }
 
-/// What of a commit gives names after a TSO that are not the log's own already, and the source's ids of the collections
-/// that it creates. Those names are free once the commit has taken them away.
+/// What of a segment gives names after a TSO that are not the log's own already, and the source's ids of the collections
+/// that it creates. Those names are free once the segment has taken them away. `at`: where it begins.
 pub fn newly_named<'a>(
     mut naming: Naming,
     mut skip: Skip,
-    seq: Seq,
+    at: LogPosition,
     after: Option<Tso>,
     definitions: impl Iterator<Item = &'a Definition>,
 ) -> Result<Vec<(Option<CollectionId>, DefinitionChange)>> {
     let collections = naming.collections().into_iter().map(|(_, name)| name);
     let mut own: BTreeSet<_> = collections.chain(naming.aliases()).collect();
     let mut new = Vec::new();
-    for (number, definition) in (1..).zip(definitions) {
-        let place = Place::Definition(seq, number);
+    for (number, definition) in (at.definitions.saturating_add(1)..).zip(definitions) {
+        let place = Place::Definition(at.seq.next(), number);
         let Some(definition) = skip.definition(&naming, place, Box::new(definition.clone()))? else {
             continue;
         };

@@ -128,8 +128,9 @@ pub async fn plan(
     let target = &*replayer.target;
     target.hello().await.context(|| "asking the target")?;
 
-    let seq = |position: Option<_>| position.map(LogPosition::from).unwrap_or_default().seq;
-    let (ack, intent) = (seq(state.ack), seq(state.intent));
+    let [ack, intent] =
+        [state.ack, state.intent].map(|place| place.map(LogPosition::from).unwrap_or_default());
+    let touched = intent.max(ack).reaches();
     let made = Made::new(&state.made);
     let mut plan = Plan {
         log_id: reader.log_id().to_owned(),
@@ -137,17 +138,18 @@ pub async fn plan(
         to: to.0,
         to_time: to.time(),
         done: state.applied_tso == to.0,
-        commits_done: ack.0,
+        commits_done: ack.seq.0,
         ..Plan::default()
     };
     let (started, mut conflicts) = (Instant::now(), Conflicts::default());
     let mut rehearsal = Rehearsal::new(replayer, reader, to, last, depth).await?;
     while let Some(rehearsed) = rehearsal.next().await? {
-        show(rehearsed.seq, last);
-        if !plan.done && rehearsed.seq > ack {
+        let seq = rehearsed.seq();
+        show(seq, last);
+        if !plan.done && rehearsed.end > ack {
             plan.add(&rehearsed);
         }
-        let look_at = (rehearsed.seq > intent.max(ack)).then_some(target as &dyn Target);
+        let look_at = (seq > touched).then_some(target as &dyn Target);
         for (definition, changes) in &rehearsed.changes {
             plan.matches |= ownership::created(definition).is_some();
             conflicts.take(look_at, definition, changes).await?;
@@ -171,11 +173,11 @@ pub async fn plan(
 
 impl Plan {
     fn add(&mut self, rehearsed: &Rehearsed) {
-        let sum = |total: u64, more: usize| total.saturating_add(u64::try_from(more).unwrap_or(u64::MAX));
-        self.commits = sum(self.commits, 1);
-        self.segments = sum(self.segments, rehearsed.segments.len());
-        self.bytes =
-            rehearsed.segments.iter().map(|segment| segment.length).fold(self.bytes, u64::saturating_add);
+        self.commits = self.commits.saturating_add(u64::from(rehearsed.is_whole()));
+        if let Some(segment) = &rehearsed.segment {
+            self.segments = self.segments.saturating_add(1);
+            self.bytes = self.bytes.saturating_add(segment.length);
+        }
         self.inserted = self.inserted.saturating_add(rehearsed.rows.inserted);
         self.deleted = self.deleted.saturating_add(rehearsed.rows.deleted);
         for (definition, _) in &rehearsed.changes {

@@ -1,4 +1,4 @@
-//! A replay without a target: what it would do, commit by commit.
+//! A replay without a target: what it would do, segment by segment.
 //!
 //! It begins with nothing, before the first commit. The newest base before the instant will be chosen here: it brings
 //! its catalog and its place in the log.
@@ -9,16 +9,17 @@ use crate::catalog::Catalog;
 use crate::change::DefinitionChange;
 use crate::error::{Error, Result};
 use crate::log::reader::{Follower, LogReader};
-use crate::pb::log::{Commit, Definition, ObjectRef, Record};
-use crate::position::Seq;
+use crate::pb::log::{Definition, ObjectRef};
+use crate::position::{LogPosition, Seq};
 use crate::progress::RowCounts;
 use crate::tick::Tso;
 
 use super::naming::Naming;
 use super::place::Place;
+use super::segments::{Fetched, Segments, check_whole};
 use super::skip::Skip;
 use super::steps::{LaneKey, RowMessage, Step, steps};
-use super::{Replayer, fetch, window};
+use super::{Replayer, window};
 
 /// What is read of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,28 +32,42 @@ pub enum Depth {
 
 /// A replay without a target.
 pub struct Rehearsal {
-    follower: Follower,
+    segments: Segments,
     naming: Naming,
     skip: Skip,
     until: Tso,
     tail: Seq,
     depth: Depth,
-    at: Tso,
+    at: LogPosition,
+    /// The watermark of the last whole commit.
+    watermark: Tso,
 }
 
-/// One commit.
+/// A segment of a commit, or a commit without one.
 #[derive(Default)]
 pub struct Rehearsed {
-    /// Its number.
-    pub seq: Seq,
-    /// Its segments.
-    pub segments: Vec<ObjectRef>,
+    /// Where it ends.
+    pub end: LogPosition,
+    /// What names it.
+    pub segment: Option<ObjectRef>,
     /// Definitions that change something at the target, and what.
     pub changes: Vec<(Box<Definition>, Vec<DefinitionChange>)>,
     /// Rows inserted and deleted, as far as they were read.
     pub rows: RowCounts,
     /// What no target can be told.
     pub untold: Vec<String>,
+}
+
+impl Rehearsed {
+    /// The number of its commit.
+    pub fn seq(&self) -> Seq {
+        self.end.reaches()
+    }
+
+    /// Whether its commit ends with it.
+    pub fn is_whole(&self) -> bool {
+        self.end == LogPosition::after(self.end.seq)
+    }
 }
 
 impl Rehearsal {
@@ -65,9 +80,9 @@ impl Rehearsal {
         depth: Depth,
     ) -> Result<Rehearsal> {
         let naming = Naming::new(Catalog::default(), replayer.selection.clone(), replayer.renames.clone());
-        let follower = Follower::after(reader, Seq(0)).await?;
-        let (skip, at) = (replayer.skip.clone(), Tso::ZERO);
-        Ok(Rehearsal { follower, naming, skip, until, tail, depth, at })
+        let segments = Segments::new(Follower::after(reader, Seq(0)).await?);
+        let (skip, at) = (replayer.skip.clone(), LogPosition::default());
+        Ok(Rehearsal { segments, naming, skip, until, tail, depth, at, watermark: Tso::ZERO })
     }
 
     /// The names so far.
@@ -80,47 +95,37 @@ impl Rehearsal {
         &self.skip
     }
 
-    /// The next commit; none at the end. There every change that is left out must have been met.
+    /// The next segment; none at the end. There every change that is left out must have been met.
     pub async fn next(&mut self) -> Result<Option<Rehearsed>> {
-        let seq = self.follower.last().map_or(Seq(0), |last| last.seq());
-        let over = seq >= self.tail || (self.at >= self.until && seq > Seq(0));
-        let next = if over { None } else { self.follower.next().await? };
-        let Some(commit) = next.map(|sealed| sealed.commit) else {
+        let seq = self.at.seq;
+        let over = seq >= self.tail || (self.watermark >= self.until && seq > Seq(0));
+        let Some(commit) = (if over { None } else { self.segments.commit().await? }) else {
             self.skip.check_met()?;
             return Ok(None);
         };
-        if let Err(hole) = fetch::check_whole(&commit) {
-            return Err(window::outside(self.follower.reader(), self.until, hole.message).await?);
+        if let Err(hole) = check_whole(&commit) {
+            return Err(window::outside(self.segments.reader(), self.until, hole.message).await?);
         }
-        let records = self.records(&commit).await?;
-        self.at = Tso(commit.watermark);
-        self.rehearse(commit, records).map(Some)
+        let (depth, skip) = (self.depth, &self.skip);
+        let is_needed = |_, segment: &ObjectRef| {
+            depth == Depth::Rows
+                || segment.definitions > 0
+                || skip.has_deletes_in(Tso(segment.first_tso), Tso(segment.last_tso))
+        };
+        let next = self.segments.next(is_needed).await?;
+        next.map(|fetched| self.rehearse(fetched)).transpose()
     }
 
-    async fn records(&self, commit: &Commit) -> Result<Vec<Record>> {
-        let mut records = Vec::new();
-        for reference in commit.segments.iter().filter(|reference| self.is_needed(reference)) {
-            records.extend(self.follower.reader().segment(reference).await?.records);
-        }
-        Ok(records)
-    }
-
-    fn is_needed(&self, segment: &ObjectRef) -> bool {
-        self.depth == Depth::Rows
-            || segment.definitions > 0
-            || self.skip.has_deletes_in(Tso(segment.first_tso), Tso(segment.last_tso))
-    }
-
-    fn rehearse(&mut self, commit: Commit, records: Vec<Record>) -> Result<Rehearsed> {
+    fn rehearse(&mut self, fetched: Fetched) -> Result<Rehearsed> {
+        let Fetched { commit, last, segment, records, .. } = fetched;
         let seq = Seq(commit.seq);
-        let mut rehearsed = Rehearsed { seq, segments: commit.segments, ..Rehearsed::default() };
-        let mut number = 0u64;
+        let mut rehearsed = Rehearsed { segment, ..Rehearsed::default() };
         for step in steps(records, self.until)? {
             match step {
-                Step::Rows(lanes) => self.count(lanes, &mut rehearsed.rows)?,
+                Step::Rows(lanes) => self.count(lanes, Tso(commit.opens_at), &mut rehearsed.rows)?,
                 Step::Define(definition) => {
-                    number = number.saturating_add(1);
-                    let place = Place::Definition(seq, number);
+                    self.at.definitions = self.at.definitions.saturating_add(1);
+                    let place = Place::Definition(seq, self.at.definitions);
                     let left = self.skip.definition(&self.naming, place, definition)?;
                     let Some(definition) = left else { continue };
                     let changes = self.naming.apply(&definition)?;
@@ -132,11 +137,22 @@ impl Rehearsal {
                 Step::Unknown(_, name) => rehearsed.untold.push(name),
             }
         }
+        self.at.segments = self.at.segments.saturating_add(1);
+        if last {
+            (self.at, self.watermark) = (LogPosition::after(seq), Tso(commit.watermark));
+        }
+        rehearsed.end = self.at;
         Ok(rehearsed)
     }
 
-    fn count(&mut self, lanes: BTreeMap<LaneKey, Vec<RowMessage>>, rows: &mut RowCounts) -> Result<()> {
+    fn count(
+        &mut self,
+        lanes: BTreeMap<LaneKey, Vec<RowMessage>>,
+        opens_at: Tso,
+        rows: &mut RowCounts,
+    ) -> Result<()> {
         for (key, messages) in lanes {
+            self.skip.check_not_in_base(&self.naming, key.collection, &messages, opens_at)?;
             let messages = self.skip.rows(&self.naming, key.collection, messages)?;
             if messages.is_empty() || self.naming.destination(key.collection)?.is_none() {
                 continue;
@@ -161,7 +177,7 @@ pub async fn rehearse(
     let mut rehearsal = Rehearsal::new(replayer, reader, until, tail, Depth::Definitions).await?;
     let mut found = (seq == Seq(0)).then(|| (Catalog::default(), replayer.skip.clone()));
     while let Some(rehearsed) = rehearsal.next().await? {
-        if rehearsed.seq == seq {
+        if rehearsed.end == LogPosition::after(seq) {
             found = Some((rehearsal.naming.catalog().clone(), rehearsal.skip.clone()));
         }
     }

@@ -17,7 +17,7 @@ use crate::progress::ReplayProgress;
 use crate::tick::Tso;
 
 use super::definer::{Definer, Scope, scope};
-use super::fetch::{self, Fetched};
+use super::fetch;
 use super::journal::{self, Journal};
 use super::lanes::Lanes;
 use super::naming::Naming;
@@ -25,13 +25,14 @@ use super::opening::{catalog_at, check_not_beyond, checkpoint};
 use super::ownership;
 use super::place::Place;
 use super::rehearsal::rehearse;
+use super::segments::Fetched;
 use super::shared::Shared;
 use super::skip::Skip;
 use super::steps::{Step, steps};
 use super::window::check_opened;
 use super::{Replayer, Until};
 
-/// Commits in flight: beyond that the target sets the pace.
+/// Segments in flight: beyond that the target sets the pace.
 const IN_FLIGHT: usize = 64;
 /// How long a graceful stop may take: shorter than whoever waits for it does.
 const STOP: Duration = Duration::from_secs(3);
@@ -47,14 +48,6 @@ enum End {
     WithinCommit,
 }
 
-/// A commit of which a part has been applied.
-struct Underway {
-    /// The last definition.
-    at: LogPosition,
-    /// Closes when its rows are in the target.
-    in_target: TaskTracker,
-}
-
 /// A replayer at work.
 pub struct Run {
     reader: LogReader,
@@ -67,8 +60,10 @@ pub struct Run {
     until: Tso,
     /// The last commit to apply, where the end is known.
     last: Option<Seq>,
-    /// The commit of which further segments follow.
-    underway: Option<Underway>,
+    /// Where the run began.
+    began: LogPosition,
+    /// The end of the segment before, in a commit of which further ones follow.
+    within: Option<LogPosition>,
     shared: Arc<Shared>,
     stop: CancellationToken,
     progress: watch::Sender<ReplayProgress>,
@@ -116,9 +111,10 @@ impl Run {
         if journal.is_after_a_commit() {
             ownership::check_there(&*replayer.target, naming.collections(), &shared.made).await?;
         }
+        let began = journal.ack();
         let definer = Definer::new(shared.clone());
         definer.apply(None, &naming.extra_databases()).await?;
-        let follower = Some(Follower::after(reader.clone(), journal.ack().seq).await?);
+        let follower = Some(Follower::after(reader.clone(), began.seq).await?);
         let lanes = Lanes::new(shared.clone());
         Ok(Run {
             reader,
@@ -130,7 +126,8 @@ impl Run {
             definer,
             until,
             last,
-            underway: None,
+            began,
+            within: None,
             shared,
             stop,
             progress: progress.clone(),
@@ -141,7 +138,8 @@ impl Run {
     pub async fn run(mut self, cancel: CancellationToken) -> Result<()> {
         let (sender, mut fetched) = mpsc::channel(fetch::AHEAD);
         let follow = self.follower.take().map(|follower| {
-            AbortOnDropHandle::new(tokio::spawn(fetch::follow(follower, sender, self.progress.clone())))
+            let follow = fetch::follow(follower, self.began, sender, self.progress.clone());
+            AbortOnDropHandle::new(tokio::spawn(follow))
         });
         let deadline = self.stop.clone();
         let stopping = cancel.clone();
@@ -167,10 +165,7 @@ impl Run {
         self.drain().await?;
         match end {
             End::Already => Ok(()),
-            End::AfterCommit => {
-                let underway = self.underway.as_ref().map(|underway| underway.at.seq);
-                self.journal.close(underway).await
-            }
+            End::AfterCommit => self.journal.close(self.within.unwrap_or_default()).await,
             End::WithinCommit => self.journal.close_within(self.until).await,
         }
     }
@@ -208,33 +203,34 @@ impl Run {
                 }
             }
             self.journal.collect();
-            self.journal.keep_up(self.underway.is_some()).await?;
+            self.journal.keep_up(self.within.is_some()).await?;
         }
     }
 
     /// Applies a segment of a commit, and says so when it holds the end; `behind`: further ones are there already.
     async fn apply(&mut self, fetched: Fetched, behind: bool) -> Result<Option<End>> {
-        let Fetched { commit, last, records, bytes } = fetched;
-        let seq = Seq(commit.seq);
-        let before = Seq(commit.seq.saturating_sub(1));
-        let watermark = Tso(commit.watermark);
-        let ack = self.journal.ack();
-        let done = if ack.seq == before { ack } else { LogPosition::after(before) };
-        let safe = self.journal.may_have_been_sent(seq);
+        let Fetched { commit, number, last, records, bytes, .. } = fetched;
+        let (seq, watermark) = (Seq(commit.seq), Tso(commit.watermark));
+        let mut at = self.within.unwrap_or_else(|| LogPosition::before_segment(seq, 0));
+        if number > 0 && at == self.began {
+            // With the definitions of the segments before, which an earlier run has applied.
+            let there = self.naming.collections();
+            ownership::check_there(&*self.shared.target, there, &self.shared.made).await?;
+        }
+        let done = self.journal.ack();
+        let safe = self.journal.may_have_been_sent(at);
         if !safe {
             self.lanes.end_safe_mode();
         }
-        self.check_free(seq, watermark, &records).await?;
+        self.check_free(at, watermark, &records).await?;
         let steps = steps(records, self.until)?;
         if !steps.is_empty() {
-            let tail =
-                if behind && self.journal.is_beyond_intent(seq) { self.reader.tail().await? } else { None };
-            self.journal.intend(seq, tail.unwrap_or_default()).await?;
+            let further = behind && self.journal.is_beyond_intent(seq, number);
+            let tail = if further { self.reader.tail().await? } else { None };
+            let of = u64::try_from(commit.segments.len()).unwrap_or(u64::MAX);
+            self.journal.intend(seq, (number, of), tail.unwrap_or_default()).await?;
         }
-        let Underway { mut at, in_target } = self
-            .underway
-            .take()
-            .unwrap_or_else(|| Underway { at: LogPosition::after(before), in_target: TaskTracker::new() });
+        let in_target = TaskTracker::new();
         for step in steps {
             match step {
                 Step::Rows(_) if LogPosition { rows: true, ..at } <= done => {}
@@ -261,20 +257,27 @@ impl Run {
             }
         }
         self.progress.send_modify(|progress| progress.bytes += bytes);
+        let ends_within = watermark > self.until;
         if !last {
-            self.underway = Some(Underway { at, in_target });
+            let end = LogPosition { segments: number.saturating_add(1), rows: false, ..at };
+            self.within = Some(end);
+            if !ends_within {
+                self.journal.sent(end, None, in_target);
+            }
             return Ok(None);
         }
-        if watermark > self.until {
+        self.within = None;
+        if ends_within {
             return Ok(Some(End::WithinCommit));
         }
-        self.journal.sent(seq, watermark, in_target);
+        self.journal.sent(LogPosition::after(seq), Some(watermark), in_target);
         Ok((watermark == self.until).then_some(End::AfterCommit))
     }
 
     /// Before anything of a commit is sent for the first time: what it names up to the end of this run takes nobody else's
     /// place. A run that ends within it leaves the rest to be looked at by the next.
-    async fn check_free(&mut self, seq: Seq, watermark: Tso, records: &[pb::Record]) -> Result<()> {
+    async fn check_free(&mut self, at: LogPosition, watermark: Tso, records: &[pb::Record]) -> Result<()> {
+        let seq = at.seq.next();
         let definitions = records.iter().filter_map(|record| match &record.body {
             Some(Body::Definition(definition)) if definition.tso <= self.until.0 => Some(definition),
             _ => None,
@@ -285,7 +288,7 @@ impl Run {
         if !self.journal.is_unchecked(seq) || !definitions.clone().any(unchecked) {
             return Ok(());
         }
-        let new = ownership::newly_named(self.naming.clone(), self.skip.clone(), seq, checked, definitions)?;
+        let new = ownership::newly_named(self.naming.clone(), self.skip.clone(), at, checked, definitions)?;
         if let Err(error) = self.definer.check_free(&new).await {
             self.close(End::AfterCommit).await?;
             return Err(error);

@@ -73,6 +73,34 @@ impl Skip {
             .advice("`tapedeck log timeline` shows the places of changes"))
     }
 
+    /// Refuses to leave out deletes that a base has done already, perhaps: it may hold more than its checkpoint says, up to
+    /// where the log opens.
+    pub fn check_not_in_base(
+        &self,
+        naming: &Naming,
+        id: CollectionId,
+        messages: &[RowMessage],
+        opens_at: Tso,
+    ) -> Result<()> {
+        let shards = naming.catalog().collections.get(&id).map_or(&[][..], |collection| &collection.channels);
+        if self.is_empty() || shards.iter().all(|shard| shard.base.is_none()) {
+            return Ok(());
+        }
+        let deletes = messages.iter().filter(|message| message.delete).map(|message| message.tso);
+        let mut deletes = deletes.filter(|tso| *tso < opens_at).map(Place::Deletes);
+        match deletes.find(|place| self.places.contains_key(place)) {
+            None => Ok(()),
+            Some(place) => Err(Error::refused(format!(
+                "skip {place}: the base of {} was taken after this delete, and may lack its rows already",
+                naming.title(id)
+            ))
+            .advice(format!(
+                "only a delete from {} on, where the log opens, can be left out",
+                opens_at.time()
+            ))),
+        }
+    }
+
     /// What is left of the definition at a place; none: it is left out. What clashes with something kept is refused.
     pub fn definition(
         &mut self,

@@ -17,11 +17,15 @@ pub async fn check_opened(reader: &LogReader, tail: Option<Seq>, until: Tso) -> 
 /// Refuses an instant that the log does not hold yet. A hole before it shows on the way there.
 pub async fn check_held(reader: &LogReader, tail: Option<Seq>, until: Tso) -> Result<()> {
     check_opened(reader, tail, until).await?;
-    let watermark = tip(reader, tail).await?.map(|(_, watermark)| watermark).unwrap_or_default();
+    let (opens_at, watermark) = tip(reader, tail).await?.unwrap_or_default();
     if until <= watermark {
         return Ok(());
     }
-    Err(outside(reader, until, format!("the log ends at {}", watermark.time())).await?)
+    let ends = match watermark < opens_at {
+        true => "the log holds no instant in full yet".to_owned(),
+        false => format!("the log ends at {}", watermark.time()),
+    };
+    Err(outside(reader, until, ends).await?)
 }
 
 /// The error for an instant that the log cannot be replayed to, with the window that there is.

@@ -12,7 +12,7 @@ use super::state::State;
 use super::upkeep::Upkeep;
 use super::verification::Verification;
 use crate::error::{Error, Verdict};
-use crate::progress::{RecordProgress, ReplayProgress, Retrying, RowCounts};
+use crate::progress::{BaseProgress, RecordProgress, ReplayProgress, Retrying, RowCounts};
 use crate::tick::Tso;
 
 /// How a task is.
@@ -24,9 +24,9 @@ pub struct Status {
     pub since: String,
     /// How far the source's own time, as its queue tells it, was read: the rest of the lag to now is the source's.
     pub seen_to: Option<Moment>,
-    /// Everything up to here is in the log.
+    /// Everything up to here is in the log; null while that is nothing, or a base alone.
     pub recorded_to: Option<Moment>,
-    /// Everything up to here is in the target.
+    /// Everything up to here is in the target; null while that is nothing, or a base alone.
     pub applied_to: Option<Moment>,
     /// Restores are possible from here on.
     pub opens_at: Option<Moment>,
@@ -53,6 +53,13 @@ pub struct Status {
     /// Collections (`database.collection`) that are selected and not recorded: they came into the selection after they
     /// were created, by a rename for example, so that their earlier rows are not in the log. Record them into a new log.
     pub left_out: Vec<String>,
+    /// How far the base is copied with which a log begins; null before and after.
+    #[serde(default)]
+    pub base: Option<Base>,
+    /// Collections (`database.collection`) into which a bulk import was under way when their base was taken: its rows are
+    /// not in the log. Record them into a new log when the import is finished.
+    #[serde(default)]
+    pub importing: Vec<String>,
     /// Since when the target lacks something, and what.
     pub incomplete: Option<Incomplete>,
     /// The last failure.
@@ -92,6 +99,17 @@ pub struct Progress {
     pub percent: f64,
     /// Seconds that are left at the present speed.
     pub eta_s: Option<f64>,
+}
+
+/// A base that is being copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Base {
+    /// The source's segments of rows that are copied...
+    pub segments: u64,
+    /// ...of so many.
+    pub of: u64,
+    /// Rows copied: those that live.
+    pub rows: u64,
 }
 
 /// What is being tried again.
@@ -179,16 +197,16 @@ fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
-/// A TSO as it is shown; none before the first.
+/// A TSO as it is shown; none before the first that the source gave out.
 pub fn moment(tso: Tso) -> Option<Moment> {
-    (tso > Tso::ZERO).then(|| Moment { tso: tso.0, time: tso.time() })
+    (tso > Tso::BASE).then(|| Moment { tso: tso.0, time: tso.time() })
 }
 
 /// Seconds from a TSO to now; a clock that is behind the source's shows 0.
 pub fn lag_s(tso: Tso, now: SystemTime) -> Option<f64> {
     let now = now.duration_since(UNIX_EPOCH).ok()?.as_millis();
     let lag = u64::try_from(now).ok()?.saturating_sub(tso.millis());
-    (tso > Tso::ZERO).then_some(lag as f64 / 1000.0)
+    (tso > Tso::BASE).then_some(lag as f64 / 1000.0)
 }
 
 /// A time as it is shown.
@@ -217,7 +235,7 @@ pub fn end_of_replay(spec: &TaskSpec, progress: &ReplayProgress) -> Tso {
 
 /// How much of the way from `from` to `end` is done, in percent.
 pub fn percent(from: Tso, at: Tso, end: Tso) -> Option<f64> {
-    if at == Tso::ZERO || end == Tso::ZERO {
+    if at.min(end) <= Tso::BASE {
         return None;
     }
     if at >= end {
@@ -262,6 +280,8 @@ pub fn status(spec: &TaskSpec, record: &RecordProgress, replay: &ReplayProgress,
             .map(|(message_type, count)| Unknown { message_type: message_type.clone(), count: *count })
             .collect(),
         left_out: record.left_out.clone(),
+        base: record.base.map(|BaseProgress { segments, of, rows }| Base { segments, of, rows }),
+        importing: record.importing.clone(),
         incomplete: replay
             .incomplete
             .as_ref()
@@ -308,6 +328,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_up_to_a_base_alone_is_shown_as_nothing_yet() {
+        let record =
+            RecordProgress { recorded_to: Tso::BASE, seen_to: Tso(1 << 40), ..RecordProgress::default() };
+        let replay = ReplayProgress { applied_to: Tso::BASE, log_to: Tso::BASE, ..ReplayProgress::default() };
+        let shown = status(&spec(), &record, &replay, SystemTime::now());
+        assert_eq!((shown.recorded_to, shown.record_lag_s), (None, None));
+        assert_eq!((shown.applied_to, shown.apply_lag_s, shown.progress), (None, None, None));
+        assert_eq!(percent(Tso::ZERO, Tso::BASE, Tso(1 << 40)), None);
+    }
+
+    #[test]
     fn a_moment_is_shown_as_tso_and_as_time() {
         let shown = serde_json::to_value(moment(Tso(470656465160896520))).unwrap();
         assert_eq!(
@@ -330,7 +361,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_the_end_is_a_hundred_percent(from in 1u64..1 << 50, at in 1u64..1 << 50, end in 1u64..1 << 50) {
+        fn only_the_end_is_a_hundred_percent(from in 1u64..1 << 50, at in 2u64..1 << 50, end in 2u64..1 << 50) {
             let percent = percent(Tso(from), Tso(at), Tso(end)).unwrap();
             prop_assert!((0.0..=100.0).contains(&percent));
             prop_assert_eq!(percent == 100.0, at >= end);

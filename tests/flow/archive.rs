@@ -26,9 +26,9 @@ use super::stage::{finish, open, process, record_all, seed};
 use super::world::{Duplicates, World};
 
 /// So small that a log has several manifests, and some ranges several files of one collection.
-const SMALL: Limits = Limits { held_bytes: 48 << 10, group_bytes: 4 << 10 };
+pub const SMALL: Limits = Limits { held_bytes: 48 << 10, group_bytes: 4 << 10 };
 
-async fn archive_all(store: &Store) {
+pub async fn archive_all(store: &Store) {
     archive(store.clone(), SMALL, |_, _, _| {}).await.unwrap();
 }
 
@@ -58,7 +58,7 @@ fn the_rows_of_an_archive_give_what_users_of_the_source_see() {
     }
 }
 
-async fn assert_is_sound(store: &Store) {
+pub async fn assert_is_sound(store: &Store) {
     let whole = log_verify::Scope::Whole;
     let mut report = log_verify::verify(store.clone(), whole, |_, _| ready(())).await.unwrap();
     let reader = LogReader::open(store.clone()).await.unwrap();
@@ -69,7 +69,7 @@ async fn assert_is_sound(store: &Store) {
 }
 
 /// What the collections that are there in the end hold after all changes that the archive has of them.
-async fn folded(store: &Store) -> Contents {
+pub async fn folded(store: &Store) -> Contents {
     let reader = LogReader::open(store.clone()).await.unwrap();
     let last = reader.commit(reader.last().await.unwrap()).await.unwrap().unwrap();
     let catalog = reader.catalog(&last.commit.catalog.unwrap()).await.unwrap();

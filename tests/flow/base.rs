@@ -12,7 +12,7 @@ use tapedeck::log::store::Store;
 use tapedeck::position::{Channel, Seq};
 use tapedeck::progress::RecordProgress;
 use tapedeck::recorder::{Recorder, Start, check_storage};
-use tapedeck::replayer::Until;
+use tapedeck::replayer::{Depth, Place, Replayer, Skip, Until};
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::source::segments::SegmentList;
 use tapedeck::source::{CatalogSource, Queue};
@@ -28,25 +28,25 @@ use super::stage::{
 use super::world::{Duplicates, World};
 
 /// A recorder that may read where the source stores its segments.
-fn with_storage(world: &World, storage: &Store, store: &Store) -> Recorder {
+pub fn with_storage(world: &World, storage: &Store, store: &Store) -> Recorder {
     Recorder { storage: Some(storage.clone()), ..recorder(&world.source, store, Start::Earliest) }
 }
 
 /// The source gives out time.
-async fn time_passes(world: &mut World) {
+pub async fn time_passes(world: &mut World) {
     loop {
         world.source.advance(500);
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-async fn opened(world: &mut World, storage: &Store, store: &Store) -> Running<RecordProgress> {
+pub async fn opened(world: &mut World, storage: &Store, store: &Store) -> Running<RecordProgress> {
     let mut recording = record(with_storage(world, storage, store));
     open(world, &mut recording).await;
     recording
 }
 
-async fn open(world: &mut World, recording: &mut Running<RecordProgress>) {
+pub async fn open(world: &mut World, recording: &mut Running<RecordProgress>) {
     tokio::select! {
         () = recording.until("an opened log", |progress| progress.opens_at > Tso::ZERO) => {}
         () = time_passes(world) => {}
@@ -54,7 +54,7 @@ async fn open(world: &mut World, recording: &mut Running<RecordProgress>) {
 }
 
 /// What is stored of everything that is there.
-async fn stored(world: &World) -> SegmentList {
+pub async fn stored(world: &World) -> SegmentList {
     let of = world.tables.iter().map(|table| table.id).collect();
     world.source.catalog.reader().segments(&of).await.expect("a list")
 }
@@ -65,9 +65,17 @@ async fn store(world: &mut World, storage: &Store) {
     world.source.move_checkpoints();
 }
 
+/// Stores all that was done; the queue forgets it.
+pub async fn trimmed(world: &mut World, storage: &Store) {
+    store(world, storage).await;
+    for channel in world.source.ticking() {
+        world.source.trim_to_checkpoints(&channel);
+    }
+}
+
 /// A past: rows in several segments, some of them compacted, more stored than the checkpoints say, and a queue that lost
 /// its beginning on at least one channel.
-async fn past(world: &mut World, storage: &Store) {
+pub async fn past(world: &mut World, storage: &Store) {
     world.work(30);
     settle(world);
     store(world, storage).await;
@@ -104,7 +112,7 @@ async fn beginnings(world: &World) -> BTreeSet<bool> {
 }
 
 /// The seed of a world of two channels that needs a base.
-fn seed_with_base() -> u64 {
+pub fn seed_with_base() -> u64 {
     let needs_base = |seed: &u64| {
         let mut world = World::new(2, *seed, Duplicates::Kept);
         process(async {
@@ -116,7 +124,7 @@ fn seed_with_base() -> u64 {
     (0..100).map(|number| first.wrapping_add(number)).find(needs_base).expect("such a world")
 }
 
-async fn assert_recorded(world: &World, store: &Store, what: &str) {
+pub async fn assert_recorded(world: &World, store: &Store, what: &str) {
     assert_clean(store).await;
     let contents = replayed(store, Until::Latest).await;
     assert_same(&contents, &world.oracle.contents(), what);
@@ -220,24 +228,6 @@ fn a_recorder_that_dies_while_it_takes_a_base_loses_nothing_and_doubles_nothing(
 }
 
 #[test]
-fn a_source_whose_storage_fails_at_any_call_gives_its_base_all_the_same() {
-    let seed = seed_with_base();
-    let calls = sweep(|k| {
-        let (inner, store) = (Arc::new(InMemory::new()), Store::memory());
-        let mut world = World::new(2, seed, Duplicates::Kept);
-        let (storage, calls) = faulty(&inner, Fault::FailOnce(k));
-        process(async {
-            past(&mut world, &whole(&inner)).await;
-            let recording = opened(&mut world, &storage, &store).await;
-            finish(&mut world, recording).await;
-            assert_recorded(&world, &store, &format!("seed {seed}, read {k}")).await;
-        });
-        calls.load(Ordering::SeqCst) < k
-    });
-    assert!(calls > 5, "only {calls} calls");
-}
-
-#[test]
 fn a_replayer_that_dies_within_a_base_of_several_segments_goes_on_and_doubles_nothing() {
     let (inner, mut world) = (Arc::new(InMemory::new()), World::new(2, 0, Duplicates::Avoided));
     let storage = Store::memory();
@@ -249,10 +239,7 @@ fn a_replayer_that_dies_within_a_base_of_several_segments_goes_on_and_doubles_no
             world.insert(0, partition, &keys);
         }
         world.delete(0, None, &(100..1000).step_by(9).collect::<Vec<_>>());
-        store(&mut world, &storage).await;
-        for channel in world.source.ticking() {
-            world.source.trim_to_checkpoints(&channel);
-        }
+        trimmed(&mut world, &storage).await;
         let log = whole(&inner);
         let recording = opened(&mut world, &storage, &log).await;
         world.upsert(0, partition, &[1, 2, 3]);
@@ -284,7 +271,7 @@ fn a_replayer_that_dies_within_a_base_of_several_segments_goes_on_and_doubles_no
 }
 
 /// One collection of which the queue holds nothing but what came after its checkpoint.
-async fn docs(storage: &Store) -> (World, Channel) {
+pub async fn docs(storage: &Store) -> (World, Channel) {
     let mut world = World::new(1, 0, Duplicates::Avoided);
     world.create(CollectionSpec::new("docs"));
     let partition = world.tables[0].default_partition();
@@ -294,6 +281,35 @@ async fn docs(storage: &Store) -> (World, Channel) {
     let channel = world.source.ticking().into_iter().next().expect("a channel");
     world.source.trim_to_checkpoints(&channel);
     (world, channel)
+}
+
+#[test]
+fn a_delete_that_the_base_may_have_done_already_cannot_be_left_out() {
+    process(async {
+        let (storage, log) = (Store::memory(), Store::memory());
+        let (mut world, _) = docs(&storage).await;
+        world.delete(0, None, &[1]);
+        let before = world.source.now();
+        world.source.store_segments(&storage).await;
+        let recording = opened(&mut world, &storage, &log).await;
+        world.source.advance(60_000);
+        world.delete(0, None, &[3]);
+        let after = world.source.now();
+        finish(&mut world, recording).await;
+
+        let left_out = |tso| Replayer {
+            skip: Skip::new([Place::Deletes(tso)]),
+            ..replayer(&log, Arc::new(MemoryTarget::new()), "r", Until::Latest)
+        };
+        let planned = left_out(before).plan(after, Depth::Rows, |_, _| {}).await.unwrap_err();
+        let error = replay(left_out(before)).error().await;
+        for error in [planned, error] {
+            assert_eq!(error.verdict, Verdict::Refused, "{error}");
+            let why = format!("skip tso:{before}: the base of default.docs was taken after this delete");
+            assert!(error.message.starts_with(&why) && error.advice.is_some(), "{error}");
+        }
+        replay(left_out(after)).end().await.unwrap();
+    });
 }
 
 /// The error of a recorder that commits nothing.

@@ -25,7 +25,7 @@ use super::stage::{
 use super::world::{Duplicates, World};
 
 const NEVER: u64 = u64::MAX;
-const TARGET_FAULTS: [TargetFault; 3] = [TargetFault::Before, TargetFault::Half, TargetFault::After];
+pub const TARGET_FAULTS: [TargetFault; 3] = [TargetFault::Before, TargetFault::Half, TargetFault::After];
 
 /// A store of one process, with a counter of its calls.
 pub fn faulty(inner: &Arc<InMemory>, fault: Fault) -> (Store, Arc<AtomicU64>) {
@@ -156,7 +156,7 @@ fn a_recorder_that_dies_while_a_collection_is_shown_late_records_it() {
 }
 
 /// A log of several commits, and the world that it is of.
-fn recorded(seed: u64, duplicates: Duplicates) -> (Arc<InMemory>, World) {
+pub fn recorded(seed: u64, duplicates: Duplicates) -> (Arc<InMemory>, World) {
     let (inner, mut world) = (Arc::new(InMemory::new()), World::new(2, seed, duplicates));
     process(async {
         let store = whole(&inner);
@@ -179,7 +179,7 @@ fn assert_held(target: &MemoryTarget, world: &World, what: &str) {
 }
 
 /// A replayer that dies, and then one that does not. True if the first came to its end.
-fn replays_through(
+pub fn replays_through(
     log: &(Arc<InMemory>, World),
     fault: Fault,
     k: u64,

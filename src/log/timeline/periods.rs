@@ -26,11 +26,14 @@ impl Periods {
         Ok(Periods { millis, open: BTreeMap::new(), told: 0, total: RowTotal::default() })
     }
 
-    /// Counts rows. Those of a period that was told already go to the first that is open: no row is lost.
+    /// Counts rows. Those of a period that was told already go to the first that is open: no row is lost. The rows of a base
+    /// are of no period, only of the sum.
     pub fn count(&mut self, tso: Tso, rows: RowTotal) {
-        let period = (tso.millis() / self.millis).max(self.told);
-        self.open.entry(period).or_default().add(rows);
         self.total.add(rows);
+        if tso != Tso::BASE {
+            let period = (tso.millis() / self.millis).max(self.told);
+            self.open.entry(period).or_default().add(rows);
+        }
     }
 
     /// The periods that end before an instant: nothing more comes to them.
@@ -85,6 +88,14 @@ mod tests {
                 sum.add(rows);
             }
             prop_assert_eq!((sum, periods.total()), (whole, whole));
+        }
+
+        #[test]
+        fn the_rows_of_a_base_are_of_no_period_and_in_the_sum(inserted in 0u64..9, millis in 1u64..3000) {
+            let mut periods = Periods::new(Duration::from_millis(millis)).unwrap();
+            let row = RowTotal { inserted, deleted: 0 };
+            periods.count(Tso::BASE, row);
+            prop_assert_eq!((periods.before(Tso::MAX).len(), periods.total()), (0, row));
         }
 
         #[test]

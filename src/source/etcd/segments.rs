@@ -156,6 +156,8 @@ fn segment_of(name: &str, value: &[u8]) -> Result<Segment> {
         shard: info.insert_channel,
         compacted_from: info.compaction_from,
         compacted: info.compacted,
+        dropped_ms: info.dropped_at / 1_000_000,
+        importing: info.is_importing,
         // What was just flushed is invisible too, until it is sorted: since 2.5.
         unfinished: info.is_importing || info.is_fake || (info.is_invisible && info.created_by_compaction),
         binlogs: BTreeMap::new(),
@@ -268,6 +270,26 @@ mod tests {
             let error = listed(&[odd], &[]).unwrap_err();
             assert!(error.message.contains("datacoord-meta/s/1/2/1 in etcd has"), "{error}");
         }
+    }
+
+    #[test]
+    fn deletes_that_were_dropped_a_moment_ago_count_on_and_rows_do_not() {
+        let dropped = |id, level, ms: u64| SegmentInfo { level, dropped_at: ms * 1_000_000, ..info(id, 6) };
+        let infos = [dropped(1, 1, 7_000), dropped(2, 1, 6_999), dropped(3, 3, 7_000), dropped(4, 0, 7_000)];
+        let list = listed(&infos, &[]).unwrap();
+        assert_eq!(list.readable().count(), 0);
+        let list = list.with_deletes_dropped_since(7_000);
+        assert_eq!(list.readable().map(|segment| segment.id).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn a_collection_is_importing_while_one_of_its_segments_is() {
+        let importing = |infos: &[SegmentInfo]| listed(infos, &[]).unwrap().importing();
+        assert_eq!(importing(&[info(1, 4), info(2, 6)]), BTreeSet::new());
+        assert_eq!(importing(&[info(1, 4), info(2, 7)]), BTreeSet::from([1]));
+        let of_import = |state| SegmentInfo { is_importing: true, ..info(3, state) };
+        assert_eq!(importing(&[of_import(5)]), BTreeSet::from([1]));
+        assert_eq!(importing(&[of_import(6)]), BTreeSet::new());
     }
 
     #[test]

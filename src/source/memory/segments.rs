@@ -114,6 +114,8 @@ fn empty(
         dml: None,
         compacted_from: vec![],
         compacted: false,
+        dropped_ms: 0,
+        importing: false,
         unfinished: false,
         binlogs: BTreeMap::new(),
         deltas: vec![],

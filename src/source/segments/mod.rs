@@ -24,7 +24,7 @@ mod requests;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use delete::{DeletedKeys, Deletes};
 pub use reader::{Block, SegmentReader};
@@ -53,6 +53,27 @@ impl SegmentList {
     /// The segments whose files are part of the source's state.
     pub fn readable(&self) -> impl Iterator<Item = &Segment> {
         self.segments.values().filter(|segment| segment.is_readable())
+    }
+
+    /// A compaction of level 0 writes the deletes of such a segment to those that have the rows, and drops it; the writes
+    /// may be seen in part. So the deletes of what was dropped since `millis` (Unix time) count on: one that is applied
+    /// twice does no harm.
+    pub fn with_deletes_dropped_since(mut self, millis: u64) -> SegmentList {
+        for segment in self.segments.values_mut() {
+            let may_be_halfway = segment.state == SegmentState::Dropped && segment.dropped_ms >= millis;
+            if segment.level == Level::L0 && may_be_halfway {
+                segment.state = SegmentState::Flushed;
+            }
+        }
+        self
+    }
+
+    /// The collections into which a bulk import is under way.
+    pub fn importing(&self) -> BTreeSet<CollectionId> {
+        let importing = |of: &&Segment| {
+            of.state == SegmentState::Importing || (of.importing && of.state != SegmentState::Dropped)
+        };
+        self.segments.values().filter(importing).map(|segment| segment.collection_id).collect()
     }
 
     /// A segment of a later list that took over rows of segments which were dropped in this one already, where it was
@@ -100,6 +121,10 @@ pub struct Segment {
     pub compacted_from: Vec<SegmentId>,
     /// Dropped because another took over its rows, not with its partition or collection.
     pub compacted: bool,
+    /// When it was dropped: Unix time in milliseconds.
+    pub dropped_ms: u64,
+    /// Part of a bulk import that is not finished.
+    pub importing: bool,
     /// Part of a bulk import or of another work that is not finished: its rows do not exist yet.
     pub unfinished: bool,
     /// Files of rows, by field, in order.

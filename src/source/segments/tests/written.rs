@@ -60,6 +60,8 @@ async fn segment(files: &[Bytes]) -> (Store, CollectionSchema, Segment) {
         dml: None,
         compacted_from: vec![],
         compacted: false,
+        dropped_ms: 0,
+        importing: false,
         unfinished: false,
         binlogs,
         deltas: vec![],
