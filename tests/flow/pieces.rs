@@ -286,3 +286,18 @@ fn an_archive_of_a_large_commit_is_written_while_the_commit_is_read() {
         assert!(half > most, "{half} files of {written} after half of {all} calls");
     });
 }
+
+#[test]
+fn a_plan_of_a_large_commit_reads_it_one_segment_after_the_other() {
+    let (inner, _) = base(64);
+    process(async {
+        let (log, calls) = faulty(&inner, Fault::None);
+        let tip = recorded_to(&log).await;
+        let before = calls.load(Ordering::SeqCst);
+        let mut shown_at = Vec::new();
+        let show = |_, _| shown_at.push(calls.load(Ordering::SeqCst) - before);
+        let target = Arc::new(MemoryTarget::new());
+        replayer(&log, target, "r", Until::Latest).plan(tip, Depth::Rows, show).await.unwrap();
+        assert!(shown_at.len() > 40 && shown_at[0] + 30 < *shown_at.last().unwrap(), "{shown_at:?}");
+    });
+}

@@ -275,11 +275,12 @@ mod tests {
     #[test]
     fn deletes_that_were_dropped_a_moment_ago_count_on_and_rows_do_not() {
         let dropped = |id, level, ms: u64| SegmentInfo { level, dropped_at: ms * 1_000_000, ..info(id, 6) };
-        let infos = [dropped(1, 1, 7_000), dropped(2, 1, 6_999), dropped(3, 3, 7_000), dropped(4, 0, 7_000)];
+        let deletes = [dropped(1, 1, 7_000), dropped(2, 1, 6_999), dropped(5, 1, 0)];
+        let infos = [&deletes[..], &[dropped(3, 3, 7_000), dropped(4, 0, 7_000)]].concat();
         let list = listed(&infos, &[]).unwrap();
         assert_eq!(list.readable().count(), 0);
         let list = list.with_deletes_dropped_since(7_000);
-        assert_eq!(list.readable().map(|segment| segment.id).collect::<Vec<_>>(), [1]);
+        assert_eq!(list.readable().map(|segment| segment.id).collect::<Vec<_>>(), [1, 5]);
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl SegmentList {
     /// twice does no harm.
     pub fn with_deletes_dropped_since(mut self, millis: u64) -> SegmentList {
         for segment in self.segments.values_mut() {
-            let may_be_halfway = segment.state == SegmentState::Dropped && segment.dropped_ms >= millis;
+            let may_be_halfway = segment.state == SegmentState::Dropped
+                && (segment.dropped_ms == 0 || segment.dropped_ms >= millis);
             if segment.level == Level::L0 && may_be_halfway {
                 segment.state = SegmentState::Flushed;
             }
@@ -121,7 +122,7 @@ pub struct Segment {
     pub compacted_from: Vec<SegmentId>,
     /// Dropped because another took over its rows, not with its partition or collection.
     pub compacted: bool,
-    /// When it was dropped: Unix time in milliseconds.
+    /// When it was dropped: Unix time in milliseconds; 0: it was not, or that is not known.
     pub dropped_ms: u64,
     /// Part of a bulk import that is not finished.
     pub importing: bool,
