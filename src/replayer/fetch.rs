@@ -29,14 +29,16 @@ pub struct Fetched {
     pub bytes: u64,
 }
 
-/// Reads commit after commit, segment by segment, until nobody listens or the log cannot be read any further.
+/// Reads commit after commit, segment by segment, until nobody listens or the log cannot be read any further. `first` stands
+/// for the commit after which the follower begins.
 pub async fn follow(
+    first: Option<Commit>,
     mut follower: Follower,
     fetched: mpsc::Sender<Result<Fetched>>,
     progress: watch::Sender<ReplayProgress>,
 ) {
     let mut trouble = Trouble::new(&progress, "reading the log");
-    let mut reading = None;
+    let mut reading = first.map(Reading::of);
     loop {
         let next = match fetch(&mut follower, &mut reading).await {
             Ok(next) => next,
@@ -68,11 +70,17 @@ struct Reading {
     next: usize,
 }
 
+impl Reading {
+    fn of(commit: Commit) -> Reading {
+        Reading { commit: Arc::new(commit), next: 0 }
+    }
+}
+
 /// The next segment; `reading` keeps its commit until all have been read.
 async fn fetch(follower: &mut Follower, reading: &mut Option<Reading>) -> Result<Option<Fetched>> {
     if reading.is_none() {
         let next = follower.next().await?;
-        *reading = next.map(|sealed| Reading { commit: Arc::new(sealed.commit), next: 0 });
+        *reading = next.map(|sealed| Reading::of(sealed.commit));
     }
     let Some(Reading { commit, next }) = reading else { return Ok(None) };
     check_whole(commit)?;

@@ -1,13 +1,13 @@
 //! A replay without a target: what it would do, commit by commit.
 //!
-//! It begins with nothing, before the first commit. The newest base before the instant will be chosen here: it brings
-//! its catalog and its place in the log.
+//! It begins with a base, which is rehearsed like a commit, or with nothing, before the first commit.
 
 use std::collections::BTreeMap;
 
 use crate::catalog::Catalog;
 use crate::change::DefinitionChange;
 use crate::error::{Error, Result};
+use crate::log::base::Base;
 use crate::log::reader::{Follower, LogReader};
 use crate::pb::log::{Commit, Definition, ObjectRef, Record};
 use crate::position::Seq;
@@ -31,6 +31,7 @@ pub enum Depth {
 
 /// A replay without a target.
 pub struct Rehearsal {
+    base: Option<Base>,
     follower: Follower,
     naming: Naming,
     skip: Skip,
@@ -56,18 +57,22 @@ pub struct Rehearsed {
 }
 
 impl Rehearsal {
-    /// Of a replay that ends at an instant, or with the commit `tail`.
+    /// Of a replay that begins with a base, and ends at an instant or with the commit `tail`.
     pub async fn new(
         replayer: &Replayer,
         reader: LogReader,
+        base: Option<Base>,
         until: Tso,
         tail: Seq,
         depth: Depth,
     ) -> Result<Rehearsal> {
         let naming = Naming::new(Catalog::default(), replayer.selection.clone(), replayer.renames.clone());
-        let follower = Follower::after(reader, Seq(0)).await?;
+        let follower = match base.clone() {
+            Some(base) => Follower::going_on(reader, base.after),
+            None => Follower::after(reader, Seq(0)).await?,
+        };
         let (skip, at) = (replayer.skip.clone(), Tso::ZERO);
-        Ok(Rehearsal { follower, naming, skip, until, tail, depth, at })
+        Ok(Rehearsal { base, follower, naming, skip, until, tail, depth, at })
     }
 
     /// The names so far.
@@ -82,27 +87,35 @@ impl Rehearsal {
 
     /// The next commit; none at the end. There every change that is left out must have been met.
     pub async fn next(&mut self) -> Result<Option<Rehearsed>> {
-        let seq = self.follower.last().map_or(Seq(0), |last| last.seq());
-        let over = seq >= self.tail || (self.at >= self.until && seq > Seq(0));
-        let next = if over { None } else { self.follower.next().await? };
-        let Some(commit) = next.map(|sealed| sealed.commit) else {
+        let Some(commit) = self.next_commit().await? else {
             self.skip.check_met()?;
             return Ok(None);
         };
         if let Err(hole) = fetch::check_whole(&commit) {
             return Err(window::outside(self.follower.reader(), self.until, hole.message).await?);
         }
-        let records = self.records(&commit).await?;
         self.at = Tso(commit.watermark);
-        self.rehearse(commit, records).map(Some)
+        let needed = commit.segments.iter().filter(|reference| self.is_needed(reference));
+        let needed = needed.cloned().collect::<Vec<_>>();
+        let mut rehearsed =
+            Rehearsed { seq: Seq(commit.seq), segments: commit.segments, ..Rehearsed::default() };
+        let mut definitions = 0u64;
+        for reference in needed {
+            let records = self.follower.reader().segment(&reference).await?.records;
+            self.rehearse(records, &mut definitions, &mut rehearsed)?;
+        }
+        Ok(Some(rehearsed))
     }
 
-    async fn records(&self, commit: &Commit) -> Result<Vec<Record>> {
-        let mut records = Vec::new();
-        for reference in commit.segments.iter().filter(|reference| self.is_needed(reference)) {
-            records.extend(self.follower.reader().segment(reference).await?.records);
+    async fn next_commit(&mut self) -> Result<Option<Commit>> {
+        if let Some(base) = self.base.take() {
+            return Ok(Some(base.as_commit()));
         }
-        Ok(records)
+        let seq = self.follower.last().map_or(Seq(0), |last| last.seq());
+        if seq >= self.tail || (self.at >= self.until && seq > Seq(0)) {
+            return Ok(None);
+        }
+        Ok(self.follower.next().await?.map(|sealed| sealed.commit))
     }
 
     fn is_needed(&self, segment: &ObjectRef) -> bool {
@@ -111,16 +124,19 @@ impl Rehearsal {
             || self.skip.has_deletes_in(Tso(segment.first_tso), Tso(segment.last_tso))
     }
 
-    fn rehearse(&mut self, commit: Commit, records: Vec<Record>) -> Result<Rehearsed> {
-        let seq = Seq(commit.seq);
-        let mut rehearsed = Rehearsed { seq, segments: commit.segments, ..Rehearsed::default() };
-        let mut number = 0u64;
+    /// A segment of a commit, after so many definitions of it.
+    fn rehearse(
+        &mut self,
+        records: Vec<Record>,
+        definitions: &mut u64,
+        rehearsed: &mut Rehearsed,
+    ) -> Result<()> {
         for step in steps(records, self.until)? {
             match step {
                 Step::Rows(lanes) => self.count(lanes, &mut rehearsed.rows)?,
                 Step::Define(definition) => {
-                    number = number.saturating_add(1);
-                    let place = Place::Definition(seq, number);
+                    *definitions = definitions.saturating_add(1);
+                    let place = Place::Definition(rehearsed.seq, *definitions);
                     let left = self.skip.definition(&self.naming, place, definition)?;
                     let Some(definition) = left else { continue };
                     let changes = self.naming.apply(&definition)?;
@@ -132,7 +148,7 @@ impl Rehearsal {
                 Step::Unknown(_, name) => rehearsed.untold.push(name),
             }
         }
-        Ok(rehearsed)
+        Ok(())
     }
 
     fn count(&mut self, lanes: BTreeMap<LaneKey, Vec<RowMessage>>, rows: &mut RowCounts) -> Result<()> {
@@ -150,16 +166,18 @@ impl Rehearsal {
     }
 }
 
-/// The catalog and the skip as of a commit, once the whole way to the end has been rehearsed.
+/// The catalog and the skip as of a commit, which is none before the base, once the whole way to the end has been rehearsed.
 pub async fn rehearse(
     replayer: &Replayer,
     reader: LogReader,
+    base: Option<Base>,
     until: Tso,
     tail: Seq,
     seq: Seq,
 ) -> Result<(Catalog, Skip)> {
-    let mut rehearsal = Rehearsal::new(replayer, reader, until, tail, Depth::Definitions).await?;
-    let mut found = (seq == Seq(0)).then(|| (Catalog::default(), replayer.skip.clone()));
+    let first = base.as_ref().map_or(Seq(1), Base::seq);
+    let mut rehearsal = Rehearsal::new(replayer, reader, base, until, tail, Depth::Definitions).await?;
+    let mut found = (seq < first).then(|| (Catalog::default(), replayer.skip.clone()));
     while let Some(rehearsed) = rehearsal.next().await? {
         if rehearsed.seq == seq {
             found = Some((rehearsal.naming.catalog().clone(), rehearsal.skip.clone()));

@@ -15,6 +15,7 @@ mod world;
 mod again;
 mod archive;
 mod base;
+mod bases;
 mod crash;
 mod encrypted;
 mod instants;
