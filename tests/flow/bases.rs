@@ -87,7 +87,8 @@ fn a_replay_to_any_instant_after_a_base_gives_the_state_at_that_instant() {
     let first = seed();
     for seed in (0..8).map(|number| first.wrapping_add(number)) {
         process(async {
-            let (store, mut world) = (Store::memory(), World::new(3, seed, Duplicates::Kept));
+            let (store, mut world) =
+                (Store::memory(), World::new(1 + seed as usize % 3, seed, Duplicates::Kept));
             let (opens_at, quiet, bases) = recorded(&mut world, &store).await;
             let mut rng = StdRng::seed_from_u64(seed);
             let end = *quiet.last().unwrap();
