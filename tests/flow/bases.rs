@@ -2,21 +2,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use object_store::memory::InMemory;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tapedeck::archive::archiver;
 use tapedeck::archive::base::{Limits, Report, take};
-use tapedeck::error::{Error, Verdict};
+use tapedeck::catalog::CollectionId;
+use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
+use tapedeck::error::{Error, Result, Verdict};
 use tapedeck::log::layout;
 use tapedeck::log::reader::LogReader;
 use tapedeck::log::store::Store;
 use tapedeck::position::Seq;
 use tapedeck::recorder::Start;
-use tapedeck::replayer::{Depth, Place, Plan, Skip, Until};
+use tapedeck::replayer::{Depth, Place, Plan, Replayer, Skip, Until};
+use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::{Contents, Fault as TargetFault, MemoryTarget};
+use tapedeck::target::{Mode, Target};
 use tapedeck::tick::Tso;
 
 use super::crash::{death, faulty, sweep, whole};
@@ -78,7 +84,7 @@ fn assert_held(target: &MemoryTarget, world: &World, what: &str) {
 
 async fn plan(store: &Store, to: Tso, places: Vec<Place>) -> Plan {
     let replayer = replayer(store, Arc::new(MemoryTarget::new()), "planned", Until::Tso(to));
-    let replayer = tapedeck::replayer::Replayer { skip: Skip::new(places), ..replayer };
+    let replayer = Replayer { skip: Skip::new(places), ..replayer };
     replayer.plan(to, Depth::Rows, |_, _| {}).await.unwrap()
 }
 
@@ -165,7 +171,7 @@ fn a_change_that_is_left_out_is_never_within_the_base() {
         let within = before(vec![Place::Deletes(deleted)]).await;
         assert_eq!(within.base.map(|base| base.commit), Some(newest), "not the one that holds the delete");
         let target = Arc::new(MemoryTarget::new());
-        let leaving_out = || tapedeck::replayer::Replayer {
+        let leaving_out = || Replayer {
             skip: Skip::new([Place::Deletes(deleted)]),
             ..replayer(&store, target.clone(), "r", Until::Tso(to))
         };
@@ -332,5 +338,58 @@ fn a_tailing_replayer_begins_with_the_newest_base_and_follows() {
         replaying.reach(to).await;
         replaying.stop().await.unwrap();
         assert_same(&target.contents(), &world.oracle.contents(), &format!("seed {seed}"));
+    });
+}
+
+/// A target for which inserts take their time.
+struct Slow(MemoryTarget);
+
+#[async_trait]
+impl Target for Slow {
+    async fn hello(&self) -> Result<String> {
+        self.0.hello().await
+    }
+
+    async fn define(&self, change: &DefinitionChange) -> Result<()> {
+        self.0.define(change).await
+    }
+
+    async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
+        self.0.id_of(collection).await
+    }
+
+    async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
+        self.0.alias_of(alias).await
+    }
+
+    async fn check_free(&self, new: &NewCollection) -> Result<()> {
+        self.0.check_free(new).await
+    }
+
+    async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
+        if matches!(change, RowChange::Insert { .. }) {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        self.0.write(collection, change, mode).await
+    }
+}
+
+#[test]
+fn nothing_that_follows_a_base_overtakes_its_rows_whatever_shard_they_are_of() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        world.create(CollectionSpec { shards: 2, ..CollectionSpec::new("docs") });
+        let partition = world.tables[0].default_partition();
+        let keys = (0..20).collect::<Vec<_>>();
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        world.insert(0, partition, &keys);
+        let to = settle(&mut world);
+        recording.reach(to).await;
+        base(&store, None).await;
+        world.delete(0, None, &keys);
+        finish(&mut world, recording).await;
+        let target = Arc::new(Slow(MemoryTarget::new()));
+        replay(replayer(&store, target.clone(), "r", Until::Latest)).end().await.unwrap();
+        assert_same(&target.0.contents(), &world.oracle.contents(), "in the end");
     });
 }
