@@ -1,6 +1,8 @@
 //! What exists in the source at one TSO: databases, collections with their partitions, indexes and load states,
 //! aliases. Definitions change it; the recorder and the replayer apply the same ones and so hold the same catalog.
 
+mod definitions;
+
 use std::collections::BTreeMap;
 
 use crate::change::CollectionName;

@@ -249,6 +249,11 @@ impl Store {
         self.absent_is_none(seen, "list", prefix).map(drop)
     }
 
+    /// Whether an object of so many bytes can have the stored size that a listing shows; where it is encrypted, it is longer.
+    pub fn is_length_of(&self, stored: u64, length: u64) -> bool {
+        if self.encryption.is_some() { stored > length } else { stored == length }
+    }
+
     fn path(&self, key: &str) -> Result<Path> {
         let no_key = |error| Error::refused(format!("\"{}\" is no key: {error}", key.escape_debug()));
         let key = Path::parse(key).map_err(no_key)?;

@@ -66,12 +66,22 @@ pub struct Report {
 pub async fn archive(
     store: Store,
     limits: Limits,
+    on_progress: impl FnMut(Seq, Seq, &Report),
+) -> Result<Report> {
+    archive_to(store, limits, Seq(u64::MAX), on_progress).await
+}
+
+/// As [`archive`], up to the end of a commit: there a manifest ends, unless the archive goes beyond it already.
+pub async fn archive_to(
+    store: Store,
+    limits: Limits,
+    to: Seq,
     mut on_progress: impl FnMut(Seq, Seq, &Report),
 ) -> Result<Report> {
     let reader = LogReader::open(store.clone()).await?;
     let manifests = Manifests::open(store.clone(), reader.log_id()).await?;
     let archived = manifests.archived(&reader).await?;
-    let last = reader.last().await?;
+    let last = reader.last().await?.min(to);
     let mut catalog = catalog(&reader, archived.as_ref()).await?;
     let from = archived.as_ref().map_or(Seq(1), |archived| archived.seq().next());
     let report = Report { from: from.0, to: from.0.saturating_sub(1), ..Report::default() };

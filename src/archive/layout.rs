@@ -41,8 +41,10 @@ pub const SYSTEM_COLUMNS: usize = 7;
 pub const OP: usize = 0;
 /// ...`_tso`...
 pub const TSO: usize = 1;
-/// ...and `_partition_id`.
+/// ...`_partition_id`...
 pub const PARTITION_ID: usize = 4;
+/// ...and `_channel`.
+pub const CHANNEL: usize = 5;
 
 /// The columns of the files of one collection, as long as its fields are the same.
 #[derive(Clone, Debug, PartialEq)]

@@ -45,6 +45,22 @@ impl Manifests {
         Ok(Some(archived.ok_or_else(|| other_commit(manifest))?))
     }
 
+    /// The last manifest.
+    pub fn last(&self) -> Option<&Sealed> {
+        self.last.as_ref()
+    }
+
+    /// The manifest before one, which must follow it; none before the first.
+    pub async fn before(&self, next: &Sealed) -> Result<Option<Sealed>> {
+        let n = next.manifest.n.saturating_sub(1);
+        let before = match n {
+            0 => None,
+            n => Some(get(&self.store, &self.log_id, n).await?),
+        };
+        manifest::follows(before.as_ref(), &next.manifest)?;
+        Ok(before)
+    }
+
     /// Adds a manifest: from here on `files` are in the archive, with all rows up to and including those of a commit.
     /// `Fenced` when another archiver has added one.
     pub async fn add(&mut self, last: &commit::Sealed, files: Vec<ArchiveFile>) -> Result<()> {
@@ -82,7 +98,8 @@ impl Manifests {
 async fn get(store: &Store, log_id: &str, n: u64) -> Result<Sealed> {
     let key = layout::manifest(n);
     let bytes = store.get(&key).await?;
-    let bytes = bytes.ok_or_else(|| Error::retry(format!("{key} was there and is not now, in {store}")))?;
+    let missing = || Damage::new(&key, None, "is missing, though later manifests were there");
+    let bytes = bytes.ok_or_else(missing)?;
     Ok(manifest::open(log_id, n, bytes)?)
 }
 

@@ -13,10 +13,12 @@
 //! [`archiver`] names in [`manifests`]; [`read`] gives them back, [`verify`] compares them with the segments.
 
 pub mod archiver;
+pub mod base;
 pub mod changes;
 mod decode;
 mod encode;
 pub mod layout;
+pub mod living;
 pub mod manifest;
 pub mod manifests;
 pub mod read;

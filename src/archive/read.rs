@@ -2,11 +2,12 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
-use arrow_array::{BooleanArray, RecordBatch};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::errors::Result as ParquetResult;
 
@@ -85,23 +86,72 @@ impl File {
         Ok(File { key: object.key.clone(), layout, bytes, metadata, next: 0 })
     }
 
-    /// The next group of rows as it stands in the file; none at the end.
-    pub(super) fn batch(&mut self) -> Result<Option<RecordBatch>, Damage> {
-        let Some(group) = self.metadata.metadata().row_groups().get(self.next) else { return Ok(None) };
-        let rows = usize::try_from(group.num_rows()).unwrap_or_default();
-        let batch = self.read(rows).map_err(|error| self.damaged(error.to_string()))?;
-        self.next += 1;
-        match batch.filter(|batch| batch.num_rows() == rows) {
-            Some(batch) => Ok(Some(batch)),
-            None => Err(self.damaged("a group of fewer rows than it says")),
-        }
+    /// How its rows are laid out.
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
-    fn read(&self, rows: usize) -> ParquetResult<Option<RecordBatch>> {
-        let reader =
-            ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone());
-        let mut reader = reader.with_row_groups(vec![self.next]).with_batch_size(rows).build()?;
-        Ok(reader.next().transpose()?)
+    /// How many groups of rows it has.
+    pub(super) fn groups(&self) -> usize {
+        self.metadata.metadata().num_row_groups()
+    }
+
+    /// The next group of rows as it stands in the file; none at the end.
+    pub(super) fn batch(&mut self) -> Result<Option<RecordBatch>, Damage> {
+        if self.next >= self.groups() {
+            return Ok(None);
+        }
+        let batch = self.read(self.next, ProjectionMask::all(), None)?;
+        self.next += 1;
+        Ok(Some(batch))
+    }
+
+    /// What was done in a group, row by row, and the keys; its other columns are not read.
+    pub(super) fn stamps(&self, group: usize) -> Result<(Vec<Change>, Keys), Damage> {
+        let key = self.layout.key_column();
+        let columns = [layout::OP, layout::TSO, layout::PARTITION_ID, key];
+        let projection = ProjectionMask::roots(self.metadata.parquet_schema(), columns);
+        let batch = self.read(group, projection, None)?;
+        let stamps = match batch.columns() {
+            [ops, tsos, partitions, key] => changes([ops, tsos, partitions]).zip(keys(key)),
+            _ => None,
+        };
+        stamps.ok_or_else(|| self.damaged("columns of other types"))
+    }
+
+    /// The rows of a group with these numbers, which rise.
+    pub(super) fn rows(&self, group: usize, numbers: &[usize]) -> Result<RecordBatch, Damage> {
+        self.read(group, ProjectionMask::all(), Some(numbers))
+    }
+
+    /// Some columns of a group, of all its rows or of some.
+    fn read(
+        &self,
+        group: usize,
+        projection: ProjectionMask,
+        numbers: Option<&[usize]>,
+    ) -> Result<RecordBatch, Damage> {
+        let all = self.metadata.metadata().row_groups().get(group).map(|group| group.num_rows());
+        let all = all.and_then(|rows| usize::try_from(rows).ok()).unwrap_or_default();
+        let rows = numbers.map_or(all, <[usize]>::len);
+        let selection = numbers.filter(|numbers| numbers.len() < all).map(|numbers| {
+            let ranges = numbers.iter().map(|number| *number..number.saturating_add(1));
+            RowSelection::from_consecutive_ranges(ranges, all)
+        });
+        let read = || -> ParquetResult<Option<RecordBatch>> {
+            let (bytes, metadata) = (self.bytes.clone(), self.metadata.clone());
+            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata);
+            let reader =
+                reader.with_row_groups(vec![group]).with_projection(projection).with_batch_size(rows);
+            let reader = match selection {
+                Some(selection) => reader.with_row_selection(selection),
+                None => reader,
+            };
+            Ok(reader.build()?.next().transpose()?)
+        };
+        let batch = read().map_err(|error| self.damaged(error.to_string()))?;
+        let whole = batch.filter(|batch| batch.num_rows() == rows);
+        whole.ok_or_else(|| self.damaged("a group of fewer rows than it says"))
     }
 
     /// The next group of rows; none at the end.
@@ -111,29 +161,44 @@ impl File {
     }
 
     fn decode(&self, batch: &RecordBatch) -> Option<Block> {
-        let ops = batch.column(layout::OP).as_string_opt::<i32>()?.iter();
-        let ops = ops.map(|op| Op::parse(op?)).collect::<Option<Vec<_>>>()?;
-        let tsos = batch.column(layout::TSO).as_primitive_opt::<UInt64Type>()?.values();
-        let partitions = batch.column(layout::PARTITION_ID).as_primitive_opt::<Int64Type>()?.values();
-        let changes = ops.iter().zip(tsos.iter().zip(partitions));
-        let changes =
-            changes.map(|(op, (tso, partition))| Change { op: *op, tso: Tso(*tso), partition: *partition });
-        let keys = batch.column(self.layout.key_column());
-        let keys = match keys.as_primitive_opt::<Int64Type>() {
-            Some(keys) => Keys::Int(keys.values().to_vec()),
-            None => Keys::Text(
-                keys.as_string_opt::<i32>()?.iter().map(|key| key.unwrap_or_default().to_owned()).collect(),
-            ),
-        };
-        let came = BooleanArray::from_iter(ops.iter().map(|op| Some(*op != Op::Delete)));
+        let system = [layout::OP, layout::TSO, layout::PARTITION_ID].map(|number| batch.column(number));
+        let changes = changes(system)?;
+        let keys = keys(batch.column(self.layout.key_column()))?;
+        let came = BooleanArray::from_iter(changes.iter().map(|change| Some(change.op != Op::Delete)));
         let came = filter_record_batch(batch, &came).ok()?;
-        let columns = self.layout.fields.iter().zip(came.columns().iter().skip(SYSTEM_COLUMNS));
-        let columns = columns.map(|(field, column)| decode::column(field, column)).collect::<Option<_>>()?;
-        Some(Block { changes: changes.collect(), keys, rows: Rows { columns, count: came.num_rows() } })
+        Some(Block { changes, keys, rows: fields(&self.layout, &came)? })
     }
 
     fn damaged(&self, why: impl Into<String>) -> Damage {
         let why = why.into();
         Damage::new(&self.key, None, format!("cannot be read: {why}"))
     }
+}
+
+/// What was done, from the columns `_op`, `_tso` and `_partition_id`.
+fn changes([ops, tsos, partitions]: [&ArrayRef; 3]) -> Option<Vec<Change>> {
+    let ops = ops.as_string_opt::<i32>()?.iter();
+    let tsos = tsos.as_primitive_opt::<UInt64Type>()?.values();
+    let partitions = partitions.as_primitive_opt::<Int64Type>()?.values();
+    let changes = ops.zip(tsos.iter().zip(partitions)).map(|(op, (tso, partition))| {
+        Some(Change { op: Op::parse(op?)?, tso: Tso(*tso), partition: *partition })
+    });
+    changes.collect()
+}
+
+/// From the column of the key.
+fn keys(column: &ArrayRef) -> Option<Keys> {
+    Some(match column.as_primitive_opt::<Int64Type>() {
+        Some(keys) => Keys::Int(keys.values().to_vec()),
+        None => Keys::Text(
+            column.as_string_opt::<i32>()?.iter().map(|key| key.unwrap_or_default().to_owned()).collect(),
+        ),
+    })
+}
+
+/// The fields of rows, all of which came.
+pub(super) fn fields(layout: &Layout, batch: &RecordBatch) -> Option<Rows> {
+    let columns = layout.fields.iter().zip(batch.columns().iter().skip(SYSTEM_COLUMNS));
+    let columns = columns.map(|(field, column)| decode::column(field, column)).collect::<Option<_>>()?;
+    Some(Rows { columns, count: batch.num_rows() })
 }

@@ -1,8 +1,10 @@
 //! What the archive promises as a whole.
 
+mod base;
 mod crash;
 mod damage;
 mod files;
 mod golden;
+mod living;
 mod rows;
 mod sample;

@@ -113,7 +113,7 @@ impl Place {
         self.store.log(&self.url)
     }
 
-    async fn store(&self) -> Result<Store> {
+    pub(super) async fn store(&self) -> Result<Store> {
         let spec = self.spec()?;
         connect::store_to_read(&spec).await?.ok_or_else(|| no_log(&spec.url))
     }

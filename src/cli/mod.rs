@@ -1,6 +1,7 @@
 //! The command line.
 
 mod archive;
+mod base;
 mod check;
 mod client;
 mod compare;
@@ -45,6 +46,8 @@ enum Command {
     Run(run::Args),
     /// Replay a log to an instant, exactly
     Restore(restore::Args),
+    /// Store the state of a log, so that restores need nothing before it
+    Base(base::Args),
     /// Whether a target holds what its source holds
     Compare(compare::Args),
     /// Tasks of a service
@@ -71,6 +74,7 @@ impl Cli {
             Command::Serve(args) => serve::serve(args).await,
             Command::Run(args) => run::run(args).await,
             Command::Restore(args) => restore::restore(args).await,
+            Command::Base(args) => base::run(args).await,
             Command::Compare(args) => compare::compare(args).await,
             Command::Task(command) => task::run(command).await,
             Command::Log(command) => log::run(command).await,
@@ -185,6 +189,7 @@ mod tests {
             "log archive s3://bucket/log --endpoint http://127.0.0.1:9000 --region r",
             "log verify file:///log --deep",
             "log verify s3://bucket/log --endpoint http://127.0.0.1:9000 --since 2026-11-23T08:00:00Z",
+            "base file:///log --at 2026-11-23T08:00:00Z --identity reader.key --json",
             "restore --log s3://bucket/log --to 2026-11-23T08:00:00Z --target http://h:1 --token-env T --plan",
             "restore --log l --to 9 --target http://h:1 --select a.* --exclude a.b --rename a.c=a.d --skip 12:3",
             "compare http://h:1 http://h:2 --source-token-env S --target-token-file f --select a.* --exclude a.b --rename a.c=a.d",

@@ -9,7 +9,7 @@ use super::progress::ProgressLine;
 use super::selected::Selected;
 use super::{print, print_json, run};
 use crate::error::{Error, Result};
-use crate::task::restore::{self, Depth, Omitted, Plan};
+use crate::task::restore::{self, Depth, Omitted, Plan, PlannedBase};
 use crate::task::secret::Secret;
 use crate::task::spec::TaskSpec;
 use crate::telemetry::{self, LogFormat};
@@ -128,6 +128,9 @@ fn lines(plan: &Plan) -> Vec<String> {
         (false, done) => format!("goes on after commit {done}"),
     };
     lines.push(format!("under the name {}, {state}", plan.name));
+    if let Some(PlannedBase { commit, time, rows, bytes }) = &plan.base {
+        lines.push(format!("begins with the base of commit {commit}, {time}: {rows} rows, {bytes} bytes"));
+    }
     lines.push(format!("{} commits, {} segments, {} bytes", plan.commits, plan.segments, plan.bytes));
     lines.push(format!("{} rows inserted, {} deleted", plan.inserted, plan.deleted));
     lines.extend(plan.operations.iter().map(|(kind, count)| format!("{count:>8} {kind}")));

@@ -1,11 +1,15 @@
 //! Bases: the state after a commit, so that nothing before it is needed.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::commit::{self, Sealed};
 use super::damage::Damage;
 use super::envelope::{self, Kind};
 use super::layout;
+use super::reader::LogReader;
+use crate::error::Result;
 use crate::pb::log as pb;
 use crate::position::Seq;
 use crate::tick::Tso;
@@ -38,6 +42,31 @@ impl Base {
     /// It, as a commit that needs no other before it: what a replay begins with.
     pub fn as_commit(&self) -> pb::Commit {
         pb::Commit { segments: self.segments.clone(), ..self.after.commit.clone() }
+    }
+}
+
+/// Refuses a base of which a listing shows that segments are missing, or not of their length. Their contents are checked when
+/// they are read.
+pub async fn check_stored(reader: &LogReader, base: &Base) -> Result<()> {
+    let segments = base.segments.iter();
+    let mut missing =
+        segments.map(|segment| (segment.key.as_str(), segment.length)).collect::<BTreeMap<_, _>>();
+    let (store, mut damage) = (reader.store(), None);
+    let mut see = |key: &str, stored| {
+        if let Some(length) = missing.remove(key)
+            && !store.is_length_of(stored, length)
+        {
+            let why = format!("has {stored} bytes in the store where its base says {length}");
+            damage.get_or_insert_with(|| Damage::new(key, None, why));
+        }
+    };
+    store.scan(&layout::base_folder(base.seq()), None, &mut see).await?;
+    let lost = missing.pop_first().map(|(key, _)| {
+        Damage::new(key, None, format!("is missing; the base of commit {} names it", base.seq()))
+    });
+    match damage.or(lost) {
+        Some(damage) => Err(damage.into()),
+        None => Ok(()),
     }
 }
 

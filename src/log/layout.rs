@@ -126,9 +126,14 @@ pub fn parse_base(key: &str) -> Option<Seq> {
     (base(seq) == key).then_some(seq)
 }
 
+/// `bases/{seq}`: the folder of its segments.
+pub fn base_folder(seq: Seq) -> String {
+    format!("{BASES}/{:020}", seq.0)
+}
+
 /// `bases/{seq}/{uuid}.seg`
 pub fn base_segment(seq: Seq, digest: &Digest) -> String {
-    format!("{BASES}/{:020}/{}.seg", seq.0, id(digest))
+    format!("{}/{}.seg", base_folder(seq), id(digest))
 }
 
 /// The base of a segment.

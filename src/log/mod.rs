@@ -23,7 +23,7 @@ pub mod identity;
 pub mod inspect;
 pub mod layout;
 pub mod reader;
-mod seek;
+pub(crate) mod seek;
 pub mod segment;
 pub(crate) mod tail;
 pub mod timeline;

@@ -200,6 +200,11 @@ impl Follower {
         Ok(Follower { reader, last, reached_tail: false })
     }
 
+    /// Begins after a commit that was read, wherever it stands.
+    pub fn going_on(reader: LogReader, last: Sealed) -> Follower {
+        Follower { reader, last: Some(last), reached_tail: false }
+    }
+
     /// Begins with commit `first`, which must be there; 1 may still come.
     pub async fn from(reader: LogReader, first: Seq) -> Result<Follower> {
         if first > Seq(1) && reader.commit(first).await?.is_none() {

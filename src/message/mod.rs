@@ -29,7 +29,10 @@ pub const ALL_PARTITIONS: PartitionId = -1;
 /// MsgBase.properties or message properties with this key come from the streaming service of Milvus 2.6.
 pub const STREAMING_PROPERTY: &str = "_v";
 
-const COLUMN_BASED: i32 = 1;
+/// The layout of an Insert's rows.
+pub const COLUMN_BASED: i32 = 1;
+/// Milvus' MsgType of an Insert.
+pub const INSERT: i32 = 400;
 
 /// What routing needs of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use crate::error::Result;
-use crate::log::reader::Follower;
 use crate::pb::log::ObjectRef;
 use crate::position::{LogPosition, Seq};
 use crate::progress::ReplayProgress;
@@ -22,13 +21,12 @@ const POLL: Duration = Duration::from_millis(100);
 /// Reads segment after segment, until nobody listens or the log cannot be read any further. Of those before `applied`
 /// only the ones with definitions are read: names follow from them.
 pub async fn follow(
-    follower: Follower,
+    mut segments: Segments,
     applied: LogPosition,
     fetched: mpsc::Sender<Result<Fetched>>,
     progress: watch::Sender<ReplayProgress>,
 ) {
     let mut trouble = Trouble::new(&progress, "reading the log");
-    let mut segments = Segments::new(follower);
     loop {
         let next = match fetch(&mut segments, applied).await {
             Ok(next) => next,

@@ -254,6 +254,9 @@ impl Journal {
     }
 
     async fn store(&mut self) -> Result<()> {
+        if self.ack.seq.0 >= self.state.base {
+            self.state.base = 0;
+        }
         self.state.ack = Some(self.ack.into());
         self.state.made = self.made.all();
         self.state.intent = Some(self.intent.max(self.ack).into());

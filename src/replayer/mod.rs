@@ -8,11 +8,15 @@
 //! Named changes can be left out ([`Skip`]). What they clash with, and what a replay to an instant would do ([`Plan`]), a
 //! [`rehearsal`] finds: the same walk over the log without a target.
 //!
+//! A reader that is new begins with the newest base before its end ([`beginning`]): it is applied like a commit, and nothing
+//! follows before all of it is in the target.
+//!
 //! What safe mode cannot know: a key that the source holds twice, once from before the stretch that is applied again
 //! and once from within it, is left with the latter row only. Of commits that a recorder cut that is the newer one; the rows
 //! of a base have no order of time.
 
 mod batch;
+mod beginning;
 mod conflicts;
 mod definer;
 mod fetch;
@@ -49,7 +53,7 @@ use crate::trouble::Trouble;
 
 pub use conflicts::Conflict;
 pub use place::Place;
-pub use plan::{AliasLeftOut, Estimate, Omitted, Plan, Planned};
+pub use plan::{AliasLeftOut, Estimate, Omitted, Plan, Planned, PlannedBase};
 pub use rehearsal::Depth;
 pub use skip::Skip;
 

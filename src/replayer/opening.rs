@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::catalog::Catalog;
 use crate::error::{Error, Result};
+use crate::log::base::Base;
 use crate::log::checkpoint::Checkpoints;
 use crate::log::reader::LogReader;
 use crate::pb::log as pb;
@@ -40,28 +40,23 @@ pub async fn checkpoint(replayer: &Replayer, log: &LogReader) -> Result<(Checkpo
     Ok((checkpoints, state))
 }
 
-/// The catalog as of a commit, and the watermark of the log's tail.
-pub async fn catalog_at(reader: &LogReader, seq: Seq, tail: Option<Seq>) -> Result<(Catalog, Tso)> {
-    let log_to = match tail {
-        Some(tail) => reader.commit(tail).await?.map(|sealed| Tso(sealed.commit.watermark)),
-        None => None,
-    };
-    let commit = reader.commit(seq).await?.map(|sealed| sealed.commit);
-    let catalog = match commit.and_then(|commit| commit.catalog) {
-        Some(reference) => reader.catalog(&reference).await?,
-        None => Catalog::default(),
-    };
-    Ok((catalog, log_to.unwrap_or_default()))
+/// The watermark of the log's tail.
+pub async fn watermark(reader: &LogReader, tail: Option<Seq>) -> Result<Tso> {
+    let Some(tail) = tail else { return Ok(Tso::ZERO) };
+    let last = reader.commit(tail).await?;
+    Ok(last.map(|sealed| Tso(sealed.commit.watermark)).unwrap_or_default())
 }
 
-/// A target cannot go back: neither behind what is applied nor behind what may have been sent.
+/// A target cannot go back: neither behind what is applied nor behind what may have been sent. `base`: with which it
+/// begins.
 pub async fn check_not_beyond(
     reader: &LogReader,
     state: &pb::Checkpoint,
+    base: Option<&Base>,
     tail: Option<Seq>,
     until: Tso,
 ) -> Result<()> {
-    let (applied, sent) = (Tso(state.applied_tso), newest_sent(reader, state, tail).await?);
+    let (applied, sent) = (Tso(state.applied_tso), newest_sent(reader, state, base, tail).await?);
     let beyond = if applied > until {
         format!("the target is at {} already", applied.time())
     } else if sent > until {
@@ -75,11 +70,19 @@ pub async fn check_not_beyond(
 
 /// The newest change that may have been sent without an ack: of the commits between ack and intent, as far as the log
 /// goes, and of the run that wrote the intent.
-async fn newest_sent(reader: &LogReader, state: &pb::Checkpoint, tail: Option<Seq>) -> Result<Tso> {
+async fn newest_sent(
+    reader: &LogReader,
+    state: &pb::Checkpoint,
+    base: Option<&Base>,
+    tail: Option<Seq>,
+) -> Result<Tso> {
     let [ack, intent] =
         [state.ack, state.intent].map(|place| place.map(LogPosition::from).unwrap_or_default());
     let last = intent.reaches().min(tail.unwrap_or_default());
-    let (mut newest, mut next) = (Tso::ZERO, ack.seq.next());
+    let (mut newest, mut next) = match base.filter(|base| base.seq() <= last) {
+        Some(base) => (base.watermark(), base.seq().next()),
+        None => (Tso::ZERO, ack.seq.next()),
+    };
     while next <= last {
         let segments = reader.commit(next).await?.map(|sealed| sealed.commit.segments).unwrap_or_default();
         newest = segments.iter().map(|segment| Tso(segment.last_tso)).fold(newest, Tso::max);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::Replayer;
+use super::beginning;
 use super::conflicts::{Conflict, Conflicts};
 use super::opening::{check_not_beyond, checkpoint};
 use super::ownership::{self, Made};
@@ -14,8 +15,10 @@ use super::rehearsal::{Depth, Rehearsal, Rehearsed};
 use super::skip::Skip;
 use super::window::check_held;
 use crate::error::{Context, Result};
+use crate::log::base::Base;
 use crate::log::describe;
 use crate::log::reader::LogReader;
+use crate::pb::log::ObjectRef;
 use crate::position::{LogPosition, Seq};
 use crate::target::Target;
 use crate::tick::Tso;
@@ -39,9 +42,11 @@ pub struct Plan {
     pub done: bool,
     /// Commits that earlier runs have brought into the target.
     pub commits_done: u64,
-    /// Commits to be replayed.
+    /// With what it begins.
+    pub base: Option<PlannedBase>,
+    /// Commits to be replayed, after the base.
     pub commits: u64,
-    /// Their segments.
+    /// Segments of base and commits.
     pub segments: u64,
     /// Bytes of these.
     pub bytes: u64,
@@ -66,6 +71,31 @@ pub struct Plan {
     /// Whether the log has anything that is selected.
     #[serde(skip)]
     pub matches: bool,
+}
+
+/// A base with which a replay begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlannedBase {
+    /// The commit whose state it holds; those after it follow.
+    pub commit: u64,
+    /// The instant of that state, RFC 3339.
+    pub time: String,
+    /// Rows of all its collections.
+    pub rows: u64,
+    /// Bytes of its segments.
+    pub bytes: u64,
+}
+
+impl PlannedBase {
+    fn of(base: &Base) -> PlannedBase {
+        let sum = |count: fn(&ObjectRef) -> u64| base.segments.iter().map(count).fold(0, u64::saturating_add);
+        PlannedBase {
+            commit: base.seq().0,
+            time: base.watermark().time(),
+            rows: sum(|segment| segment.rows),
+            bytes: sum(|segment| segment.length),
+        }
+    }
 }
 
 /// A collection that exists at the instant.
@@ -123,8 +153,9 @@ pub async fn plan(
     let tail = reader.tail().await?;
     check_held(&reader, tail, to).await?;
     let last = tail.unwrap_or_default();
-    let (_, state) = checkpoint(replayer, &reader).await?;
-    check_not_beyond(&reader, &state, tail, to).await?;
+    let (_, mut state) = checkpoint(replayer, &reader).await?;
+    let base = beginning::begin(&reader, &mut state, &replayer.skip, to).await?;
+    check_not_beyond(&reader, &state, base.as_ref(), tail, to).await?;
     let target = &*replayer.target;
     target.hello().await.context(|| "asking the target")?;
 
@@ -138,11 +169,13 @@ pub async fn plan(
         to: to.0,
         to_time: to.time(),
         done: state.applied_tso == to.0,
-        commits_done: ack.seq.0,
+        base: base.as_ref().map(PlannedBase::of),
+        commits_done: if base.is_some() { 0 } else { ack.seq.0 },
         ..Plan::default()
     };
     let (started, mut conflicts) = (Instant::now(), Conflicts::default());
-    let mut rehearsal = Rehearsal::new(replayer, reader, to, last, depth).await?;
+    let base = beginning::before(&reader, base.as_ref(), &replayer.skip, to, ack.seq).await?;
+    let mut rehearsal = Rehearsal::new(replayer, reader, base, to, last, depth).await?;
     while let Some(rehearsed) = rehearsal.next().await? {
         let seq = rehearsed.seq();
         show(seq, last);
@@ -173,7 +206,8 @@ pub async fn plan(
 
 impl Plan {
     fn add(&mut self, rehearsed: &Rehearsed) {
-        self.commits = self.commits.saturating_add(u64::from(rehearsed.is_whole()));
+        let is_base = self.base.as_ref().is_some_and(|base| Seq(base.commit) == rehearsed.seq());
+        self.commits = self.commits.saturating_add(u64::from(rehearsed.is_whole() && !is_base));
         if let Some(segment) = &rehearsed.segment {
             self.segments = self.segments.saturating_add(1);
             self.bytes = self.bytes.saturating_add(segment.length);

@@ -1,13 +1,13 @@
 //! A replay without a target: what it would do, segment by segment.
 //!
-//! It begins with nothing, before the first commit. The newest base before the instant will be chosen here: it brings
-//! its catalog and its place in the log.
+//! It begins with a base, which is rehearsed like a commit, or with nothing, before the first commit.
 
 use std::collections::BTreeMap;
 
 use crate::catalog::Catalog;
 use crate::change::DefinitionChange;
 use crate::error::{Error, Result};
+use crate::log::base::Base;
 use crate::log::reader::{Follower, LogReader};
 use crate::pb::log::{Definition, ObjectRef};
 use crate::position::{LogPosition, Seq};
@@ -71,17 +71,23 @@ impl Rehearsed {
 }
 
 impl Rehearsal {
-    /// Of a replay that ends at an instant, or with the commit `tail`.
+    /// Of a replay that begins with a base, and ends at an instant or with the commit `tail`.
     pub async fn new(
         replayer: &Replayer,
         reader: LogReader,
+        base: Option<Base>,
         until: Tso,
         tail: Seq,
         depth: Depth,
     ) -> Result<Rehearsal> {
         let naming = Naming::new(Catalog::default(), replayer.selection.clone(), replayer.renames.clone());
-        let segments = Segments::new(Follower::after(reader, Seq(0)).await?);
-        let (skip, at) = (replayer.skip.clone(), LogPosition::default());
+        let (first, follower) = match base {
+            Some(base) => (Some(base.as_commit()), Follower::going_on(reader, base.after)),
+            None => (None, Follower::after(reader, Seq(0)).await?),
+        };
+        let before = first.as_ref().map_or(0, |first| first.seq.saturating_sub(1));
+        let segments = Segments::new(first, follower);
+        let (skip, at) = (replayer.skip.clone(), LogPosition::after(Seq(before)));
         Ok(Rehearsal { segments, naming, skip, until, tail, depth, at, watermark: Tso::ZERO })
     }
 
@@ -166,16 +172,18 @@ impl Rehearsal {
     }
 }
 
-/// The catalog and the skip as of a commit, once the whole way to the end has been rehearsed.
+/// The catalog and the skip as of a commit, which is none before the base, once the whole way to the end has been rehearsed.
 pub async fn rehearse(
     replayer: &Replayer,
     reader: LogReader,
+    base: Option<Base>,
     until: Tso,
     tail: Seq,
     seq: Seq,
 ) -> Result<(Catalog, Skip)> {
-    let mut rehearsal = Rehearsal::new(replayer, reader, until, tail, Depth::Definitions).await?;
-    let mut found = (seq == Seq(0)).then(|| (Catalog::default(), replayer.skip.clone()));
+    let first = base.as_ref().map_or(Seq(1), Base::seq);
+    let mut rehearsal = Rehearsal::new(replayer, reader, base, until, tail, Depth::Definitions).await?;
+    let mut found = (seq < first).then(|| (Catalog::default(), replayer.skip.clone()));
     while let Some(rehearsed) = rehearsal.next().await? {
         if rehearsed.end == LogPosition::after(seq) {
             found = Some((rehearsal.naming.catalog().clone(), rehearsal.skip.clone()));

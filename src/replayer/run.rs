@@ -8,24 +8,26 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::catalog::CollectionId;
+use crate::catalog::{Catalog, CollectionId};
 use crate::error::{Error, Result};
+use crate::log::base::Base;
 use crate::log::reader::{Follower, LogReader};
 use crate::pb::log::{self as pb, definition::Change, record::Body};
 use crate::position::{LogPosition, Seq};
 use crate::progress::ReplayProgress;
 use crate::tick::Tso;
 
+use super::beginning;
 use super::definer::{Definer, Scope, scope};
 use super::fetch;
 use super::journal::{self, Journal};
 use super::lanes::Lanes;
 use super::naming::Naming;
-use super::opening::{catalog_at, check_not_beyond, checkpoint};
+use super::opening::{check_not_beyond, checkpoint, watermark};
 use super::ownership;
 use super::place::Place;
 use super::rehearsal::rehearse;
-use super::segments::Fetched;
+use super::segments::{Fetched, Segments};
 use super::shared::Shared;
 use super::skip::Skip;
 use super::steps::{Step, steps};
@@ -51,6 +53,8 @@ enum End {
 /// A replayer at work.
 pub struct Run {
     reader: LogReader,
+    /// The base with which it begins.
+    base: Option<Base>,
     follower: Option<Follower>,
     naming: Naming,
     skip: Skip,
@@ -83,19 +87,25 @@ impl Run {
         let tail = reader.tail().await?;
         let last = (replayer.until == Until::Latest).then(|| tail.unwrap_or_default());
         check_opened(&reader, tail, until).await?;
-        check_not_beyond(&reader, &state, tail, until).await?;
+        let base = beginning::begin(&reader, &mut state, &replayer.skip, until).await?;
+        check_not_beyond(&reader, &state, base.as_ref(), tail, until).await?;
         state.intent_tso = until.0;
 
         let stop = CancellationToken::new();
         let applied = Tso(state.applied_tso);
         let mut journal = Journal::new(checkpoints, state, tail.unwrap_or_default(), progress, stop.clone());
         let shared = Shared::new(replayer.target.clone(), progress, journal.made(), stop.clone());
-        let (mut catalog, log_to) = catalog_at(&reader, journal.ack().seq, tail).await?;
+        let log_to = watermark(&reader, tail).await?;
+        let (mut catalog, follower) = match base.clone() {
+            Some(base) => (Catalog::default(), Follower::going_on(reader.clone(), base.after)),
+            None => beginning::after(&reader, journal.ack().seq).await?,
+        };
         let mut skip = replayer.skip.clone();
         if !skip.is_empty() {
             // The catalog of the log is the source's. What clashes shows before anything is sent.
             let (tail, ack) = (tail.unwrap_or_default(), journal.ack().seq);
-            (catalog, skip) = rehearse(replayer, reader.clone(), until, tail, ack).await?;
+            let base = beginning::before(&reader, base.as_ref(), &skip, until, ack).await?;
+            (catalog, skip) = rehearse(replayer, reader.clone(), base, until, tail, ack).await?;
         }
         progress.send_modify(|progress| {
             progress.applied_to = applied;
@@ -114,11 +124,11 @@ impl Run {
         let began = journal.ack();
         let definer = Definer::new(shared.clone());
         definer.apply(None, &naming.extra_databases()).await?;
-        let follower = Some(Follower::after(reader.clone(), began.seq).await?);
         let lanes = Lanes::new(shared.clone());
         Ok(Run {
             reader,
-            follower,
+            base,
+            follower: Some(follower),
             naming,
             skip,
             journal,
@@ -138,7 +148,8 @@ impl Run {
     pub async fn run(mut self, cancel: CancellationToken) -> Result<()> {
         let (sender, mut fetched) = mpsc::channel(fetch::AHEAD);
         let follow = self.follower.take().map(|follower| {
-            let follow = fetch::follow(follower, self.began, sender, self.progress.clone());
+            let segments = Segments::new(self.base.as_ref().map(Base::as_commit), follower);
+            let follow = fetch::follow(segments, self.began, sender, self.progress.clone());
             AbortOnDropHandle::new(tokio::spawn(follow))
         });
         let deadline = self.stop.clone();
@@ -269,6 +280,9 @@ impl Run {
         self.within = None;
         if ends_within {
             return Ok(Some(End::WithinCommit));
+        }
+        if self.base.take_if(|base| base.seq() == seq).is_some() {
+            self.drain().await?;
         }
         self.journal.sent(LogPosition::after(seq), Some(watermark), in_target);
         Ok((watermark == self.until).then_some(End::AfterCommit))

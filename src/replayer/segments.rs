@@ -34,10 +34,16 @@ struct Reading {
     next: usize,
 }
 
+impl Reading {
+    fn of(commit: Commit) -> Reading {
+        Reading { commit: Arc::new(commit), next: 0 }
+    }
+}
+
 impl Segments {
-    /// Those of the commits that a follower will find.
-    pub fn new(follower: Follower) -> Segments {
-        Segments { follower, reading: None }
+    /// Those of the commits that a follower will find. `first` stands for the commit after which it begins.
+    pub fn new(first: Option<Commit>, follower: Follower) -> Segments {
+        Segments { follower, reading: first.map(Reading::of) }
     }
 
     /// For the objects that commits name.
@@ -49,7 +55,7 @@ impl Segments {
     pub async fn commit(&mut self) -> Result<Option<Arc<Commit>>> {
         if self.reading.is_none() {
             let next = self.follower.next().await?;
-            self.reading = next.map(|sealed| Reading { commit: Arc::new(sealed.commit), next: 0 });
+            self.reading = next.map(|sealed| Reading::of(sealed.commit));
         }
         Ok(self.reading.as_ref().map(|reading| reading.commit.clone()))
     }

@@ -10,6 +10,7 @@ use crate::catalog::CollectionId;
 use crate::error::{Error, Result};
 use crate::log::describe;
 use crate::pb::log::Definition;
+use crate::position::Seq;
 use crate::tick::Tso;
 
 use super::naming::Naming;
@@ -48,6 +49,14 @@ impl Skip {
     /// Whether everything is replayed.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
+    }
+
+    /// Whether all places lie after a commit with this watermark.
+    pub fn is_after(&self, seq: Seq, watermark: Tso) -> bool {
+        self.places.keys().all(|place| match place {
+            Place::Definition(at, _) => *at > seq,
+            Place::Deletes(tso) => *tso > watermark,
+        })
     }
 
     /// The places in order, as a checkpoint keeps them.

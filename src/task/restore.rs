@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::position::Seq;
 use crate::replayer;
 
-pub use crate::replayer::{Depth, Omitted, Plan};
+pub use crate::replayer::{Depth, Omitted, Plan, PlannedBase};
 
 /// What a replay task with an instant would do now; nothing is changed. `show` gets each commit and the last.
 pub async fn plan(spec: &TaskSpec, depth: Depth, show: impl FnMut(Seq, Seq)) -> Result<Plan> {

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use object_store::memory::InMemory;
+use tapedeck::archive::base::{Limits, take};
 use tapedeck::error::{Error, Verdict};
 use tapedeck::log::reader::LogReader;
 use tapedeck::log::store::Store;
@@ -124,10 +125,14 @@ pub fn seed_with_base() -> u64 {
     (0..100).map(|number| first.wrapping_add(number)).find(needs_base).expect("such a world")
 }
 
+/// The log gives what the source holds, and so does its own base.
 pub async fn assert_recorded(world: &World, store: &Store, what: &str) {
     assert_clean(store).await;
     let contents = replayed(store, Until::Latest).await;
     assert_same(&contents, &world.oracle.contents(), what);
+    take(store.clone(), None, Limits::default(), |_| {}).await.expect("a base of the log");
+    let contents = replayed(store, Until::Latest).await;
+    assert_same(&contents, &world.oracle.contents(), &format!("{what}, from its base"));
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod world;
 mod again;
 mod archive;
 mod base;
+mod bases;
 mod copying;
 mod crash;
 mod encrypted;

@@ -27,6 +27,7 @@ pub fn action() -> impl Strategy<Value = Action> {
         1 => (0usize..2).prop_map(|table| Action::Rename { table }),
         1 => (0usize..2).prop_map(|table| Action::Recreate { table }),
         1 => (0usize..2).prop_map(|table| Action::Alter { table }),
+        1 => (0usize..2).prop_map(|table| Action::DropPartition { table }),
         3 => Just(Action::Commit),
     ]
 }
@@ -45,7 +46,7 @@ pub async fn checked(store: &Store) -> (Archived, Vec<String>) {
     (archived, report.damages.iter().map(ToString::to_string).collect())
 }
 
-fn run<F: Future>(test: F) -> F::Output {
+pub fn run<F: Future>(test: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(test)
 }
 

@@ -63,6 +63,10 @@ pub enum Action {
     Alter {
         table: usize,
     },
+    /// Drops its second partition, if that is there.
+    DropPartition {
+        table: usize,
+    },
     Commit,
 }
 
@@ -78,7 +82,7 @@ pub struct Expected {
 /// The source and its recorder.
 pub struct Recorder {
     pub writer: LogWriter,
-    catalog: Catalog,
+    pub catalog: Catalog,
     tables: Vec<i64>,
     next_id: i64,
     tick: u64,
@@ -121,18 +125,21 @@ impl Recorder {
     pub async fn act(&mut self, action: &Action) {
         match action {
             Action::Insert { table, partition, keys, again } => {
+                let partition = self.partition(*table, *partition);
                 self.step(*again);
-                self.insert(self.tables[*table], PARTITIONS[*partition], keys);
+                self.insert(self.tables[*table], partition, keys);
             }
             Action::Delete { table, partition, keys, again } => {
                 self.step(*again);
-                let partition = partition.map_or(ALL_PARTITIONS, |partition| PARTITIONS[partition]);
+                let named = |partition| self.partition(*table, partition);
+                let partition = partition.map_or(ALL_PARTITIONS, named);
                 self.delete(self.tables[*table], partition, keys);
             }
             Action::Upsert { table, partition, keys } => {
+                let partition = self.partition(*table, *partition);
                 self.step(false);
-                self.insert(self.tables[*table], PARTITIONS[*partition], keys);
-                self.delete(self.tables[*table], PARTITIONS[*partition], keys);
+                self.insert(self.tables[*table], partition, keys);
+                self.delete(self.tables[*table], partition, keys);
             }
             Action::Rename { table } => {
                 let (id, name) = (self.tables[*table], format!("renamed_{}", self.tick));
@@ -155,12 +162,31 @@ impl Recorder {
                     pb::AlterCollection { id, properties: vec![], schema: Some(schema), indexes: vec![] };
                 self.define(Defined::AlterCollection(altered));
             }
+            Action::DropPartition { table } => {
+                let [first, second] = [0, 1].map(|number| self.partition(*table, number));
+                if first != second {
+                    let collection_id = self.tables[*table];
+                    let dropped = pb::DropPartition { collection_id, partition_id: second };
+                    self.define(Defined::DropPartition(dropped));
+                }
+            }
             Action::Commit => self.commit().await,
         }
     }
 
+    /// The id of a partition, that of the first for one that is gone.
+    fn partition(&self, table: usize, number: usize) -> i64 {
+        let partitions = &self.catalog.collections[&self.tables[table]].partitions;
+        partitions.get(number).unwrap_or(&partitions[0]).id
+    }
+
     /// Commits what was done since the last commit.
     pub async fn commit(&mut self) {
+        self.commit_with(|draft| draft).await;
+    }
+
+    /// As [`Recorder::commit`], with something else in the commit.
+    pub async fn commit_with(&mut self, change: impl FnOnce(pb::Commit) -> pb::Commit) {
         let seq = self.writer.next_seq();
         let header = pb::SegmentHeader {
             log_id: self.writer.log_id().to_owned(),
@@ -180,7 +206,7 @@ impl Recorder {
         // An empty range stays where the last one ended.
         let draft = draft(self.recorded, self.offset.max(1), segment, catalog);
         self.recorded = self.offset.max(1);
-        self.writer.commit(pb::Commit { watermark: self.now().0, ..draft }).await.unwrap();
+        self.writer.commit(change(pb::Commit { watermark: self.now().0, ..draft })).await.unwrap();
         self.rows_at = false;
     }
 
@@ -217,6 +243,11 @@ impl Recorder {
             name: ["docs", "notes"][table].into(),
             schema: Some(schema(table)),
             partitions: PARTITIONS.map(partition).to_vec(),
+            channels: vec![pb::Shard {
+                virtual_channel: shard(self.next_id),
+                channel: CHANNEL.into(),
+                ..Default::default()
+            }],
             ..Default::default()
         }));
         self.next_id
@@ -228,7 +259,7 @@ impl Recorder {
         let sent = columns.iter().cloned().map(|column| crate::rows::without_nulls(column).unwrap());
         let request = InsertRequest {
             base: base(400, tso),
-            shard_name: format!("{CHANNEL}_{id}v0"),
+            shard_name: shard(id),
             collection_id: id,
             partition_id: partition,
             timestamps: vec![tso.0; keys.len()],
@@ -263,7 +294,7 @@ impl Recorder {
         };
         let request = DeleteRequest {
             base: base(401, tso),
-            shard_name: format!("{CHANNEL}_{id}v0"),
+            shard_name: shard(id),
             collection_id: id,
             partition_id: partition,
             timestamps: vec![tso.0; keys.len()],
@@ -307,6 +338,29 @@ impl Recorder {
             all.insert(*id, made);
         }
         all
+    }
+
+    /// The rows that live now, as collection, partition, key and columns, in any order.
+    pub fn living(&self) -> Vec<(i64, i64, Key, Rows)> {
+        let mut living = Vec::new();
+        for (id, collection) in &self.catalog.collections {
+            let mut changes = self.expected.get(id).cloned().unwrap_or_default();
+            changes.sort_by_key(|row| (row.change.tso, row.change.op));
+            let everywhere = self.definitions_of(*id).any(|field| field.is_partition_key);
+            let mut rows = Vec::new();
+            for Expected { key, change, row } in changes {
+                match row {
+                    Some(row) => rows.push((*id, change.partition, key, row)),
+                    None => rows.retain(|(_, partition, known, _)| {
+                        let reached = everywhere || [ALL_PARTITIONS, *partition].contains(&change.partition);
+                        !(reached && *known == key)
+                    }),
+                }
+            }
+            rows.retain(|(_, id, ..)| collection.partitions.iter().any(|partition| partition.id == *id));
+            living.extend(rows);
+        }
+        living
     }
 
     fn definitions_of(&self, id: i64) -> impl Iterator<Item = FieldSchema> {
@@ -357,7 +411,7 @@ pub async fn manifests(store: &Store) -> Vec<pb::ArchiveManifest> {
 }
 
 /// A row as it is compared: that no row is null can be said in two ways.
-fn one(mut row: Rows) -> Rows {
+pub fn one(mut row: Rows) -> Rows {
     for column in &mut row.columns {
         if column.valid_data == [true] {
             column.valid_data.clear();
@@ -368,6 +422,10 @@ fn one(mut row: Rows) -> Rows {
 
 fn base(msg_type: i32, tso: Tso) -> Option<MsgBase> {
     Some(MsgBase { msg_type, timestamp: tso.0, ..Default::default() })
+}
+
+fn shard(id: i64) -> String {
+    format!("{CHANNEL}_{id}v0")
 }
 
 fn name(key: i64) -> String {

@@ -161,6 +161,7 @@ fn a_restore_says_at_its_end_what_was_restored() {
 fn a_plan_is_shown_whole() {
     let plan = Plan {
         to_time: "2026-11-23T08:00:00.000Z".into(),
+        base: Some(PlannedBase { commit: 7, time: "2026-11-22T08:00:00.000Z".into(), rows: 5, bytes: 600 }),
         commits: 3,
         inserted: 10,
         operations: BTreeMap::from([("create_index", 2)]),
@@ -176,6 +177,7 @@ fn a_plan_is_shown_whole() {
     };
     let text = lines(&plan).join("\n");
     for part in [
+        "begins with the base of commit 7, 2026-11-22T08:00:00.000Z: 5 rows, 600 bytes",
         "3 commits",
         "10 rows inserted",
         "2 create_index",

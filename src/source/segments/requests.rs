@@ -4,12 +4,10 @@
 use super::{Block, Segment};
 use crate::change::Rows;
 use crate::error::Result;
+use crate::message::{COLUMN_BASED, INSERT};
 use crate::pb::milvus::proto::common::MsgBase;
 use crate::pb::milvus::proto::msg::InsertRequest;
 use crate::tick::Tso;
-
-const INSERT: i32 = 400;
-const COLUMN_BASED: i32 = 1;
 
 impl Block {
     /// The rows with these numbers as Inserts, by TSO; of the names only ids are given, as in the queue of 2.3.
