@@ -100,9 +100,9 @@ impl StoreArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct Commits {
-    /// First commit
-    #[arg(long, default_value_t = 1, value_name = "SEQ")]
-    from: u64,
+    /// First commit, instead of that with which the log begins
+    #[arg(long, value_name = "SEQ")]
+    from: Option<u64>,
     /// Last commit
     #[arg(long, value_name = "SEQ")]
     to: Option<u64>,
@@ -125,7 +125,7 @@ impl Place {
 
 impl Commits {
     fn range(&self) -> Range<Seq> {
-        Seq(self.from.max(1))..self.to.map_or(Seq(u64::MAX), |to| Seq(to).next())
+        Seq(self.from.map_or(0, |from| from.max(1)))..self.to.map_or(Seq(u64::MAX), |to| Seq(to).next())
     }
 }
 

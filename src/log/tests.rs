@@ -6,6 +6,8 @@ mod damage;
 mod encrypted;
 pub(crate) mod golden;
 mod golden_encrypted;
+mod golden_pruned;
+mod pruned;
 pub(crate) mod sample;
 mod timeline;
 mod writers;

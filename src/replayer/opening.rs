@@ -46,8 +46,11 @@ pub async fn catalog_at(reader: &LogReader, seq: Seq, tail: Option<Seq>) -> Resu
         Some(tail) => reader.commit(tail).await?.map(|sealed| Tso(sealed.commit.watermark)),
         None => None,
     };
-    let commit = reader.commit(seq).await?.map(|sealed| sealed.commit);
-    let catalog = match commit.and_then(|commit| commit.catalog) {
+    let named = match seq {
+        Seq(0) => None,
+        _ => reader.existing(seq).await?.commit.catalog,
+    };
+    let catalog = match named {
         Some(reference) => reader.catalog(&reference).await?,
         None => Catalog::default(),
     };

@@ -11,12 +11,14 @@ use super::spec::LogSpec;
 use super::status::{Moment, moment};
 use super::validate;
 use crate::error::Result;
+use crate::log::base::Base;
 use crate::log::commit::Sealed;
 use crate::log::coverage::{Coverage, HoleAt, Window};
 use crate::log::layout;
 use crate::log::reader::LogReader;
 use crate::log::store::Store;
 use crate::pb::log::SourceIdentity;
+use crate::position::Seq;
 
 /// A log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -37,6 +39,9 @@ pub struct LogView {
     pub holes: Vec<HoleView>,
     /// Holes beyond those.
     pub more_holes: u64,
+    /// The first commit that is there: what was before it was pruned.
+    #[serde(default)]
+    pub first: u64,
     /// The last commit.
     pub commits: u64,
     /// The last commit that was read for this answer: windows and holes are as of it. Where it is lower than `commits`,
@@ -90,6 +95,8 @@ pub struct HoleView {
 pub struct Look {
     log_id: String,
     coverage: Coverage,
+    /// The base with which the log begins: what was read before it was taken is void.
+    base: Option<Seq>,
     last: Option<Sealed>,
 }
 
@@ -101,9 +108,13 @@ pub async fn view(spec: &LogSpec, look: &mut Look, time: Duration) -> Result<Opt
     let Some(reader) = LogReader::find(store.clone()).await? else { return Ok(None) };
     let (objects, bytes) = sizes(&store).await?;
     let commits = reader.last().await?;
-    // Of another log that stood here before.
-    if look.log_id != reader.log_id() {
-        *look = Look { log_id: reader.log_id().to_owned(), ..Look::default() };
+    let beginning = reader.beginning().await?;
+    let base = beginning.as_ref().map(Base::seq);
+    // Of another log that stood here before, or of what has been pruned since.
+    if look.log_id != reader.log_id() || look.base != base {
+        let coverage = beginning.as_ref().map(Coverage::after).unwrap_or_default();
+        let last = beginning.map(|base| base.after);
+        *look = Look { log_id: reader.log_id().to_owned(), coverage, base, last };
     }
     let mut unread = Box::pin(reader.commits(look.last.clone(), commits));
     while began.elapsed() < time
@@ -123,8 +134,9 @@ pub async fn view(spec: &LogSpec, look: &mut Look, time: Duration) -> Result<Opt
         windows: coverage.windows.iter().map(WindowView::from).collect(),
         holes: coverage.holes.iter().map(HoleView::from).collect(),
         more_holes: coverage.more_holes,
+        first: base.unwrap_or_default().next().0,
         commits: commits.0,
-        read_to: coverage.commits,
+        read_to: look.last.as_ref().map_or(0, |last| last.commit.seq),
         rows: coverage.rows,
         objects,
         bytes,
@@ -133,7 +145,7 @@ pub async fn view(spec: &LogSpec, look: &mut Look, time: Duration) -> Result<Opt
 
 async fn sizes(store: &Store) -> Result<(u64, u64)> {
     let (mut objects, mut bytes) = (0u64, 0u64);
-    for folder in [layout::COMMITS, layout::SEGMENTS, layout::CATALOGS, layout::ARCHIVE] {
+    for folder in [layout::COMMITS, layout::SEGMENTS, layout::CATALOGS, layout::BASES, layout::ARCHIVE] {
         let see = |_: &str, size| {
             objects = objects.saturating_add(1);
             bytes = bytes.saturating_add(size);
