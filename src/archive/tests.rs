@@ -4,5 +4,6 @@ mod crash;
 mod damage;
 mod files;
 mod golden;
+mod prune;
 mod rows;
 mod sample;

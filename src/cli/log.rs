@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{archive, instant, print, print_json, timeline, verify};
+use super::{archive, instant, print, print_json, prune, timeline, verify};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::log::inspect;
@@ -55,6 +55,10 @@ pub enum Command {
     },
     /// Write the rows that are committed since the last time as Parquet files
     Archive(Place),
+    /// Take away the history that is not to be kept
+    Prune(prune::PruneArgs),
+    /// Keep an instant under a name, whatever is pruned
+    Keep(prune::KeepArgs),
 }
 
 /// Where a log is.
@@ -114,8 +118,24 @@ impl Place {
     }
 
     async fn store(&self) -> Result<Store> {
-        let spec = self.spec()?;
+        self.store_for(Vec::new()).await
+    }
+
+    /// The store; what is written into an encrypted log is for these public keys, if there are any.
+    pub(super) async fn store_for(&self, recipients: Vec<String>) -> Result<Store> {
+        let mut spec = self.spec()?;
+        match &mut spec.encryption {
+            Some(encryption) => encryption.recipients = recipients,
+            None if recipients.is_empty() => {}
+            None => {
+                return Err(Error::usage("--recipient is for an encrypted log").advice("give --identity too"));
+            }
+        }
         connect::store_to_read(&spec).await?.ok_or_else(|| no_log(&spec.url))
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.store.identity.is_some()
     }
 
     pub(super) async fn reader(&self) -> Result<LogReader> {
@@ -149,6 +169,8 @@ pub async fn run(command: Command) -> Result<()> {
         Command::Timeline(args) => timeline::run(args).await,
         Command::Verify { place, since, deep } => verify::run(place.store().await?, since, deep).await,
         Command::Archive(place) => archive::run(place.store().await?).await,
+        Command::Prune(args) => prune::run_prune(args).await,
+        Command::Keep(args) => prune::run_keep(args).await,
     }
 }
 

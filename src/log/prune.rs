@@ -127,28 +127,38 @@ async fn standing(reader: &LogReader) -> Result<Option<(Floor, Base)>> {
 
 /// Puts the floor of a base; none: another prune has put one meanwhile.
 async fn raise(reader: &LogReader, keep: Keep, seq: Seq, dry_run: bool) -> Result<Option<(Floor, Base)>> {
-    let Some(base) = reader.base(seq).await? else { return Ok(None) };
-    check(reader, &base).await?;
     let seen = reader.floors().seen();
+    let (floor, base) = match draft(reader, seen.as_ref(), keep, seq).await {
+        Err(_) if reader.floors().look().await? != seen => return Ok(None),
+        drafted => drafted?,
+    };
+    if dry_run {
+        return Ok(Some((floor, base)));
+    }
+    match reader.store().create(&layout::floor(floor.n), floor::seal(&floor)).await? {
+        Created::Yes => Ok(Some((floor, base))),
+        Created::No(_) => Ok(None),
+    }
+}
+
+/// The floor of a base that stands after another floor.
+async fn draft(reader: &LogReader, seen: Option<&Floor>, keep: Keep, seq: Seq) -> Result<(Floor, Base)> {
+    let gone = || Error::retry(format!("{} went while it was looked at", layout::base(seq)));
+    let base = reader.base(seq).await?.ok_or_else(gone)?;
+    check(reader, &base).await?;
     let first_seq = seq.next().0;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let next = Floor {
-        n: seen.as_ref().map_or(0, |floor| floor.n).saturating_add(1),
+        n: seen.map_or(0, |floor| floor.n).saturating_add(1),
         log_id: reader.log_id().to_owned(),
         first_seq,
         watermark: base.watermark().0,
-        first_manifest: first_manifest(reader.store(), seen.as_ref(), first_seq).await?,
+        first_manifest: first_manifest(reader.store(), seen, first_seq).await?,
         wall_time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
         reason: keep.to_string(),
     };
-    floor::follows(seen.as_ref(), &next)?;
-    if dry_run {
-        return Ok(Some((next, base)));
-    }
-    match reader.store().create(&layout::floor(next.n), floor::seal(&next)).await? {
-        Created::Yes => Ok(Some((next, base))),
-        Created::No(_) => Ok(None),
-    }
+    floor::follows(seen, &next)?;
+    Ok((next, base))
 }
 
 /// A base that the log is to begin with must be whole: of this log's commit, with all that it names.

@@ -101,8 +101,8 @@ impl LogReader {
         Ok((last > Seq(0)).then_some(last))
     }
 
-    /// A commit, whatever stands before it; none while it is not there. For the last one that was pruned stands the base
-    /// that the log begins with; one below it is refused.
+    /// A commit, whatever stands before it; none while it is not there. For one that was pruned stands its base; where
+    /// that is gone too it is refused.
     pub async fn commit(&self, seq: Seq) -> Result<Option<Sealed>> {
         let Some(bytes) = self.store.get(&layout::commit(seq)).await? else {
             return self.pruned(seq).await;
@@ -114,10 +114,12 @@ impl LogReader {
 
     async fn pruned(&self, seq: Seq) -> Result<Option<Sealed>> {
         let Some(floor) = self.floors.seen().filter(|floor| seq.0 < floor.first_seq) else { return Ok(None) };
-        match self.beginning().await?.filter(|base| base.seq() == seq) {
-            Some(base) => Ok(Some(base.after)),
-            None => Err(floor::below(&floor, seq)),
-        }
+        let base = match self.base(seq).await? {
+            Some(base) => Some(base),
+            // Also tells a base that is lost from one that was pruned.
+            None => self.beginning().await?.filter(|base| base.seq() == seq),
+        };
+        base.map(|base| Some(base.after)).ok_or_else(|| floor::below(&floor, seq))
     }
 
     /// A commit that must be there.

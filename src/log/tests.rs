@@ -7,6 +7,7 @@ mod encrypted;
 pub(crate) mod golden;
 mod golden_encrypted;
 mod golden_pruned;
+mod prune;
 mod pruned;
 pub(crate) mod sample;
 mod timeline;

@@ -15,6 +15,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::commit::Sealed;
 use super::coverage::Coverage;
+use super::points;
 use super::reader::LogReader;
 use super::seek;
 use crate::catalog::Catalog;
@@ -42,7 +43,7 @@ pub struct Part {
 }
 
 /// Tells the part of a log to `show`, each entry in the order of the source's time as far as commits have it (within a
-/// commit by TSO). Windows, holes and the last entry, the totals, are of the whole log, rows of the part.
+/// commit by TSO). Restore points, windows, holes and the last entry, the totals, are of the whole log, rows of the part.
 pub async fn timeline(
     reader: &LogReader,
     part: Part,
@@ -95,6 +96,9 @@ pub async fn timeline(
         on_progress(seq, last);
     }
     periods.before(Tso::MAX).into_iter().try_for_each(&mut show)?;
+    for point in points::all(reader).await? {
+        show(Entry::Point { name: point.name, at: Tso(point.tso).into() })?;
+    }
     coverage.windows.iter().try_for_each(|window| show(Entry::window(*window)))?;
     show(Entry::Total(LogTotal::new(&coverage, periods.total())))
 }

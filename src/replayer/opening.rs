@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
-use crate::log::checkpoint::Checkpoints;
+use crate::log::checkpoint::{Checkpoints, pinned};
 use crate::log::reader::LogReader;
 use crate::pb::log as pb;
 use crate::position::{LogPosition, Seq};
@@ -38,6 +38,11 @@ pub async fn checkpoint(replayer: &Replayer, log: &LogReader) -> Result<(Checkpo
     state.skip = skip;
     state.replayer = Bytes::copy_from_slice(uuid::Uuid::new_v4().as_bytes());
     Ok((checkpoints, state))
+}
+
+/// Whether an earlier run has stored where it stands, so that no prune goes beyond.
+pub fn is_pinned(state: &pb::Checkpoint) -> bool {
+    state.n > 0 && pinned(state).is_some()
 }
 
 /// The catalog as of a commit, and the watermark of the log's tail.

@@ -21,7 +21,7 @@ use super::fetch::{self, Fetched};
 use super::journal::{self, Journal};
 use super::lanes::Lanes;
 use super::naming::Naming;
-use super::opening::{catalog_at, check_not_beyond, checkpoint};
+use super::opening::{catalog_at, check_not_beyond, checkpoint, is_pinned};
 use super::ownership;
 use super::place::Place;
 use super::rehearsal::rehearse;
@@ -81,6 +81,10 @@ impl Run {
         let greeting = replayer.target.hello().await?;
         tracing::info!(greeting, "target answers");
         let (checkpoints, mut state) = checkpoint(replayer, &reader).await?;
+        let pinned = is_pinned(&state);
+        if !pinned {
+            reader.floors().check_after(Seq(state.ack.map_or(0, |ack| ack.seq))).await?;
+        }
         let until = match replayer.until {
             Until::Tso(tso) => tso,
             Until::Cancelled | Until::Latest => Tso::MAX,
@@ -108,6 +112,10 @@ impl Run {
             progress.log_to = log_to;
         });
         journal.take_over().await?;
+        if !pinned {
+            // A prune that did not see the checkpoint has put its floor before this look.
+            reader.floors().check_after(journal.ack().seq).await?;
+        }
         if journal.is_in_doubt() {
             // The one before may still be at work: it finds out when it stores its next checkpoint.
             tokio::time::sleep(journal::STORE_AT_LEAST * 2).await;

@@ -158,7 +158,8 @@ impl Replayed {
         Replayed { messages, definitions: 1, watermark: tso(until - 1).0 }
     }
 
-    async fn take(&mut self, reader: &LogReader, commit: &pb::Commit) -> Result<()> {
+    /// Takes in a commit, or a base as one.
+    pub async fn take(&mut self, reader: &LogReader, commit: &pb::Commit) -> Result<()> {
         if let Some(named) = &commit.catalog {
             assert_eq!(reader.catalog(named).await?, catalog());
         }
