@@ -24,6 +24,7 @@ mod order;
 mod ownership;
 mod outage;
 mod plan;
+mod prune;
 mod rivals;
 mod skip;
 mod stop;
