@@ -179,3 +179,34 @@ impl From<&HoleAt> for HoleView {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::prune::{Keep, prune};
+    use crate::log::tests::sample::{record, take_base, tso};
+
+    #[tokio::test]
+    async fn a_look_at_a_log_that_was_pruned_since_the_last_one_begins_with_its_base() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", folder.path().display());
+        let spec = LogSpec { url, options: Default::default(), encryption: None };
+        let store = connect::log_store(&spec).await.unwrap();
+        let mut look = Look::default();
+        let mut shown = async || {
+            let view = view(&spec, &mut look, Duration::MAX).await.unwrap().unwrap();
+            let window = &view.windows[0];
+            let ends = [&window.from, &window.to].map(|end| end.as_ref().unwrap().tso);
+            (view.first, view.commits, view.read_to, ends, view.source.is_some())
+        };
+        record(&store, 10).await.unwrap();
+        assert_eq!(shown().await, (1, 5, 5, [tso(0).0, tso(9).0], true));
+        take_base(&store, Seq(3)).await.unwrap();
+        prune(store.clone(), Keep { window: Duration::ZERO, bases: 1 }, false, |_| {}).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(shown().await, (4, 5, 5, [tso(5).0, tso(9).0], true));
+        }
+        record(&store, 12).await.unwrap();
+        assert_eq!(shown().await, (4, 7, 7, [tso(5).0, tso(11).0], true));
+    }
+}
