@@ -85,7 +85,7 @@ impl Coverage {
             }
         }
         self.move_windows(Tso(commit.opens_at), Tso(commit.watermark));
-        self.commits = commit.seq;
+        self.commits = self.commits.saturating_add(1);
         self.watermark = Tso(commit.watermark);
         for segment in &commit.segments {
             self.rows = self.rows.saturating_add(segment.rows);

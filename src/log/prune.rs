@@ -13,6 +13,9 @@
 //! that of the one who pins, the floor above it is seen, and he is refused before he has relied on anything. If it is that
 //! of the prune, the pin is seen, and everything stays until the pin has moved above the floor. (The pins are also read
 //! before the floor is chosen, so that this is the exception.)
+//!
+//! A replayer whose pin was seen only then reads on, for what it needs is there. A restore point keeps its history then,
+//! but a restore that begins below a floor is refused all the same.
 
 mod decision;
 mod pins;

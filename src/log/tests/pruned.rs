@@ -87,6 +87,7 @@ async fn a_pruned_log_is_read_from_its_base_on() {
             match entry {
                 Entry::Window(span) => windows.push((span.from.tso, span.to.tso)),
                 Entry::Log { queue, .. } => source = queue,
+                Entry::Total(total) => assert_eq!(total.commits, 2),
                 _ => {}
             }
             Ok(())
