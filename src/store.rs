@@ -15,7 +15,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutResult};
 
@@ -218,6 +218,29 @@ impl Store {
         self.absent_is_none(deleted, "delete", key).map(drop)
     }
 
+    /// Removes the objects below the folder `prefix` whose keys `goes` names, while they are listed and without holding
+    /// the list; `deleted` is called after each. Not in any order.
+    pub async fn delete_where(
+        &self,
+        prefix: &str,
+        goes: impl Fn(&str) -> bool + Send + Sync + 'static,
+        mut deleted: impl FnMut(),
+    ) -> Result<()> {
+        let folder = self.path(prefix)?;
+        let skip = self.skip();
+        let listed = self.inner.list(Some(&folder)).try_filter_map(move |object| {
+            let named = object.location.as_ref().get(skip..).is_some_and(&goes);
+            ready(Ok(named.then_some(object.location)))
+        });
+        let mut removed = self.inner.delete_stream(listed.boxed());
+        while let Some(outcome) = removed.next().await {
+            if self.absent_is_none(outcome, "delete below", prefix)?.is_some() {
+                deleted();
+            }
+        }
+        Ok(())
+    }
+
     /// Keys and stored sizes below the folder `prefix` (all: ""), in order; those after the key `after` if one is given.
     pub async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<(String, u64)>> {
         let mut keys = Vec::new();
@@ -238,7 +261,7 @@ impl Store {
             Some(after) => self.inner.list_with_offset(Some(&folder), &self.path(after)?),
             None => self.inner.list(Some(&folder)),
         };
-        let skip = if self.prefix.is_root() { 0 } else { self.prefix.as_ref().len() + 1 };
+        let skip = self.skip();
         let seen = listing.try_for_each(|object| {
             if let Some(key) = object.location.as_ref().get(skip..) {
                 see(key, object.size);
@@ -252,6 +275,11 @@ impl Store {
     /// Whether an object of so many bytes can have the stored size that a listing shows; where it is encrypted, it is longer.
     pub fn is_length_of(&self, stored: u64, length: u64) -> bool {
         if self.encryption.is_some() { stored > length } else { stored == length }
+    }
+
+    /// Letters of a path before the key.
+    fn skip(&self) -> usize {
+        if self.prefix.is_root() { 0 } else { self.prefix.as_ref().len() + 1 }
     }
 
     fn path(&self, key: &str) -> Result<Path> {

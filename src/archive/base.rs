@@ -78,11 +78,16 @@ pub async fn take(
     mut on_progress: impl FnMut(Step),
 ) -> Result<Report> {
     let reader = LogReader::open(store.clone()).await?;
+    let beginning = reader.beginning().await?;
+    let begin = beginning.as_ref().map(Base::seq).unwrap_or_default();
     let last = reader.last().await?;
     let wanted = match at {
-        Some(at) => Seq(first_after(&store, last, at).await?.0.saturating_sub(1)),
+        Some(at) => Seq(first_after(&store, begin, last, at).await?.0.saturating_sub(1)),
         None => last,
     };
+    if let Some(base) = beginning.filter(|_| wanted <= begin) {
+        return there(base, at);
+    }
     let Some(tail) = reader.commit(last).await?.filter(|_| wanted > Seq(0)) else {
         return Err(Error::refused("the log has no commit up to then").advice("choose a later instant"));
     };
@@ -101,7 +106,7 @@ pub async fn take(
     if let Some(there) = reader.base(after.seq()).await? {
         return Ok(report(&there, false));
     }
-    let earlier = earlier(&reader, &manifests, &end).await?;
+    let earlier = earlier(&reader, &manifests, end.clone()).await?;
     check_whole(&reader, earlier.as_ref(), &after).await?;
     let catalog = archiver::catalog(&reader, Some(&after)).await?;
     let mut segments = Segments::new(&store, reader.log_id(), &after, limits.segment_bytes);
@@ -128,6 +133,15 @@ pub async fn take(
         Created::Yes => Ok(report(&base, true)),
         Created::No(other) => Ok(report(&base::open(reader.log_id(), base.seq(), other)?, false)),
     }
+}
+
+/// The base that a pruned log begins with, where no later one is wanted.
+fn there(base: Base, at: Option<Tso>) -> Result<Report> {
+    if at.is_some_and(|at| at < base.watermark()) {
+        return Err(Error::refused(format!("the log was pruned: it begins at {}", base.watermark().time()))
+            .advice("choose a later instant"));
+    }
+    Ok(report(&base, false))
 }
 
 fn report(base: &Base, taken: bool) -> Report {
@@ -161,18 +175,29 @@ async fn end(reader: &LogReader, manifests: &Manifests, wanted: Seq) -> Result<(
     Ok((sealed, commit))
 }
 
-/// The newest base at which a manifest before this one ends.
-async fn earlier(reader: &LogReader, manifests: &Manifests, end: &Sealed) -> Result<Option<Base>> {
+/// The newest base right after which this manifest, or one before it, begins.
+async fn earlier(reader: &LogReader, manifests: &Manifests, mut first: Sealed) -> Result<Option<Base>> {
     let bases = reader.bases().await?;
-    let mut next = manifests.before(end).await?;
-    while let Some(sealed) = next.take_if(|sealed| bases.first().is_some_and(|first| *first <= sealed.last()))
-    {
-        if bases.binary_search(&sealed.last()).is_ok() {
-            return reader.base(sealed.last()).await;
+    let Some(oldest) = bases.first() else { return Ok(None) };
+    while first.manifest.first_seq > oldest.0 {
+        let seq = Seq(first.manifest.first_seq.saturating_sub(1));
+        if bases.binary_search(&seq).is_ok() {
+            let gone = || Error::retry(format!("{} went while the log was read", layout::base(seq)));
+            return Ok(Some(reader.base(seq).await?.ok_or_else(gone)?));
         }
-        next = manifests.before(&sealed).await?;
+        match manifests.before(&first).await? {
+            Some(before) => first = before,
+            None => break,
+        }
     }
-    Ok(None)
+    match reader.beginning().await? {
+        Some(base) => Err(Error::refused(format!(
+            "no manifest of the archive begins right after commit {}, whose base the log begins with",
+            base.seq()
+        ))
+        .advice("the archive was made anew since: bring it back from a copy of the bucket")),
+        None => Ok(None),
+    }
 }
 
 /// Beyond a hole no state is known.

@@ -7,7 +7,7 @@ use crate::log::commit::{Digest, digest};
 use crate::log::damage::Damage;
 use crate::log::envelope::{self, Kind};
 use crate::log::layout;
-use crate::pb::log::{ArchiveFile, ArchiveKey, ArchiveManifest, ObjectRef, archive_key};
+use crate::pb::log::{ArchiveFile, ArchiveKey, ArchiveManifest, Floor, ObjectRef, archive_key};
 use crate::position::Seq;
 use crate::rows::Key;
 
@@ -52,28 +52,32 @@ pub fn open(log_id: &str, n: u64, bytes: Bytes) -> Result<Sealed, Damage> {
     Ok(Sealed { manifest, digest })
 }
 
-/// Whether `next` may stand after `previous` (none: at the beginning). Writers check it before they write, readers before
-/// they believe.
-pub fn follows(previous: Option<&Sealed>, next: &ArchiveManifest) -> Result<()> {
-    check(previous, next).map_err(|why| {
+/// Whether `next` may stand after `previous` (none: at the beginning, or at the floor where there is one). Writers check it
+/// before they write, readers before they believe.
+pub fn follows(previous: Option<&Sealed>, floor: Option<&Floor>, next: &ArchiveManifest) -> Result<()> {
+    check(previous, floor, next).map_err(|why| {
         Error::refused(format!("manifest {} of the archive does not follow the one before: {why}", next.n))
             .advice("these are not the objects of one archive: bring the right ones back from a copy of the bucket")
     })
 }
 
-fn check(previous: Option<&Sealed>, next: &ArchiveManifest) -> Result<(), String> {
-    let (n, digest, first) = match previous {
-        Some(Sealed { manifest, digest }) => (manifest.n, &digest[..], manifest.last_seq),
-        None => (0, &[][..], 0),
+fn check(previous: Option<&Sealed>, floor: Option<&Floor>, next: &ArchiveManifest) -> Result<(), String> {
+    let (n, first) = match (previous, floor) {
+        (Some(Sealed { manifest, .. }), _) => {
+            (manifest.n.saturating_add(1), manifest.last_seq.saturating_add(1))
+        }
+        // The first one that stays may also hold rows of commits that were pruned.
+        (None, Some(floor)) => (floor.first_manifest, next.first_seq.clamp(1, floor.first_seq)),
+        (None, None) => (1, 1),
     };
-    for (what, found, right) in
-        [("number", next.n, n.saturating_add(1)), ("first commit", next.first_seq, first.saturating_add(1))]
-    {
+    for (what, found, right) in [("number", next.n, n), ("first commit", next.first_seq, first)] {
         if found != right {
             return Err(format!("its {what} is {found} instead of {right}"));
         }
     }
-    if next.previous_digest != digest {
+    let digest = previous.map_or(&[][..], |previous| &previous.digest[..]);
+    let went = previous.is_none() && floor.is_some();
+    if next.previous_digest != digest && !went {
         return Err("it names another manifest before it".into());
     }
     if next.last_seq < next.first_seq || next.commit_digest.len() != blake3::OUT_LEN {

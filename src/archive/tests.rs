@@ -6,5 +6,6 @@ mod damage;
 mod files;
 mod golden;
 mod living;
+mod prune;
 mod rows;
 mod sample;

@@ -17,7 +17,7 @@ use crate::log::damage::Damage;
 use crate::log::layout;
 use crate::log::reader::LogReader;
 use crate::log::verify::Report;
-use crate::pb::log::{ArchiveFile, ArchiveManifest};
+use crate::pb::log::{ArchiveFile, ArchiveManifest, Floor};
 use crate::position::Seq;
 use crate::store::Store;
 use fingerprint::Fingerprints;
@@ -63,9 +63,11 @@ pub async fn verify(
         None => listed += 1,
     };
     store.scan(layout::ARCHIVE, None, see).await?;
-    let mut this = Verifier { reader, store, scope, report, archived: Archived::default(), named: 0 };
+    let floor = reader.floors().look().await?;
+    let first = floor.as_ref().map_or(1, |floor| floor.first_manifest);
+    let mut this = Verifier { reader, store, scope, floor, report, archived: Archived::default(), named: 0 };
     let mut previous = None;
-    for n in 1..=last {
+    for n in first..=last {
         previous = this.manifest(n, previous).await?;
         on_progress(n, last);
     }
@@ -76,6 +78,7 @@ struct Verifier<'a> {
     reader: &'a LogReader,
     store: &'a Store,
     scope: Scope,
+    floor: Option<Floor>,
     report: &'a mut Report,
     archived: Archived,
     /// Files that manifests name.
@@ -93,8 +96,8 @@ impl Verifier<'_> {
         let Some(sealed) = self.report.note(opened) else { return Ok(None) };
         let manifest = &sealed.manifest;
         let follows = match &previous {
-            None if n > 1 => Ok(()),
-            previous => manifest::follows(previous.as_ref(), manifest),
+            None if n > self.floor.as_ref().map_or(1, |floor| floor.first_manifest) => Ok(()),
+            previous => manifest::follows(previous.as_ref(), self.floor.as_ref(), manifest),
         };
         let follows = follows.map_err(|error| Damage::new(&key, None, format!("is out of place: {error}")));
         if self.report.note(follows).is_none() {
@@ -113,14 +116,17 @@ impl Verifier<'_> {
     }
 
     async fn files(&mut self, key: &str, manifest: &ArchiveManifest) -> Result<()> {
+        // Of rows of commits that were pruned nothing is left to compare with.
+        let pruned = self.floor.as_ref().is_some_and(|floor| manifest.first_seq < floor.first_seq);
+        let rows = self.scope.rows && !pruned;
         let mut held = Some(Fingerprints::default());
         for named in &manifest.files {
-            let read = self.file(named, held.as_mut().filter(|_| self.scope.rows)).await?;
+            let read = self.file(named, held.as_mut().filter(|_| rows)).await?;
             if self.report.note(read).is_none() {
                 held = None;
             }
         }
-        let Some(held) = held.filter(|_| self.scope.rows) else { return Ok(()) };
+        let Some(held) = held.filter(|_| rows) else { return Ok(()) };
         let compared = match settled(self.of_segments(manifest).await)? {
             Ok(right) => held.difference(&right),
             Err(error) => Some(format!("they cannot be compared: {error}")),

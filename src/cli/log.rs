@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{archive, instant, print, print_json, timeline, verify};
+use super::{archive, instant, print, print_json, prune, timeline, verify};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::log::inspect;
@@ -55,6 +55,10 @@ pub enum Command {
     },
     /// Write the rows that are committed since the last time as Parquet files
     Archive(Place),
+    /// Take away the history that is not to be kept
+    Prune(prune::PruneArgs),
+    /// Keep an instant under a name, whatever is pruned
+    Keep(prune::KeepArgs),
 }
 
 /// Where a log is.
@@ -100,9 +104,9 @@ impl StoreArgs {
 
 #[derive(Debug, clap::Args)]
 pub struct Commits {
-    /// First commit
-    #[arg(long, default_value_t = 1, value_name = "SEQ")]
-    from: u64,
+    /// First commit, instead of that with which the log begins
+    #[arg(long, value_name = "SEQ")]
+    from: Option<u64>,
     /// Last commit
     #[arg(long, value_name = "SEQ")]
     to: Option<u64>,
@@ -114,8 +118,24 @@ impl Place {
     }
 
     pub(super) async fn store(&self) -> Result<Store> {
-        let spec = self.spec()?;
+        self.store_for(Vec::new()).await
+    }
+
+    /// The store; what is written into an encrypted log is for these public keys, if there are any.
+    pub(super) async fn store_for(&self, recipients: Vec<String>) -> Result<Store> {
+        let mut spec = self.spec()?;
+        match &mut spec.encryption {
+            Some(encryption) => encryption.recipients = recipients,
+            None if recipients.is_empty() => {}
+            None => {
+                return Err(Error::usage("--recipient is for an encrypted log").advice("give --identity too"));
+            }
+        }
         connect::store_to_read(&spec).await?.ok_or_else(|| no_log(&spec.url))
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.store.identity.is_some()
     }
 
     pub(super) async fn reader(&self) -> Result<LogReader> {
@@ -125,7 +145,7 @@ impl Place {
 
 impl Commits {
     fn range(&self) -> Range<Seq> {
-        Seq(self.from.max(1))..self.to.map_or(Seq(u64::MAX), |to| Seq(to).next())
+        Seq(self.from.map_or(0, |from| from.max(1)))..self.to.map_or(Seq(u64::MAX), |to| Seq(to).next())
     }
 }
 
@@ -149,6 +169,8 @@ pub async fn run(command: Command) -> Result<()> {
         Command::Timeline(args) => timeline::run(args).await,
         Command::Verify { place, since, deep } => verify::run(place.store().await?, since, deep).await,
         Command::Archive(place) => archive::run(place.store().await?).await,
+        Command::Prune(args) => prune::run_prune(args).await,
+        Command::Keep(args) => prune::run_keep(args).await,
     }
 }
 

@@ -8,6 +8,7 @@ mod compare;
 mod keygen;
 mod log;
 mod progress;
+mod prune;
 mod restore;
 mod run;
 mod selected;
@@ -186,6 +187,10 @@ mod tests {
             "task events a --follow",
             "log ls file:///log",
             "log timeline file:///log --from 2026-11-23T08:00:00Z --to 470656465160896520 --period 15m --json --svg t.svg",
+            "log prune s3://bucket/log --keep-window 7d --keep-bases 4 --dry-run --identity reader.key --recipient age1a --recipient age1b",
+            "log keep file:///log before_release",
+            "log keep file:///log before_release --at 2026-11-23T08:00:00Z",
+            "log keep file:///log before_release --release",
             "log archive s3://bucket/log --endpoint http://127.0.0.1:9000 --region r",
             "log verify file:///log --deep",
             "log verify s3://bucket/log --endpoint http://127.0.0.1:9000 --since 2026-11-23T08:00:00Z",

@@ -96,6 +96,7 @@ fn text(entry: &Entry) -> String {
                 format!("{} rows inserted, {} deleted before {}", rows.inserted, rows.deleted, span.to.time);
             row(&span.from.time, span.from.tso, "", what)
         }
+        Entry::Point { name, at } => row(&at.time, at.tso, "", format!("restore point {name}")),
         Entry::Window(span) => format!(
             "can be restored: from {} ({}) to {} ({})",
             span.from.time, span.from.tso, span.to.time, span.to.tso

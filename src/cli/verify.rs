@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::print_json;
 use super::progress::ProgressLine;
 use crate::archive::verify::{Archived, Scope as ArchiveScope, verify as verify_archive};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Verdict};
 use crate::log::reader::LogReader;
 use crate::log::store::Store;
 use crate::log::verify::{Report, Scope, verify};
@@ -17,7 +17,7 @@ use crate::tick::Tso;
 struct Verified {
     #[serde(flatten)]
     log: Report,
-    /// None where the log's identity is damaged.
+    /// None where the log's identity or floor is damaged.
     archive: Option<Archived>,
 }
 
@@ -41,9 +41,13 @@ async fn both(store: Store, scope: Scope, rows: bool, progress: &ProgressLine) -
         std::future::ready(())
     };
     let mut log = verify(store.clone(), scope, tell).await?;
-    let archive = match log.log_id {
-        Some(_) => {
-            let reader = LogReader::open(store.clone()).await?;
+    let reader = match LogReader::open(store.clone()).await {
+        // Identity or floor is damaged, which has been noted.
+        Err(error) if error.verdict == Verdict::Refused && log.damaged() > 0 => None,
+        opened => Some(opened?),
+    };
+    let archive = match reader {
+        Some(reader) => {
             let scope = ArchiveScope { from: Seq(log.from), rows };
             let tell = |n, last| progress.tell(format!("manifest {n} of {last} of the archive"));
             Some(verify_archive(&reader, &store, scope, &mut log, tell).await?)

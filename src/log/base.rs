@@ -14,9 +14,6 @@ use crate::pb::log as pb;
 use crate::position::Seq;
 use crate::tick::Tso;
 
-/// TSO of the rows of a base: after the definitions that it begins with, before all that a source gives out.
-pub const ROWS: Tso = Tso(1);
-
 /// A base.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Base {

@@ -6,6 +6,7 @@ use super::layout;
 use super::store::{Created, Store};
 use crate::error::{Error, Result};
 use crate::pb::log::Checkpoint;
+use crate::position::Seq;
 
 /// Checkpoints that stay.
 const KEPT: usize = 2;
@@ -95,6 +96,14 @@ async fn numbers(store: &Store, folder: &str, after: Option<u64>) -> Result<Vec<
     let after = after.map(|n| layout::checkpoint(folder, n));
     let listed = store.list(folder, after.as_deref()).await?;
     Ok(listed.iter().filter_map(|(key, _)| layout::parse_checkpoint(folder, key)).collect())
+}
+
+/// The commit after which a replayer needs everything; none: it has come to the end that it was given, and needs nothing.
+pub fn pinned(checkpoint: &Checkpoint) -> Option<Seq> {
+    let done = checkpoint.intent_tso > 0 && checkpoint.applied_tso == checkpoint.intent_tso;
+    // Within a base it needs this and what follows, nothing of what the base stands for.
+    let stands = checkpoint.ack.as_ref().map_or(0, |ack| ack.seq).max(checkpoint.base);
+    (!done).then_some(Seq(stands))
 }
 
 /// The checkpoint in an object's bytes.

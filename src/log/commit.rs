@@ -66,7 +66,7 @@ pub fn follows(previous: Option<&Sealed>, next: &Commit) -> Result<()> {
 
 fn check(previous: Option<&Sealed>, next: &Commit) -> Result<(), String> {
     ranges_are_sound(next)?;
-    objects_are_named(next)?;
+    objects_are_named(previous.map(|previous| &previous.commit), next)?;
     let Some(Sealed { commit: last, digest }) = previous else {
         return begins(next);
     };
@@ -130,13 +130,18 @@ fn ranges_are_sound(commit: &Commit) -> Result<(), String> {
     Ok(())
 }
 
-/// A commit can name nothing but segments and catalogs of this log.
-fn objects_are_named(commit: &Commit) -> Result<(), String> {
+/// A commit can name nothing but segments and catalogs of this log: those that were written for it, and the catalog of the
+/// commit before. So what a pruned commit named, no later one needs, but for a catalog.
+fn objects_are_named(previous: Option<&Commit>, commit: &Commit) -> Result<(), String> {
+    let inherited = previous.and_then(|previous| previous.catalog.as_ref());
     let segments = commit.segments.iter().map(|object| (object, layout::parse_segment(&object.key)));
     let catalog = commit.catalog.iter().map(|object| (object, layout::parse_catalog(&object.key)));
     for (object, named) in segments.chain(catalog) {
-        if named.is_none() || object.digest.len() != blake3::OUT_LEN {
+        let Some(named) = named.filter(|_| object.digest.len() == blake3::OUT_LEN) else {
             return Err(format!("it names no object with \"{}\"", object.key.escape_debug()));
+        };
+        if named.seq.0 != commit.seq && Some(object) != inherited {
+            return Err(format!("it names \"{}\", which was written for another", object.key));
         }
     }
     Ok(())
@@ -268,6 +273,8 @@ mod tests {
             digest: Bytes::from_static(&[0; 32]),
             ..Default::default()
         };
+        let catalog_of_first = named(&layout::catalog(layout::Named::new(1, Seq(1), &[0; 32])));
+        let of_first = named(&layout::segment(layout::Named::new(1, Seq(1), &[0; 32])));
         for (commit, reason) in [
             (Commit { seq: 3, ..second() }, "its number is 3 instead of 2"),
             (Commit { previous_digest: Bytes::new(), ..second() }, "another commit before it"),
@@ -297,6 +304,8 @@ mod tests {
                 "channel a stands in it twice",
             ),
             (Commit { segments: vec![named("../x")], ..second() }, "names no object with \"../x\""),
+            (Commit { segments: vec![of_first.clone()], ..second() }, "which was written for another"),
+            (Commit { catalog: Some(catalog_of_first), ..second() }, "which was written for another"),
             (Commit { watermark: 11, ..the_fence() }, "a fence that changes something"),
             (Commit { channels: second().channels, ..the_fence() }, "a fence that changes something"),
         ] {

@@ -1,5 +1,6 @@
 //! What a log can restore, folded from its commits one after another.
 
+use crate::log::base::Base;
 use crate::pb::log::{Commit, Hole};
 use crate::position::Position;
 use crate::tick::Tso;
@@ -58,6 +59,19 @@ pub struct HoleAt {
 }
 
 impl Coverage {
+    /// Of a log that begins with a base: no instant before it can be restored.
+    pub fn after(base: &Base) -> Coverage {
+        let mut coverage = Coverage { watermark: base.watermark(), ..Coverage::default() };
+        let opens_at = Tso(base.after.commit.opens_at).max(base.watermark());
+        coverage.move_windows(opens_at, base.watermark());
+        coverage
+    }
+
+    /// Whether an instant can be restored.
+    pub fn holds(&self, instant: Tso) -> bool {
+        self.windows.iter().any(|window| (window.from..=window.to).contains(&instant))
+    }
+
     /// Takes in the next commit.
     pub fn add(&mut self, commit: &Commit) {
         if !commit.holes.is_empty() {
@@ -71,7 +85,7 @@ impl Coverage {
             }
         }
         self.move_windows(Tso(commit.opens_at), Tso(commit.watermark));
-        self.commits = commit.seq;
+        self.commits = self.commits.saturating_add(1);
         self.watermark = Tso(commit.watermark);
         for segment in &commit.segments {
             self.rows = self.rows.saturating_add(segment.rows);

@@ -25,6 +25,10 @@ pub enum Kind {
     Checkpoint,
     /// `pb::BaseManifest`
     Base,
+    /// `pb::Floor`
+    Floor,
+    /// `pb::RestorePoint`
+    RestorePoint,
     /// `pb::ArchiveManifest`
     ArchiveManifest,
 }
@@ -37,6 +41,8 @@ impl Kind {
             Kind::Catalog => *b"TDCT",
             Kind::Checkpoint => *b"TDCP",
             Kind::Base => *b"TDBS",
+            Kind::Floor => *b"TDFL",
+            Kind::RestorePoint => *b"TDRP",
             Kind::ArchiveManifest => *b"TDAM",
         }
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::commit::Sealed;
 use super::describe;
 use super::reader::{Follower, LogReader};
 use crate::error::Result;
@@ -61,29 +62,50 @@ impl From<&pb::Commit> for Row {
     }
 }
 
-/// Shows the commits of a range (what lies beyond the tail is not waited for).
+/// The commits of a range; what lies beyond the tail is not waited for.
+struct Commits {
+    follower: Follower,
+    end: Seq,
+}
+
+impl Commits {
+    async fn of(reader: LogReader, range: Range<Seq>) -> Result<Commits> {
+        let follower = match range.start {
+            Seq(0) => {
+                let before_last = Seq(range.end.0.saturating_sub(2));
+                reader.floors().check_after(before_last).await?;
+                Follower::beginning(reader).await?
+            }
+            first => Follower::from(reader, first).await?,
+        };
+        Ok(Commits { follower, end: range.end })
+    }
+
+    async fn next(&mut self) -> Result<Option<Sealed>> {
+        let next = self.follower.last().map_or(Seq(1), |last| last.seq().next());
+        if next < self.end { self.follower.next().await } else { Ok(None) }
+    }
+}
+
+/// Shows the commits of a range, from 0: from where the log begins.
 pub async fn ls(reader: LogReader, range: Range<Seq>, mut show: impl FnMut(Row) -> Result<()>) -> Result<()> {
-    let mut follower = Follower::from(reader, range.start).await?;
-    while follower.last().map_or(Seq(1), |last| last.seq().next()) < range.end
-        && let Some(sealed) = follower.next().await?
-    {
+    let mut commits = Commits::of(reader, range).await?;
+    while let Some(sealed) = commits.next().await? {
         show(Row::from(&sealed.commit))?;
     }
     Ok(())
 }
 
-/// Shows the records of a range of commits, one JSON value each; one segment is in memory at a time.
+/// Shows the records of the commits of a range, as [`ls`]: one JSON value each; one segment is in memory at a time.
 pub async fn cat(
     reader: LogReader,
     range: Range<Seq>,
     mut show: impl FnMut(Value) -> Result<()>,
 ) -> Result<()> {
-    let mut follower = Follower::from(reader, range.start).await?;
-    while follower.last().map_or(Seq(1), |last| last.seq().next()) < range.end
-        && let Some(sealed) = follower.next().await?
-    {
+    let mut commits = Commits::of(reader, range).await?;
+    while let Some(sealed) = commits.next().await? {
         for reference in &sealed.commit.segments {
-            let segment = follower.reader().segment(reference).await?;
+            let segment = commits.follower.reader().segment(reference).await?;
             for record in &segment.records {
                 show(describe(sealed.seq(), &segment.header, record))?;
             }

@@ -22,6 +22,10 @@ pub const ROWS: &[&str] = &[SEGMENTS, "malformed", "archive", "bases"];
 
 /// Folder of bases.
 pub const BASES: &str = "bases";
+/// Folder of floors.
+pub const FLOOR: &str = "floor";
+/// Folder of named restore points.
+pub const POINTS: &str = "points";
 /// Folder of the archive.
 pub const ARCHIVE: &str = "archive";
 /// Folder of its manifests.
@@ -93,15 +97,20 @@ pub fn parse_catalog(key: &str) -> Option<Named> {
 
 /// `readers/{reader}`: the folder of one replayer's positions. The name is that of its task.
 pub fn reader(name: &str) -> Result<String> {
+    Ok(format!("{READERS}/{}", checked(name, "a reader")?))
+}
+
+/// A name that a person gives, which is a part of a key.
+fn checked<'a>(name: &'a str, of: &str) -> Result<&'a str> {
     let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let good = (1..=63).contains(&name.len())
         && name.starts_with(letter)
         && name.chars().all(|c| letter(c) || c == '_' || c == '-');
     if !good {
-        return Err(Error::usage(format!("\"{name}\" cannot be the name of a reader"))
+        return Err(Error::usage(format!("\"{}\" cannot be the name of {of}", name.escape_debug()))
             .advice("use 1 to 63 of a-z 0-9 _ -, beginning with a letter or a digit"));
     }
-    Ok(format!("{READERS}/{name}"))
+    Ok(name)
 }
 
 /// `readers/{reader}/{n}.pb`
@@ -113,6 +122,13 @@ pub fn checkpoint(folder: &str, n: u64) -> String {
 pub fn parse_checkpoint(folder: &str, key: &str) -> Option<u64> {
     let n = key.strip_prefix(folder)?.strip_prefix('/')?.strip_suffix(".pb")?.parse().ok()?;
     (checkpoint(folder, n) == key).then_some(n)
+}
+
+/// The replayer of a checkpoint.
+pub fn parse_reader(key: &str) -> Option<&str> {
+    let (folder, _) = key.rsplit_once('/')?;
+    let name = folder.strip_prefix(READERS)?.strip_prefix('/')?;
+    (reader(name).is_ok() && parse_checkpoint(folder, key).is_some()).then_some(name)
 }
 
 /// `bases/{seq}.pb`
@@ -140,7 +156,29 @@ pub fn base_segment(seq: Seq, digest: &Digest) -> String {
 pub fn parse_base_segment(key: &str) -> Option<Seq> {
     let (seq, name) = key.strip_prefix(BASES)?.strip_prefix('/')?.split_once('/')?;
     let (seq, id) = (Seq(seq.parse().ok()?), name.strip_suffix(".seg")?.parse::<Uuid>().ok()?);
-    (format!("{BASES}/{:020}/{id}.seg", seq.0) == key).then_some(seq)
+    (format!("{}/{id}.seg", base_folder(seq)) == key).then_some(seq)
+}
+
+/// `floor/{n}.pb`
+pub fn floor(n: u64) -> String {
+    format!("{FLOOR}/{n:020}.pb")
+}
+
+/// The number of a floor.
+pub fn parse_floor(key: &str) -> Option<u64> {
+    let n = key.strip_prefix(FLOOR)?.strip_prefix('/')?.strip_suffix(".pb")?.parse().ok()?;
+    (floor(n) == key).then_some(n)
+}
+
+/// `points/{name}.pb`: a named restore point.
+pub fn point(name: &str) -> Result<String> {
+    Ok(format!("{POINTS}/{}.pb", checked(name, "a restore point")?))
+}
+
+/// The name of a restore point.
+pub fn parse_point(key: &str) -> Option<&str> {
+    let name = key.strip_prefix(POINTS)?.strip_prefix('/')?.strip_suffix(".pb")?;
+    point(name).is_ok().then_some(name)
 }
 
 /// `archive/manifests/{n}.pb`
@@ -191,7 +229,10 @@ mod tests {
             prop_assert_eq!(parse_segment(&segment(named)), Some(named));
             prop_assert_eq!(parse_catalog(&catalog(named)), Some(named));
             prop_assert_eq!(parse_checkpoint("readers/a", &checkpoint("readers/a", seq.0)), Some(seq.0));
+            let of_reader = checkpoint("readers/a", seq.0);
+            prop_assert_eq!(parse_reader(&of_reader), Some("a"));
             prop_assert_eq!(parse_manifest(&manifest(seq.0)), Some(seq.0));
+            prop_assert_eq!(parse_floor(&floor(seq.0)), Some(seq.0));
             prop_assert_eq!(parse_base(&base(seq)), Some(seq));
             prop_assert_eq!(parse_base_segment(&base_segment(seq, &digest)), Some(seq));
             prop_assert_eq!(parse_base(&base_segment(seq, &digest)), None);
@@ -246,10 +287,13 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_cannot_name_a_place_outside_its_folder() {
+    fn a_name_cannot_lead_to_a_place_outside_its_folder() {
         for name in ["", "..", "a/b", "A", "-a", &"a".repeat(64), "a\u{e9}"] {
-            assert!(reader(name).is_err(), "{name}");
+            assert!(reader(name).is_err() && point(name).is_err(), "{name}");
         }
         assert_eq!(reader("dr-east_2").unwrap(), "readers/dr-east_2");
+        assert_eq!(point("before-2.6").unwrap_err().exit_code(), 2);
+        let key = point("release_7").unwrap();
+        assert_eq!((key.as_str(), parse_point(&key)), ("points/release_7.pb", Some("release_7")));
     }
 }

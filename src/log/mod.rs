@@ -6,7 +6,8 @@
 //! - **One writer.** A recorder begins with a fence, a commit of a higher epoch. Whoever held the log before loses at its
 //!   next slot: every slot is taken once, for ever.
 //! - **No silence.** Every object is checked by its digest before anything parses it, every commit by the digest of the
-//!   one before. What is missing, damaged or from another log is named (object, offset) and never skipped.
+//!   one before. What is missing, damaged or from another log is named (object, offset) and never skipped; what was pruned
+//!   is told from what was lost.
 //! - **No doubt.** A store's answer that never came is resolved by reading the slot back.
 //!
 //! `formats/` has the bytes. Objects are named in [`layout`], sealed in [`envelope`] or [`segment`], written through
@@ -19,9 +20,12 @@ pub mod coverage;
 pub mod damage;
 pub mod describe;
 pub mod envelope;
+pub mod floor;
 pub mod identity;
 pub mod inspect;
 pub mod layout;
+pub mod points;
+pub mod prune;
 pub mod reader;
 pub(crate) mod seek;
 pub mod segment;

@@ -21,6 +21,10 @@ const COMMITS: Numbered = Numbered {
     parse: |key| layout::parse_commit(key).map(|seq| seq.0),
 };
 
+/// The floors.
+pub(crate) const FLOORS: Numbered =
+    Numbered { what: "floors", folder: layout::FLOOR, key: layout::floor, parse: layout::parse_floor };
+
 /// The manifests of the archive.
 pub(crate) const MANIFESTS: Numbered = Numbered {
     what: "manifests",

@@ -15,6 +15,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::commit::Sealed;
 use super::coverage::Coverage;
+use super::points;
 use super::reader::LogReader;
 use super::seek;
 use crate::catalog::Catalog;
@@ -42,7 +43,7 @@ pub struct Part {
 }
 
 /// Tells the part of a log to `show`, each entry in the order of the source's time as far as commits have it (within a
-/// commit by TSO). Windows, holes and the last entry, the totals, are of the whole log, rows of the part.
+/// commit by TSO). Restore points, windows, holes and the last entry, the totals, are of the whole log, rows of the part.
 pub async fn timeline(
     reader: &LogReader,
     part: Part,
@@ -55,16 +56,22 @@ pub async fn timeline(
     }
     let mut periods = Periods::new(part.period)?;
     let last = reader.last().await?;
+    let beginning = reader.beginning().await?;
+    let mut coverage = beginning.as_ref().map(Coverage::after).unwrap_or_default();
+    let mut before: Option<Sealed> = beginning.map(|base| base.after);
+    let pruned = before.as_ref().map(Sealed::seq).unwrap_or_default();
     let first = match part.from {
-        Tso::ZERO => Seq(1),
-        from => seek::first_after(reader.store(), last, Tso(from.0 - 1)).await?,
+        Tso::ZERO => pruned.next(),
+        from => seek::first_after(reader.store(), pruned, last, Tso(from.0 - 1)).await?,
     };
-    let source = reader.commit(Seq(1)).await?.and_then(|sealed| sealed.commit.source);
+    let earliest = match &before {
+        Some(base) => Some(base.clone()),
+        None => reader.commit(Seq(1)).await?,
+    };
+    let source = earliest.and_then(|sealed| sealed.commit.source);
     show(Entry::log(reader.identity(), source.unwrap_or_default()))?;
-    let mut coverage = Coverage::default();
     let mut catalog = Catalog::default();
-    let mut before: Option<Sealed> = None;
-    let mut commits = Box::pin(reader.commits(None, last));
+    let mut commits = Box::pin(reader.commits(before.clone(), last));
     while let Some(sealed) = commits.try_next().await? {
         let seq = sealed.seq();
         let (holes, after) = (coverage.holes.len(), coverage.watermark);
@@ -89,6 +96,9 @@ pub async fn timeline(
         on_progress(seq, last);
     }
     periods.before(Tso::MAX).into_iter().try_for_each(&mut show)?;
+    for point in points::all(reader).await? {
+        show(Entry::Point { name: point.name, at: Tso(point.tso).into() })?;
+    }
     coverage.windows.iter().try_for_each(|window| show(Entry::window(*window)))?;
     show(Entry::Total(LogTotal::new(&coverage, periods.total())))
 }

@@ -1,19 +1,21 @@
 //! Checking a log: every digest, every link of the chain, every object that a commit names, and that each catalog is
 //! what the definitions since the one before make of it.
 
+mod beginning;
 mod report;
 mod schema;
 mod unnamed;
 
 use bytes::Bytes;
 
+use super::base::Base;
 use super::commit::{self, Sealed};
 use super::damage::Damage;
 use super::identity::Identity;
 use super::reader::{missing, no_log, open_segment};
 use super::segment::{self, Segment};
 use super::store::{Store, Unreadable};
-use super::{checkpoint, layout, seek};
+use super::{checkpoint, layout, points, seek};
 use crate::error::{Error, Result, Verdict};
 use crate::pb::log as pb;
 use crate::position::Seq;
@@ -23,14 +25,15 @@ use unnamed::Unnamed;
 
 pub use report::Report;
 
-/// How much of a log is checked. Checkpoints are checked always: few stay.
+/// How much of a log is checked. Floors, restore points and checkpoints are checked always: there are few. What lies below
+/// the floor is not looked at: the next prune takes it away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// All of it.
     Whole,
-    /// Commits with a later watermark.
+    /// Commits with a later watermark, and their bases.
     Since(Tso),
-    /// Commits after one, which is taken for well.
+    /// Commits after one, which is taken for well, and their bases.
     After(Seq),
 }
 
@@ -56,6 +59,8 @@ pub async fn verify<F: Future<Output = ()>>(
         seq = seq.next();
     }
     this.tell_orphans(last).await?;
+    this.bases(if scope == Scope::Whole { Seq(0) } else { first }, on_progress).await?;
+    this.points().await?;
     this.checkpoints().await?;
     Ok(this.report)
 }
@@ -63,6 +68,10 @@ pub async fn verify<F: Future<Output = ()>>(
 struct Verifier<'a> {
     store: &'a Store,
     log_id: Option<String>,
+    /// The commit before the first one that was not pruned.
+    pruned: Seq,
+    /// The base that stands for it; none: nothing was pruned, or it is damaged.
+    beginning: Option<Base>,
     previous: Option<Sealed>,
     schema: Schema,
     unnamed: Unnamed,
@@ -72,7 +81,16 @@ struct Verifier<'a> {
 impl Verifier<'_> {
     fn new(store: &Store) -> Verifier<'_> {
         let (schema, report) = (Schema::beginning(), Report::default());
-        Verifier { store, log_id: None, previous: None, schema, unnamed: Unnamed::default(), report }
+        Verifier {
+            store,
+            log_id: None,
+            pruned: Seq(0),
+            beginning: None,
+            previous: None,
+            schema,
+            unnamed: Unnamed::default(),
+            report,
+        }
     }
 
     /// Checks the identity and finds the commits of a scope: the first, which need not be there, and the last.
@@ -81,13 +99,13 @@ impl Verifier<'_> {
             Scope::After(after) => after,
             Scope::Whole | Scope::Since(_) => Seq(0),
         };
-        let (mut any, mut last) = (false, after);
+        let (mut any, mut lowest, mut last) = (false, Seq(u64::MAX), after);
         let after = (after > Seq(0)).then(|| layout::commit(after));
         let (unnamed, whole) = (&mut self.unnamed, scope == Scope::Whole);
         let see = |key: &str, _| {
             any = true;
             match layout::parse_commit(key) {
-                Some(seq) => last = last.max(seq),
+                Some(seq) => (lowest, last) = (lowest.min(seq), last.max(seq)),
                 None if whole => unnamed.add(key),
                 None => {}
             }
@@ -104,13 +122,19 @@ impl Verifier<'_> {
             None => self.report.note(Err(Damage::new(layout::IDENTITY, None, "is missing"))),
         };
         self.log_id = identity.map(|identity| identity.log_id);
+        let whole = self.floors().await?;
         let first = match scope {
-            Scope::Whole => Seq(1),
-            Scope::Since(since) => seek::first_after(self.store, last, since).await?,
-            Scope::After(after) => after.next(),
+            Scope::Since(since) => seek::first_after(self.store, self.pruned, last, since).await?,
+            Scope::After(after) => after.next().max(self.pruned.next()),
+            // What lies below a damaged floor is not known.
+            Scope::Whole if !whole => lowest.min(last.next()),
+            Scope::Whole => self.pruned.next(),
         };
-        if first > Seq(1) {
+        let last = last.max(self.pruned);
+        if first > Seq(1) && whole {
             self.go_on_after(Seq(first.0 - 1)).await?;
+        } else if !whole {
+            self.schema = Schema::unknown();
         }
         (self.report.log_id, self.report.from, self.report.to) = (self.log_id.clone(), first.0, last.0);
         Ok((first, last))
@@ -118,9 +142,13 @@ impl Verifier<'_> {
 
     /// The links to a commit before the scope.
     async fn go_on_after(&mut self, seq: Seq) -> Result<()> {
-        let sealed = match self.read(&layout::commit(seq)).await? {
-            Some(bytes) => self.report.note(bytes.and_then(|bytes| commit::open(seq, bytes))),
-            None => self.report.note(Err(missing(seq))),
+        let sealed = if seq == self.pruned {
+            self.beginning.as_ref().map(|base| base.after.clone())
+        } else {
+            match self.read(&layout::commit(seq)).await? {
+                Some(bytes) => self.report.note(bytes.and_then(|bytes| commit::open(seq, bytes))),
+                None => self.report.note(Err(missing(seq))),
+            }
         };
         self.schema = Schema::unknown();
         if let Some(sealed) = &sealed {
@@ -204,8 +232,9 @@ impl Verifier<'_> {
             Err(Error { verdict: Verdict::Refused, message, .. }) => {
                 Err(Damage::new(key, None, format!("cannot be: {message}")))
             }
-            found => found?
-                .unwrap_or_else(|| Err(Damage::new(key, None, format!("is missing; commit {seq} names it")))),
+            found => found?.unwrap_or_else(|| {
+                Err(Damage::new(key, None, format!("is missing; it was written for commit {seq}")))
+            }),
         };
         Ok(self.report.note(found))
     }
@@ -219,6 +248,22 @@ impl Verifier<'_> {
     async fn tell_orphans(&mut self, last: Seq) -> Result<()> {
         let orphans = self.unnamed.take(self.store, last).await?;
         orphans.into_iter().for_each(|key| self.report.orphan(key));
+        Ok(())
+    }
+
+    async fn points(&mut self) -> Result<()> {
+        for (key, _) in self.store.list(layout::POINTS, None).await? {
+            let Some(name) = layout::parse_point(&key) else { continue };
+            match self.store.read(&key).await? {
+                // A person may release one at any time.
+                None => {}
+                Some(Err(Unreadable::NoKeyFits)) => self.report.unopened(key),
+                Some(found) => {
+                    let found = found.map_err(|why| Damage::unreadable(&key, &why));
+                    self.report.note(found.and_then(|bytes| points::open(&key, name, bytes)));
+                }
+            }
+        }
         Ok(())
     }
 

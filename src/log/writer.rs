@@ -8,11 +8,11 @@ use uuid::Uuid;
 
 use super::commit::{self, Sealed};
 use super::envelope::{self, Kind};
+use super::floor::Floors;
 use super::identity::Identity;
 use super::layout::{self, Named};
 use super::reader::LogReader;
 use super::store::{Created, Store};
-use super::tail;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::pb::log as pb;
@@ -25,6 +25,7 @@ const TAKEOVERS: u32 = 100;
 pub struct LogWriter {
     store: Store,
     log_id: String,
+    floors: Floors,
     source: pb::SourceIdentity,
     writer: Bytes,
     epoch: u64,
@@ -55,10 +56,10 @@ impl LogWriter {
         let log_id = Identity::load_or_create(&store).await?.log_id;
         let reader = LogReader::open(store.clone()).await?;
         let writer = Bytes::copy_from_slice(Uuid::new_v4().as_bytes());
+        let (floors, source) = (reader.floors().clone(), source.clone());
         let mut this =
-            LogWriter { store, log_id, source: source.clone(), writer, epoch: 1, last: None, pending: None };
-        let found = tail::last_commit(&this.store, Seq(0)).await?;
-        tail::nothing_beyond(&this.store, found).await?;
+            LogWriter { store, log_id, floors, source, writer, epoch: 1, last: None, pending: None };
+        let found = reader.last().await?;
         if found == Seq(0) {
             return Ok((this, None));
         }
@@ -102,6 +103,7 @@ impl LogWriter {
         let seq = fence.seq();
         match self.store.create(&layout::commit(seq), bytes).await? {
             Created::Yes => {
+                self.floors.check_made(seq).await?;
                 self.last = Some(fence.clone());
                 Ok(Ok(fence.commit))
             }
@@ -162,6 +164,7 @@ impl LogWriter {
         match self.store.create(&layout::commit(seq), pending.bytes.clone()).await? {
             Created::Yes => {
                 let sealed = pending.sealed.clone();
+                self.floors.check_made(seq).await?;
                 self.pending = None;
                 self.last = Some(sealed.clone());
                 Ok(sealed.commit)
@@ -243,6 +246,7 @@ impl Uploader {
 impl LogWriter {
     /// The same writer behind another store.
     pub(super) fn with_store(self, store: Store) -> LogWriter {
-        LogWriter { store, ..self }
+        let floors = Floors::new(store.clone(), self.log_id.clone());
+        LogWriter { store, floors, ..self }
     }
 }

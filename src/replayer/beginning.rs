@@ -4,7 +4,7 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::log::base::{self, Base};
 use crate::log::reader::{Follower, LogReader};
-use crate::pb::log::{self as pb, record::Body};
+use crate::pb::log as pb;
 use crate::position::{LogPosition, Seq};
 use crate::tick::Tso;
 
@@ -70,31 +70,10 @@ async fn newest(reader: &LogReader, skip: &Skip, until: Tso, last: Seq) -> Resul
 
 /// What exists after a commit, and what follows it. A commit that is gone has a base in its place.
 pub async fn after(reader: &LogReader, seq: Seq) -> Result<(Catalog, Follower)> {
-    if seq > Seq(0) {
-        if let Some(sealed) = reader.commit(seq).await? {
-            let catalog = match &sealed.commit.catalog {
-                Some(reference) => reader.catalog(reference).await?,
-                None => Catalog::default(),
-            };
-            return Ok((catalog, Follower::going_on(reader.clone(), sealed)));
-        }
-        if let Some(base) = reader.base(seq).await? {
-            let catalog = catalog(reader, &base).await?;
-            return Ok((catalog, Follower::going_on(reader.clone(), base.after)));
-        }
-    }
-    Ok((Catalog::default(), Follower::after(reader.clone(), seq).await?))
-}
-
-/// What a base's definitions make.
-async fn catalog(reader: &LogReader, base: &Base) -> Result<Catalog> {
-    let mut catalog = Catalog::default();
-    for reference in base.segments.iter().filter(|reference| reference.definitions > 0) {
-        for record in reader.segment(reference).await?.records {
-            if let Some(Body::Definition(definition)) = record.body {
-                catalog.apply(&definition)?;
-            }
-        }
-    }
-    Ok(catalog)
+    let follower = Follower::after(reader.clone(), seq).await?;
+    let catalog = match follower.last().and_then(|last| last.commit.catalog.as_ref()) {
+        Some(reference) => reader.catalog(reference).await?,
+        None => Catalog::default(),
+    };
+    Ok((catalog, follower))
 }

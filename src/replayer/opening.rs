@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::log::base::Base;
-use crate::log::checkpoint::Checkpoints;
+use crate::log::checkpoint::{Checkpoints, pinned};
 use crate::log::reader::LogReader;
 use crate::pb::log as pb;
 use crate::position::{LogPosition, Seq};
@@ -38,6 +38,11 @@ pub async fn checkpoint(replayer: &Replayer, log: &LogReader) -> Result<(Checkpo
     state.skip = skip;
     state.replayer = Bytes::copy_from_slice(uuid::Uuid::new_v4().as_bytes());
     Ok((checkpoints, state))
+}
+
+/// Where an earlier run has stored that it stands: no prune goes beyond.
+pub fn pin(state: &pb::Checkpoint) -> Option<Seq> {
+    pinned(state).filter(|_| state.n > 0)
 }
 
 /// The watermark of the log's tail.

@@ -23,7 +23,7 @@ use super::fetch;
 use super::journal::{self, Journal};
 use super::lanes::Lanes;
 use super::naming::Naming;
-use super::opening::{check_not_beyond, checkpoint, watermark};
+use super::opening::{check_not_beyond, checkpoint, pin, watermark};
 use super::ownership;
 use super::place::Place;
 use super::rehearsal::rehearse;
@@ -80,6 +80,7 @@ impl Run {
         let greeting = replayer.target.hello().await?;
         tracing::info!(greeting, "target answers");
         let (checkpoints, mut state) = checkpoint(replayer, &reader).await?;
+        let pin = pin(&state);
         let until = match replayer.until {
             Until::Tso(tso) => tso,
             Until::Cancelled | Until::Latest => Tso::MAX,
@@ -88,6 +89,11 @@ impl Run {
         let last = (replayer.until == Until::Latest).then(|| tail.unwrap_or_default());
         check_opened(&reader, tail, until).await?;
         let base = beginning::begin(&reader, &mut state, &replayer.skip, until).await?;
+        let stands = base.as_ref().map_or(Seq(state.ack.map_or(0, |ack| ack.seq)), Base::seq);
+        let is_pinned = pin.is_some_and(|pin| stands >= pin);
+        if !is_pinned {
+            reader.floors().check_after(stands).await?;
+        }
         check_not_beyond(&reader, &state, base.as_ref(), tail, until).await?;
         state.intent_tso = until.0;
 
@@ -113,6 +119,10 @@ impl Run {
             progress.log_to = log_to;
         });
         journal.take_over().await?;
+        if !is_pinned {
+            // A prune that did not see the checkpoint has put its floor before this look.
+            reader.floors().check_after(stands).await?;
+        }
         if journal.is_in_doubt() {
             // The one before may still be at work: it finds out when it stores its next checkpoint.
             tokio::time::sleep(journal::STORE_AT_LEAST * 2).await;

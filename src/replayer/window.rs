@@ -47,14 +47,15 @@ async fn tip(reader: &LogReader, tail: Option<Seq>) -> Result<Option<(Tso, Tso)>
     Ok(commit.map(|commit| (Tso(commit.opens_at), Tso(commit.watermark))))
 }
 
-/// From where the log opens up to its tail, or to the first hole: nothing is whole beyond one.
+/// From where the log opens, or the base that it begins with, up to its tail, or to the first hole: nothing is whole beyond one.
 async fn window(reader: &LogReader) -> Result<Option<(Tso, Tso)>> {
-    let mut follower = Follower::after(reader.clone(), Seq(0)).await?;
-    let (mut opens_at, mut watermark) = (Tso::ZERO, Tso::ZERO);
+    let mut follower = Follower::beginning(reader.clone()).await?;
+    let base = follower.last().map(|base| Tso(base.commit.watermark)).unwrap_or_default();
+    let (mut opens_at, mut watermark) = (base, base);
     while let Some(sealed) = follower.next().await?
         && sealed.commit.holes.is_empty()
     {
-        (opens_at, watermark) = (Tso(sealed.commit.opens_at), Tso(sealed.commit.watermark));
+        (opens_at, watermark) = (base.max(Tso(sealed.commit.opens_at)), Tso(sealed.commit.watermark));
     }
     Ok((Tso::ZERO < opens_at && opens_at <= watermark).then_some((opens_at, watermark)))
 }

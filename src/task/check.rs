@@ -100,10 +100,11 @@ async fn check_encryption(log: &LogSpec, spec: &EncryptionSpec) -> Result<String
 async fn opens_rows(log: &LogSpec) -> Result<bool> {
     let Some(store) = store_to_read(log).await? else { return Ok(false) };
     let Some(reader) = LogReader::find(store).await? else { return Ok(false) };
-    let first = reader.commit(Seq(1)).await?;
-    let Some(named) = first.as_ref().and_then(|first| first.commit.segments.first()) else {
-        return Ok(false);
+    let segments = match reader.beginning().await? {
+        Some(base) => base.segments,
+        None => reader.commit(Seq(1)).await?.map(|first| first.commit.segments).unwrap_or_default(),
     };
+    let Some(named) = segments.first() else { return Ok(false) };
     reader.segment(named).await.map(|_| true)
 }
 

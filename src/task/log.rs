@@ -11,12 +11,14 @@ use super::spec::LogSpec;
 use super::status::{Moment, moment};
 use super::validate;
 use crate::error::Result;
+use crate::log::base::Base;
 use crate::log::commit::Sealed;
 use crate::log::coverage::{Coverage, HoleAt, Window};
 use crate::log::layout;
 use crate::log::reader::LogReader;
 use crate::log::store::Store;
 use crate::pb::log::SourceIdentity;
+use crate::position::Seq;
 
 /// A log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -37,6 +39,9 @@ pub struct LogView {
     pub holes: Vec<HoleView>,
     /// Holes beyond those.
     pub more_holes: u64,
+    /// The first commit that is there: what was before it was pruned.
+    #[serde(default)]
+    pub first: u64,
     /// The last commit.
     pub commits: u64,
     /// The last commit that was read for this answer: windows and holes are as of it. Where it is lower than `commits`,
@@ -90,6 +95,8 @@ pub struct HoleView {
 pub struct Look {
     log_id: String,
     coverage: Coverage,
+    /// The base with which the log begins: what was read before it was taken is void.
+    base: Option<Seq>,
     last: Option<Sealed>,
 }
 
@@ -101,9 +108,13 @@ pub async fn view(spec: &LogSpec, look: &mut Look, time: Duration) -> Result<Opt
     let Some(reader) = LogReader::find(store.clone()).await? else { return Ok(None) };
     let (objects, bytes) = sizes(&store).await?;
     let commits = reader.last().await?;
-    // Of another log that stood here before.
-    if look.log_id != reader.log_id() {
-        *look = Look { log_id: reader.log_id().to_owned(), ..Look::default() };
+    let beginning = reader.beginning().await?;
+    let base = beginning.as_ref().map(Base::seq);
+    // Of another log that stood here before, or of what has been pruned since.
+    if look.log_id != reader.log_id() || look.base != base {
+        let coverage = beginning.as_ref().map(Coverage::after).unwrap_or_default();
+        let last = beginning.map(|base| base.after);
+        *look = Look { log_id: reader.log_id().to_owned(), coverage, base, last };
     }
     let mut unread = Box::pin(reader.commits(look.last.clone(), commits));
     while began.elapsed() < time
@@ -123,8 +134,9 @@ pub async fn view(spec: &LogSpec, look: &mut Look, time: Duration) -> Result<Opt
         windows: coverage.windows.iter().map(WindowView::from).collect(),
         holes: coverage.holes.iter().map(HoleView::from).collect(),
         more_holes: coverage.more_holes,
+        first: base.unwrap_or_default().next().0,
         commits: commits.0,
-        read_to: coverage.commits,
+        read_to: look.last.as_ref().map_or(0, |last| last.commit.seq),
         rows: coverage.rows,
         objects,
         bytes,
@@ -133,7 +145,7 @@ pub async fn view(spec: &LogSpec, look: &mut Look, time: Duration) -> Result<Opt
 
 async fn sizes(store: &Store) -> Result<(u64, u64)> {
     let (mut objects, mut bytes) = (0u64, 0u64);
-    for folder in [layout::COMMITS, layout::SEGMENTS, layout::CATALOGS, layout::ARCHIVE] {
+    for folder in [layout::COMMITS, layout::SEGMENTS, layout::CATALOGS, layout::BASES, layout::ARCHIVE] {
         let see = |_: &str, size| {
             objects = objects.saturating_add(1);
             bytes = bytes.saturating_add(size);
@@ -165,5 +177,36 @@ impl From<&HoleAt> for HoleView {
             end: hole.end.to_string(),
             reason: hole.reason.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::prune::{Keep, prune};
+    use crate::log::tests::sample::{record, take_base, tso};
+
+    #[tokio::test]
+    async fn a_look_at_a_log_that_was_pruned_since_the_last_one_begins_with_its_base() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", folder.path().display());
+        let spec = LogSpec { url, options: Default::default(), encryption: None };
+        let store = connect::log_store(&spec).await.unwrap();
+        let mut look = Look::default();
+        let mut shown = async || {
+            let view = view(&spec, &mut look, Duration::MAX).await.unwrap().unwrap();
+            let window = &view.windows[0];
+            let ends = [&window.from, &window.to].map(|end| end.as_ref().unwrap().tso);
+            (view.first, view.commits, view.read_to, ends, view.source.is_some())
+        };
+        record(&store, 10).await.unwrap();
+        assert_eq!(shown().await, (1, 5, 5, [tso(0).0, tso(9).0], true));
+        take_base(&store, Seq(3)).await.unwrap();
+        prune(store.clone(), Keep { window: Duration::ZERO, bases: 1 }, false, |_| {}).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(shown().await, (4, 5, 5, [tso(5).0, tso(9).0], true));
+        }
+        record(&store, 12).await.unwrap();
+        assert_eq!(shown().await, (4, 7, 7, [tso(5).0, tso(11).0], true));
     }
 }

@@ -18,6 +18,7 @@ use super::spec::TaskSpec;
 use super::state::State;
 use super::status::rfc3339;
 use crate::error::{Error, Result};
+use crate::log::prune::Keep;
 use crate::period::Period;
 
 /// How often it is seen whether something is due.
@@ -64,6 +65,12 @@ impl UpkeepSpec {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What is not to be removed; none: nothing is.
+    pub fn keep(&self) -> Option<Keep> {
+        let Period(window) = self.keep_window?;
+        Some(Keep { window, bases: self.keep_bases.unwrap_or(1) })
     }
 
     fn every(&self, chore: Chore) -> Option<Duration> {

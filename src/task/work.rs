@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -10,10 +11,12 @@ use super::check::{Check, check};
 use super::connect::{recorder, replayer, store_to_read};
 use super::encryption::EncryptionSpec;
 use super::spec::{LogSpec, TaskSpec};
-use super::upkeep::{Chore, DoChore};
+use super::upkeep::{Chore, DoChore, UpkeepSpec};
 use super::verification::gently;
 use crate::archive::archiver::{Limits, archive};
+use crate::archive::base;
 use crate::error::{Error, Result};
+use crate::log::prune::{Removed, prune};
 use crate::log::reader::no_log;
 use crate::log::verify::{Report, Scope};
 use crate::progress::{RecordProgress, ReplayProgress};
@@ -68,9 +71,19 @@ impl Work {
                 }
                 .boxed()
             }),
-            upkeep: Arc::new(|spec, chore| async move { upkeep(&spec, chore).await }.boxed()),
+            upkeep: Arc::new(|spec, chore| upkeep_beside(spec, chore).boxed()),
         }
     }
+}
+
+/// On a thread that serves nothing else: rows are coded for long without a pause. Given up when it is dropped.
+async fn upkeep_beside(spec: Arc<TaskSpec>, chore: Chore) -> Result<Option<String>> {
+    let (dropped, runtime) = (CancellationToken::new(), Handle::current());
+    let _dropped = dropped.clone().drop_guard();
+    let work = move || runtime.block_on(dropped.run_until_cancelled(upkeep(&spec, chore)));
+    let done = tokio::task::spawn_blocking(work).await;
+    let panicked = |error| Error::operator(format!("upkeep ended without an answer: {error}"));
+    done.map_err(panicked)?.unwrap_or(Ok(None))
 }
 
 /// Does a chore for the log of a task; says what was done if there was something to do.
@@ -82,7 +95,22 @@ async fn upkeep(spec: &TaskSpec, chore: Chore) -> Result<Option<String>> {
             let (rows, files) = (done.inserted + done.deleted + done.upserted, done.files);
             Ok((done.manifests > 0).then(|| format!("{rows} rows up to commit {} in {files} files", done.to)))
         }
-        Chore::Base | Chore::Prune => Ok(None),
+        Chore::Base => {
+            let base = base::take(store, None, base::Limits::default(), |_| {}).await?;
+            let (rows, time) = (base.rows, &base.time);
+            Ok(base.taken.then(|| format!("{rows} rows of commit {}, {time}", base.commit)))
+        }
+        Chore::Prune => {
+            let Some(keep) = spec.upkeep.as_ref().and_then(UpkeepSpec::keep) else { return Ok(None) };
+            let pruned = prune(store, keep, false, |_| {}).await?;
+            if !pruned.waits_for.is_empty() {
+                return Err(Error::refused(format!("nothing is removed: {}", pruned.waits_for.join("; "))));
+            }
+            let Removed { commits, segments, .. } = pruned.removed;
+            let first = pruned.first_commit;
+            Ok((commits > 0)
+                .then(|| format!("{commits} commits, {segments} segments; the first is now {first}")))
+        }
     }
 }
 

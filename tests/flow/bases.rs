@@ -9,8 +9,7 @@ use object_store::memory::InMemory;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
-use tapedeck::archive::archiver;
-use tapedeck::archive::base::{Limits, Report, take};
+use tapedeck::archive::base::Report;
 use tapedeck::catalog::CollectionId;
 use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
 use tapedeck::error::{Error, Result, Verdict};
@@ -29,19 +28,10 @@ use super::crash::{death, faulty, sweep, whole};
 use super::doomed::Doomed;
 use super::faulty_store::Fault;
 use super::oracle::{assert_newest, assert_same, dated};
-use super::stage::{finish, forget, open, process, record_all, replay, replayed, replayer, seed, settle};
-use super::world::{Duplicates, World};
-
-/// So small that a base has several segments, and is made in several passes.
-const SMALL: Limits = Limits {
-    archive: archiver::Limits { held_bytes: 48 << 10, group_bytes: 4 << 10 },
-    closed_bytes: 0,
-    segment_bytes: 2 << 10,
+use super::stage::{
+    base, finish, forget, open, process, prune_below, record_all, replay, replayed, replayer, seed, settle,
 };
-
-async fn base(store: &Store, at: Option<Tso>) -> Report {
-    take(store.clone(), at, SMALL, |_| {}).await.expect("a base")
-}
+use super::world::{Duplicates, World};
 
 /// Records some rounds of work, and takes a base after some of them. Returns when the log opens, the watermarks at which
 /// the source was quiet, and the bases.
@@ -62,15 +52,6 @@ async fn recorded(world: &mut World, store: &Store) -> (Tso, Vec<Tso>, Vec<Repor
     }
     finish(world, recording).await;
     (opens_at, quiet, bases)
-}
-
-/// Removes the segments of all commits up to one.
-async fn forget_before(store: &Store, last: u64) {
-    for (key, _) in store.list(layout::SEGMENTS, None).await.unwrap() {
-        if layout::parse_segment(&key).unwrap().seq <= Seq(last) {
-            store.delete(&key).await.unwrap();
-        }
-    }
 }
 
 /// Whether a target that may have seen crashes holds what the source does.
@@ -112,7 +93,8 @@ fn a_replay_to_any_instant_after_a_base_gives_the_state_at_that_instant() {
                 assert_same(&dated(contents), &dated(world.oracle.at(until)), &what);
             }
             let first = &bases[0];
-            forget_before(&store, first.commit).await;
+            let pruned = prune_below(&store, first.commit).await;
+            assert_eq!((pruned.first_commit, pruned.waits_for), (first.commit + 1, vec![]));
             for until in quiet.iter().copied().filter(|to| to.0 >= first.tso) {
                 let contents = replayed(&store, Until::Tso(until)).await;
                 assert_same(&contents, &world.oracle.at(until), &format!("seed {seed}, quiet at {until}"));
@@ -250,7 +232,7 @@ fn with_base(seed: u64, duplicates: Duplicates) -> (Arc<InMemory>, World) {
         let taken = base(&store, None).await;
         world.work(12);
         finish(&mut world, recording).await;
-        forget_before(&store, taken.commit).await;
+        prune_below(&store, taken.commit).await;
     });
     (inner, world)
 }
@@ -332,7 +314,7 @@ fn a_tailing_replayer_begins_with_the_newest_base_and_follows() {
         let seed = seed();
         let (store, mut world) = (Store::memory(), World::new(2, seed, Duplicates::Kept));
         let (.., bases) = recorded(&mut world, &store).await;
-        forget_before(&store, bases.last().unwrap().commit).await;
+        prune_below(&store, bases.last().unwrap().commit).await;
         let target = Arc::new(MemoryTarget::new());
         let replaying = replay(replayer(&store, target.clone(), "r", Until::Cancelled));
         let recording = open(&world, &store, Start::Earliest).await;

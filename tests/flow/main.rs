@@ -27,6 +27,7 @@ mod ownership;
 mod outage;
 mod pieces;
 mod plan;
+mod prune;
 mod rivals;
 mod skip;
 mod stop;

@@ -5,9 +5,14 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tapedeck::archive::archiver;
+use tapedeck::archive::base::{self, take};
 use tapedeck::error::{Error, Result};
+use tapedeck::log::prune::{self, Keep, prune};
+use tapedeck::log::reader::LogReader;
 use tapedeck::log::store::Store;
 use tapedeck::log::verify::{Scope, verify};
+use tapedeck::position::Seq;
 use tapedeck::progress::{RecordProgress, ReplayProgress};
 use tapedeck::recorder::{Recorder, Start};
 use tapedeck::replayer::{Replayer, Skip, Until};
@@ -24,6 +29,13 @@ use super::world::World;
 
 /// Longer than anything takes: by the clock that jumps.
 const PATIENCE: Duration = Duration::from_secs(900);
+
+/// So small that a base has several segments, and is made in several passes.
+const SMALL: base::Limits = base::Limits {
+    archive: archiver::Limits { held_bytes: 48 << 10, group_bytes: 4 << 10 },
+    closed_bytes: 0,
+    segment_bytes: 2 << 10,
+};
 
 /// Runs one process: when it ends, everything in it is gone, as after a kill.
 pub fn process<F: Future>(work: F) -> F::Output {
@@ -207,4 +219,16 @@ pub async fn forget(store: &Store, reader: &str) {
 pub async fn assert_clean(store: &Store) {
     let report = verify(store.clone(), Scope::Whole, |_, _| ready(())).await.expect("a store that answers");
     assert_eq!(report.damages, [], "damages");
+}
+
+/// Takes a base: the last one up to an instant.
+pub async fn base(store: &Store, at: Option<Tso>) -> base::Report {
+    take(store.clone(), at, SMALL, |_| {}).await.expect("a base")
+}
+
+/// Prunes all that can go without the base of this commit, or a newer one.
+pub async fn prune_below(store: &Store, commit: u64) -> prune::Report {
+    let reader = LogReader::open(store.clone()).await.expect("a log");
+    let bases = reader.bases().await.expect("bases").into_iter().filter(|base| *base >= Seq(commit)).count();
+    prune(store.clone(), Keep { window: Duration::ZERO, bases }, false, |_| {}).await.expect("a prune")
 }

@@ -9,8 +9,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
 /// What goes wrong.
@@ -30,8 +30,9 @@ pub enum Fault {
     IgnoreCreate,
 }
 
-/// A store with a fault. Each request is one call: a put, a read, a delete, a listing. Puts and reads give way to other
-/// tasks first, so that several users of one store really meet.
+/// A store with a fault. Each request is one call: a put, a read, a delete, a listing; of many deletes at once each is one.
+/// All but listings give way to other tasks first, so that several users of one store really meet.
+#[derive(Clone)]
 pub struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
     fault: Fault,
@@ -108,12 +109,18 @@ impl ObjectStore for FaultyStore {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let Outcome { effect, answer } = self.call();
-        if !effect {
-            return futures::stream::once(async { Err(no_answer()) }).boxed();
-        }
-        let deleted = self.inner.delete_stream(locations);
-        deleted.map(move |result| if answer { result } else { Err(no_answer()) }).boxed()
+        let this = self.clone();
+        let delete = move |location: Result<Path>| {
+            let this = this.clone();
+            async move {
+                tokio::task::yield_now().await;
+                let location = location?;
+                let Outcome { effect, answer } = this.call();
+                let deleted = if effect { this.inner.delete(&location).await } else { Err(no_answer()) };
+                if answer { deleted.map(|()| location) } else { Err(no_answer()) }
+            }
+        };
+        locations.then(delete).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

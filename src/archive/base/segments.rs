@@ -6,7 +6,6 @@ use tokio::task::JoinSet;
 
 use crate::archive::living::Insert;
 use crate::error::{Error, Result};
-use crate::log::base::ROWS;
 use crate::log::commit::{self, Sealed};
 use crate::log::layout;
 use crate::log::segment::SegmentWriter;
@@ -14,6 +13,7 @@ use crate::message::INSERT;
 use crate::pb::log::{Definition, ObjectRef, SegmentHeader};
 use crate::position::{Position, Seq};
 use crate::store::Store;
+use crate::tick::Tso;
 
 /// Segments that are uploaded at once: they take memory.
 const AT_ONCE: usize = 3;
@@ -94,7 +94,7 @@ impl Segments {
         for Insert { channel, rows, payload } in held.into_iter().rev() {
             let channel = channels.binary_search(&channel).unwrap_or_default();
             let channel = u32::try_from(channel).unwrap_or_default();
-            segment.message(channel, Position::default(), ROWS, INSERT, &payload, rows);
+            segment.message(channel, Position::default(), Tso::BASE, INSERT, &payload, rows);
         }
         self.upload(segment).await
     }

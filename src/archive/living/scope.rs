@@ -17,13 +17,13 @@ use crate::archive::table::Op;
 use crate::catalog::{CollectionId, PartitionId};
 use crate::change::Rows;
 use crate::error::{Error, Result};
-use crate::log::base::ROWS;
 use crate::message::{self, ALL_PARTITIONS, COLUMN_BASED, INSERT};
 use crate::pb::log::Collection;
 use crate::pb::milvus::proto::common::MsgBase;
 use crate::pb::milvus::proto::msg::InsertRequest;
 use crate::pb::milvus::proto::schema::FieldData;
 use crate::rows::{Key, with_nulls};
+use crate::tick::Tso;
 
 /// A collection as it is in the end.
 pub struct Scope {
@@ -92,11 +92,11 @@ impl Scope {
             .advice("`tapedeck log verify` tells whether the log is damaged")
         })?;
         let request = InsertRequest {
-            base: Some(MsgBase { msg_type: INSERT, timestamp: ROWS.0, ..MsgBase::default() }),
+            base: Some(MsgBase { msg_type: INSERT, timestamp: Tso::BASE.0, ..MsgBase::default() }),
             shard_name: shard.clone(),
             collection_id: self.id,
             partition_id,
-            timestamps: vec![ROWS.0; rows.count],
+            timestamps: vec![Tso::BASE.0; rows.count],
             row_i_ds: vec![0; rows.count],
             num_rows: rows.count as u64,
             fields_data: rows.columns,
@@ -116,7 +116,8 @@ impl Scope {
             return Ok(None);
         }
         let keys = rows.keys(&self.key_field)?;
-        let lives = |key: &Key| closed.takes(self.id, key) && closed.lives(self.id, partition, key, ROWS);
+        let lives =
+            |key: &Key| closed.takes(self.id, key) && closed.lives(self.id, partition, key, Tso::BASE);
         let living = keys.iter().enumerate().filter(|(_, key)| lives(key));
         let living = living.map(|(number, _)| number).collect::<Vec<_>>();
         let payload = match living.len() {

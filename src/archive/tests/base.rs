@@ -15,7 +15,6 @@ use super::sample::{Action, Recorder, manifests};
 use crate::archive::base::{Limits, Report, take};
 use crate::catalog::Catalog;
 use crate::error::{Result, Verdict};
-use crate::log::base::ROWS;
 use crate::log::faulty_store::{Fault, FaultyStore};
 use crate::log::layout;
 use crate::log::reader::LogReader;
@@ -44,7 +43,7 @@ async fn state(store: &Store, seq: Seq) -> (Catalog, Vec<Row>) {
                     catalog.apply(&definition).unwrap();
                 }
                 Body::Message(message) => {
-                    assert_eq!(message.tso, ROWS.0);
+                    assert_eq!(message.tso, Tso::BASE.0);
                     rows.extend(rows_of(message.payload));
                 }
             }

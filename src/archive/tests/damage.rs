@@ -162,6 +162,7 @@ async fn files_before_the_commits_that_are_asked_for_are_passed_over_and_orphans
 #[test]
 fn a_manifest_that_does_not_continue_the_one_before_is_refused_with_the_reason() {
     use crate::archive::manifest::follows;
+    use crate::pb::log::Floor;
     let first = ArchiveManifest {
         n: 1,
         first_seq: 1,
@@ -177,8 +178,8 @@ fn a_manifest_that_does_not_continue_the_one_before_is_refused_with_the_reason()
         previous_digest: sealed.digest.to_vec().into(),
         ..first.clone()
     };
-    follows(None, &first).unwrap();
-    follows(Some(&sealed), &next).unwrap();
+    follows(None, None, &first).unwrap();
+    follows(Some(&sealed), None, &next).unwrap();
     let strange = || vec![crate::pb::log::ArchiveFile::default()];
     for (manifest, says) in [
         (ArchiveManifest { n: 3, ..next.clone() }, "its number is 3 instead of 2"),
@@ -188,11 +189,15 @@ fn a_manifest_that_does_not_continue_the_one_before_is_refused_with_the_reason()
         (ArchiveManifest { previous_digest: Bytes::new(), ..next.clone() }, "another manifest before it"),
         (ArchiveManifest { files: strange(), ..next.clone() }, "names no file with \"\""),
     ] {
-        let error = follows(Some(&sealed), &manifest).unwrap_err();
+        let error = follows(Some(&sealed), None, &manifest).unwrap_err();
         assert!(
             error.message.contains(says) && error.verdict == Verdict::Refused,
             "{error} instead of {says}"
         );
     }
-    assert!(follows(None, &next).is_err() && follows(Some(&sealed), &first).is_err());
+    let floor = |first_seq| Floor { first_seq, first_manifest: 2, ..Default::default() };
+    for (first_seq, fits) in [(5, true), (6, true), (4, false)] {
+        assert_eq!(follows(None, Some(&floor(first_seq)), &next).is_ok(), fits, "{first_seq}");
+    }
+    assert!(follows(None, None, &next).is_err() && follows(Some(&sealed), None, &first).is_err());
 }

@@ -2,15 +2,17 @@
 
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 
-use super::sample::{Replayed, record, replay};
+use super::sample::{Replayed, record, replay, take_base};
 use crate::error::Verdict;
 use crate::log::checkpoint::Checkpoints;
 use crate::log::layout;
+use crate::log::prune::{Keep, prune};
 use crate::log::store::encryption::{Encryption, Identity, Keys};
 use crate::log::store::{Store, Unreadable};
 use crate::log::verify::{Report, Scope, verify};
@@ -24,6 +26,8 @@ struct Log {
     raw: Store,
     recorder: Store,
     reader: Store,
+    /// A reader who writes for the recorder too.
+    pruner: Store,
     stranger: Store,
 }
 
@@ -35,7 +39,9 @@ impl Log {
         let view = |keys| raw().encrypted(Encryption::new(keys, layout::ROWS).unwrap());
         let recipients = vec![reader.to_public()];
         let reads = |key| view(Keys { identities: vec![key], ..Keys::default() });
+        let all = vec![reader.to_public(), recorder.to_public()];
         Log {
+            pruner: view(Keys { recipients: all, identities: vec![reader.clone()], ..Keys::default() }),
             raw: raw(),
             recorder: view(Keys { recipients, recorder: vec![recorder], ..Keys::default() }),
             reader: reads(reader),
@@ -283,4 +289,23 @@ async fn recipients_may_change_from_one_run_to_the_next() {
     assert_eq!(replay(&view(&[], &[], &[&one, &two])).await.unwrap(), Replayed::all(4));
     let error = replay(&view(&[], &[], &[&one])).await.unwrap_err();
     assert!(error.message.contains(&layout::commit(Seq(2))), "{error}");
+}
+
+#[tokio::test]
+async fn an_encrypted_log_is_pruned_for_its_recorder_too_and_by_nobody_who_cannot_see_all_pins() {
+    let log = Log::new();
+    record(&log.recorder, 10).await.unwrap();
+    take_base(&log.reader, Seq(3)).await.unwrap();
+    let (mut checkpoints, _) = Checkpoints::open(log.stranger.clone(), "hidden").await.unwrap();
+    checkpoints.save(Checkpoint::default()).await.unwrap();
+    let keep = Keep { window: Duration::ZERO, bases: 1 };
+    let pruned = || prune(log.pruner.clone(), keep, false, |_| {});
+    let error = pruned().await.unwrap_err();
+    assert!(error.message.contains("readers/hidden/") && error.verdict != Verdict::Retry, "{error}");
+    assert!(log.raw.list(layout::FLOOR, None).await.unwrap().is_empty());
+    log.raw.delete(&layout::checkpoint("readers/hidden", 1)).await.unwrap();
+    assert_eq!(pruned().await.unwrap().first_commit, 4);
+    record(&log.recorder, 14).await.unwrap();
+    assert_eq!(replay(&log.reader).await.unwrap(), Replayed::all(14));
+    assert_eq!(log.verified().await.damages, []);
 }

@@ -33,7 +33,7 @@ fn pair(key: &str, value: &str) -> KeyValuePair {
     KeyValuePair { key: key.into(), value: value.into() }
 }
 
-fn collection() -> pb::Collection {
+pub fn collection() -> pb::Collection {
     let field = |id: i64, name: &str, data_type: DataType| FieldSchema {
         field_id: id,
         name: name.into(),
@@ -74,7 +74,7 @@ fn collection() -> pb::Collection {
     }
 }
 
-fn catalog() -> Catalog {
+pub fn catalog() -> Catalog {
     let mut catalog = Catalog::default();
     let database = pb::Database { id: 1, name: "default".into(), properties: vec![] };
     catalog.databases.insert(1, database);

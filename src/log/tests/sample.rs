@@ -7,6 +7,8 @@ use prost::Message;
 
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
+use crate::log::base::{self, Base};
+use crate::log::layout;
 use crate::log::reader::{Follower, LogReader};
 use crate::log::segment::SegmentWriter;
 use crate::log::store::Store;
@@ -155,28 +157,63 @@ impl Replayed {
         let messages = (0..until).map(|offset| (offset, 1)).collect();
         Replayed { messages, definitions: 1, watermark: tso(until - 1).0 }
     }
-}
 
-pub async fn replay(store: &Store) -> Result<Replayed> {
-    let mut follower = Follower::after(LogReader::open(store.clone()).await?, Seq(0)).await?;
-    let mut replayed = Replayed::default();
-    while let Some(sealed) = follower.next().await? {
-        if let Some(named) = &sealed.commit.catalog {
-            assert_eq!(follower.reader().catalog(named).await?, catalog());
+    /// Takes in a commit, or a base as one.
+    pub async fn take(&mut self, reader: &LogReader, commit: &pb::Commit) -> Result<()> {
+        if let Some(named) = &commit.catalog {
+            assert_eq!(reader.catalog(named).await?, catalog());
         }
-        for named in &sealed.commit.segments {
-            for record in follower.reader().segment(named).await?.records {
+        for named in &commit.segments {
+            for record in reader.segment(named).await?.records {
                 match record.body.unwrap() {
-                    Body::Definition(_) => replayed.definitions += 1,
+                    Body::Definition(_) => self.definitions += 1,
                     Body::Message(message) => {
                         let offset = message.position.unwrap().offset;
                         assert_eq!(message.payload, payload(offset));
-                        *replayed.messages.entry(offset).or_default() += 1;
+                        *self.messages.entry(offset).or_default() += 1;
                     }
                 }
             }
         }
-        replayed.watermark = sealed.commit.watermark;
+        self.watermark = commit.watermark;
+        Ok(())
+    }
+}
+
+/// Replays the whole log, from its base if it begins with one.
+pub async fn replay(store: &Store) -> Result<Replayed> {
+    let reader = LogReader::open(store.clone()).await?;
+    let beginning = reader.beginning().await?;
+    let mut replayed = Replayed::default();
+    let mut follower = match &beginning {
+        Some(base) => Follower::after(reader, base.seq()).await?,
+        None => Follower::after(reader, Seq(0)).await?,
+    };
+    if let Some(base) = beginning {
+        replayed.take(follower.reader(), &base.as_commit()).await?;
+    }
+    while let Some(sealed) = follower.next().await? {
+        replayed.take(follower.reader(), &sealed.commit).await?;
     }
     Ok(replayed)
+}
+
+/// Takes the base of a commit: all messages so far.
+pub async fn take_base(store: &Store, seq: Seq) -> Result<Base> {
+    let reader = LogReader::open(store.clone()).await?;
+    let after = reader.existing(seq).await?;
+    let commit = &after.commit;
+    let (log_id, channels) = (reader.log_id().to_owned(), vec![CHANNEL.into()]);
+    let mut writer =
+        SegmentWriter::new(pb::SegmentHeader { log_id, epoch: commit.epoch, seq: seq.0, channels });
+    writer.definition(&definition(Tso(0)));
+    for offset in 0..commit.channels[0].end.unwrap().offset {
+        writer.message(0, Position::offset(offset), Tso::BASE, 400, &payload(offset), 2);
+    }
+    let (bytes, counted) = writer.finish();
+    let key = layout::base_segment(seq, counted.digest.first_chunk().unwrap());
+    patiently(async || store.put(&key, bytes.clone()).await).await?;
+    let base = Base { after, segments: vec![pb::ObjectRef { key, ..counted }], wall_time_ms: 7 };
+    store.put(&layout::base(seq), base::seal(reader.log_id(), &base)).await?;
+    Ok(base)
 }

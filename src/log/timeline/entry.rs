@@ -82,6 +82,14 @@ pub enum Entry {
         #[serde(flatten)]
         rows: RowTotal,
     },
+    /// An instant that is kept under a name, whatever is pruned.
+    Point {
+        /// The name.
+        name: String,
+        /// When.
+        #[serde(flatten)]
+        at: At,
+    },
     /// Instants that can be restored, both ends included.
     Window(Span),
     /// The sums; the last entry.

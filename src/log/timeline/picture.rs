@@ -47,7 +47,7 @@ impl Picture {
             }
             Entry::Window(span) => self.windows.push(span.clone()),
             Entry::Rows { span, rows } => self.rows(span, *rows),
-            Entry::Total(_) => {}
+            Entry::Point { .. } | Entry::Total(_) => {}
         }
     }
 

@@ -16,7 +16,9 @@ pub struct Report {
     pub to: u64,
     /// Commits that are as they should be.
     pub commits: u64,
-    /// Segments that are as they should be.
+    /// Bases that are as they should be.
+    pub bases: u64,
+    /// Segments that are as they should be, those of bases among them.
     pub segments: u64,
     /// Bytes of them.
     pub bytes: u64,

@@ -1,0 +1,158 @@
+//! Archives of logs that are pruned.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+
+use super::rows::{SMALL, archive_all, checked};
+use super::sample::{Action, Recorder};
+use crate::archive::archiver::archive;
+use crate::error::Verdict;
+use crate::log::base::{self, Base};
+use crate::log::faulty_store::{Fault, FaultyStore};
+use crate::log::layout;
+use crate::log::prune::{Keep, Report, prune};
+use crate::log::reader::LogReader;
+use crate::log::segment::SegmentWriter;
+use crate::pb::log::{self as pb, definition::Change};
+use crate::position::Seq;
+use crate::store::Store;
+
+const KEEP: Keep = Keep { window: Duration::ZERO, bases: 1 };
+
+async fn step(recorder: &mut Recorder, store: &Store, round: i64) {
+    let keys = (0..12).map(|key| key * 5 + round).collect();
+    recorder.act(&Action::Insert { table: 0, partition: 0, keys, again: false }).await;
+    recorder.commit().await;
+    archive_all(store, SMALL).await;
+}
+
+/// As far as an archive is concerned: the definitions without rows.
+async fn take_base(store: &Store, seq: Seq) {
+    let reader = LogReader::open(store.clone()).await.unwrap();
+    let after = reader.existing(seq).await.unwrap();
+    let catalog = reader.catalog(after.commit.catalog.as_ref().unwrap()).await.unwrap();
+    let (log_id, epoch) = (reader.log_id().to_owned(), after.commit.epoch);
+    let header = pb::SegmentHeader { log_id, epoch, seq: seq.0, channels: vec![] };
+    let mut segment = SegmentWriter::new(header);
+    let databases = catalog.databases.into_values().map(Change::CreateDatabase);
+    for change in databases.chain(catalog.collections.into_values().map(Change::CreateCollection)) {
+        segment.definition(&pb::Definition { tso: 0, exact: true, change: Some(change) });
+    }
+    let (bytes, counted) = segment.finish();
+    let key = layout::base_segment(seq, counted.digest.first_chunk().unwrap());
+    store.put(&key, bytes).await.unwrap();
+    let segments = vec![pb::ObjectRef { key, ..counted }];
+    let base = Base { after, segments, wall_time_ms: 0 };
+    store.put(&layout::base(seq), base::seal(reader.log_id(), &base)).await.unwrap();
+}
+
+async fn pruned(store: &Store) -> Report {
+    prune(store.clone(), KEEP, false, |_| {}).await.unwrap()
+}
+
+/// Five commits, each with a manifest or more of its own, and the base of one.
+async fn recorded(base: u64) -> (Arc<InMemory>, Store, Recorder) {
+    let inner = Arc::new(InMemory::new());
+    let store = Store::new(inner.clone(), Path::from("a/log"), "memory://".into());
+    let mut recorder = Recorder::new(&store).await;
+    for round in 0..5 {
+        step(&mut recorder, &store, round).await;
+    }
+    take_base(&store, Seq(base)).await;
+    (inner, store, recorder)
+}
+
+/// The manifests that are there.
+async fn numbers(store: &Store) -> Vec<u64> {
+    let keys = keys(store).await;
+    keys.iter().filter_map(|key| layout::parse_manifest(key)).collect()
+}
+
+async fn keys(store: &Store) -> Vec<String> {
+    store.list("", None).await.unwrap().into_iter().map(|(key, _)| key).collect()
+}
+
+#[tokio::test]
+async fn the_archive_begins_with_the_log_and_goes_on() {
+    for base in [3, 5] {
+        let (_, store, mut recorder) = recorded(base).await;
+        let report = pruned(&store).await;
+        assert_eq!(report.removed.manifests, base);
+        assert!(report.removed.files >= base, "{report:?}");
+        assert_eq!(checked(&store).await.1, Vec::<String>::new(), "base {base}");
+        for round in 5..7 {
+            step(&mut recorder, &store, round).await;
+        }
+        let (archived, damages) = checked(&store).await;
+        assert_eq!((damages, archived.to, archived.orphans), (vec![], 7, 0), "base {base}");
+        assert_eq!(numbers(&store).await.first(), Some(&(base + 1)));
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_with_rows_of_commits_that_stay_stays_too() {
+    let store = Store::memory();
+    let mut recorder = Recorder::new(&store).await;
+    for round in 0..3 {
+        let keys = vec![round];
+        recorder.act(&Action::Insert { table: 0, partition: 0, keys, again: false }).await;
+        recorder.commit().await;
+    }
+    archive_all(&store, Default::default()).await;
+    take_base(&store, Seq(2)).await;
+    let report = pruned(&store).await;
+    assert_eq!((report.removed.commits, report.removed.manifests), (2, 0));
+    let (archived, damages) = checked(&store).await;
+    assert_eq!((damages, archived.to), (vec![], 3));
+}
+
+#[tokio::test]
+async fn wherever_a_prune_is_stopped_the_next_one_takes_the_rest_of_the_archive() {
+    let (recorded, ..) = recorded(3).await;
+    let prune_behind = async |fault| {
+        let inner: Arc<dyn ObjectStore> = Arc::new(recorded.fork());
+        let faulty = FaultyStore::new(inner.clone(), fault);
+        let calls = faulty.calls();
+        let store = |inner| Store::new(inner, Path::from("a/log"), "memory://".into());
+        let ended = prune(store(Arc::new(faulty)), KEEP, false, |_| {}).await;
+        (store(inner), ended.is_ok(), calls.load(Ordering::SeqCst))
+    };
+    let (store, ended, calls) = prune_behind(Fault::None).await;
+    let end = keys(&store).await;
+    assert!(ended && calls > 20, "{calls}");
+    for k in 1..=calls {
+        for fault in [Fault::StopBefore(k), Fault::StopAfter(k)] {
+            let (store, ended, _) = prune_behind(fault).await;
+            assert!(!ended, "{fault:?}");
+            assert_eq!(checked(&store).await.1, Vec::<String>::new(), "{fault:?}");
+            pruned(&store).await;
+            assert_eq!(keys(&store).await, end, "{fault:?}");
+            assert_eq!(checked(&store).await.1, Vec::<String>::new(), "{fault:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_archiver_that_slept_until_its_slot_was_pruned_is_fenced_and_harms_nothing() {
+    use crate::archive::manifests::Manifests;
+    let (_, store, mut recorder) = recorded(3).await;
+    let reader = LogReader::open(store.clone()).await.unwrap();
+    let asleep_at = numbers(&store).await.len() as u64;
+    let mut asleep = Manifests::open(store.clone(), reader.log_id()).await.unwrap();
+    for round in 5..8 {
+        step(&mut recorder, &store, round).await;
+    }
+    take_base(&store, Seq(7)).await;
+    pruned(&store).await;
+    assert_eq!(store.get(&layout::manifest(asleep_at + 1)).await.unwrap(), None);
+    let last = reader.existing(Seq(8)).await.unwrap();
+    assert_eq!(asleep.add(&last, vec![]).await.unwrap_err().verdict, Verdict::Fenced);
+    assert_eq!(checked(&store).await.1, Vec::<String>::new());
+    assert_eq!(pruned(&store).await.removed.manifests, 1);
+    assert_eq!(archive(store, SMALL, |_, _, _| {}).await.unwrap().manifests, 0);
+}
