@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use crate::position::Seq;
 use crate::tick::Tso;
 
 /// What is being tried again.
@@ -93,8 +94,10 @@ pub struct ReplayProgress {
     pub applied_to: Tso,
     /// Watermark of the newest commit in the log.
     pub log_to: Tso,
-    /// Watermark from which this run started.
+    /// Watermark from which this run started; of what a new one begins with.
     pub started_from: Tso,
+    /// The commit up to which the log was read before anything is applied, and the last; none before and after.
+    pub checked: Option<(Seq, Seq)>,
     /// Rows sent and accepted.
     pub rows: RowCounts,
     /// Bytes of segments read.

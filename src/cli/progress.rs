@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
-use crate::task::status::{Base, Status};
+use crate::task::status::{Base, Checked, Status};
 
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
@@ -86,6 +86,9 @@ fn text(status: &Status) -> String {
             parts.push(format!("{what} {}{lag}", moment.time));
         }
     }
+    if let Some(Checked { commit, of }) = status.checked {
+        parts.push(format!("reading the log first: commit {commit} of {of}"));
+    }
     if let Some(Base { segments, of, rows }) = status.base {
         parts.push(format!("copying a base: {segments} of {of} segments, {rows} rows"));
     }
@@ -133,5 +136,7 @@ mod tests {
         status.base = Some(Base { segments: 3, of: 12, rows: 40_000 });
         let line = "running | copying a base: 3 of 12 segments, 40000 rows | 0 rows (0/s)";
         assert_eq!(text(&status), line);
+        (status.base, status.checked) = (None, Some(Checked { commit: 3, of: 12 }));
+        assert_eq!(text(&status), "running | reading the log first: commit 3 of 12 | 0 rows (0/s)");
     }
 }

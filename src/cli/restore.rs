@@ -42,6 +42,9 @@ pub struct Args {
     /// Leave out one change: commit:number of a definition, or tso:TSO of a delete
     #[arg(long, value_name = "PLACE")]
     skip: Vec<String>,
+    /// Begin at once: damage of the log is found where it stands, not before anything is applied
+    #[arg(long, conflicts_with = "plan")]
+    unchecked: bool,
     /// Say what would be done, and change nothing
     #[arg(long)]
     plan: bool,
@@ -107,6 +110,7 @@ impl Args {
             "log": self.store.log(&self.log)?, "target": {"uri": self.target}, "until": to.0,
             "select": {"include": self.selected.include(), "exclude": self.selected.exclude},
             "rename": self.selected.renames()?, "skip": self.skip,
+            "unchecked": self.unchecked,
         });
         if let Some(token) = token {
             document["target"]["token"] = json!(token);

@@ -10,6 +10,11 @@ use crate::tick::Tso;
 
 use super::skip::Skip;
 
+/// Whether nothing can have been sent yet.
+pub fn is_new(state: &pb::Checkpoint) -> bool {
+    state.intent.map(LogPosition::from).unwrap_or_default().reaches() < Seq(state.base.max(1))
+}
+
 /// The base with which a reader begins, until all of it is applied; none: it goes on after its ack. While nothing was sent
 /// it is chosen, and the checkpoint says so; after that it stays the same.
 pub async fn begin(
@@ -18,8 +23,8 @@ pub async fn begin(
     skip: &Skip,
     until: Tso,
 ) -> Result<Option<Base>> {
-    let (begun, intent) = (Seq(state.base), state.intent.map(LogPosition::from).unwrap_or_default());
-    let base = if intent.reaches() < begun.max(Seq(1)) {
+    let begun = Seq(state.base);
+    let base = if is_new(state) {
         let base = newest(reader, skip, until, Seq(u64::MAX)).await?;
         let seq = base.as_ref().map_or(0, |base| base.seq().0);
         if state.base != seq {
@@ -66,6 +71,14 @@ async fn newest(reader: &LogReader, skip: &Skip, until: Tso, last: Seq) -> Resul
         }
     }
     Ok(None)
+}
+
+/// The first instant that a replay with this beginning can come to.
+pub async fn opens_at(reader: &LogReader, base: Option<&Base>) -> Result<Tso> {
+    match base {
+        Some(base) => Ok(base.watermark()),
+        None => Ok(reader.commit(Seq(1)).await?.map(|first| Tso(first.commit.opens_at)).unwrap_or_default()),
+    }
 }
 
 /// What exists after a commit, and what follows it. A commit that is gone has a base in its place.

@@ -84,6 +84,8 @@ pub struct Replayer {
     pub renames: Renames,
     /// What is left out of it.
     pub skip: Skip,
+    /// Whether a replay to an instant begins without reading first all that it will apply: damage is found where it stands.
+    pub unchecked: bool,
 }
 
 impl Replayer {

@@ -170,24 +170,17 @@ impl Rehearsal {
         }
         Ok(())
     }
-}
 
-/// The catalog and the skip as of a commit, which is none before the base, once the whole way to the end has been rehearsed.
-pub async fn rehearse(
-    replayer: &Replayer,
-    reader: LogReader,
-    base: Option<Base>,
-    until: Tso,
-    tail: Seq,
-    seq: Seq,
-) -> Result<(Catalog, Skip)> {
-    let first = base.as_ref().map_or(Seq(1), Base::seq);
-    let mut rehearsal = Rehearsal::new(replayer, reader, base, until, tail, Depth::Definitions).await?;
-    let mut found = (seq < first).then(|| (Catalog::default(), replayer.skip.clone()));
-    while let Some(rehearsed) = rehearsal.next().await? {
-        if rehearsed.end == LogPosition::after(seq) {
-            found = Some((rehearsal.naming.catalog().clone(), rehearsal.skip.clone()));
+    /// Goes the whole way, and gives the catalog and the skip as of a commit, which is none before the beginning. `show`
+    /// gets each commit.
+    pub async fn finish(mut self, seq: Seq, mut show: impl FnMut(Seq)) -> Result<(Catalog, Skip)> {
+        let mut found = (seq <= self.at.seq).then(|| (Catalog::default(), self.skip.clone()));
+        while let Some(rehearsed) = self.next().await? {
+            show(rehearsed.seq());
+            if rehearsed.end == LogPosition::after(seq) {
+                found = Some((self.naming.catalog().clone(), self.skip.clone()));
+            }
         }
+        found.ok_or_else(|| Error::refused(format!("the log ends before commit {seq}, which was replayed")))
     }
-    found.ok_or_else(|| Error::refused(format!("the log ends before commit {seq}, which was replayed")))
 }

@@ -17,7 +17,7 @@ use crate::position::{LogPosition, Seq};
 use crate::progress::ReplayProgress;
 use crate::tick::Tso;
 
-use super::beginning;
+use super::beginning::{self, is_new};
 use super::definer::{Definer, Scope, scope};
 use super::fetch;
 use super::journal::{self, Journal};
@@ -26,7 +26,7 @@ use super::naming::Naming;
 use super::opening::{check_not_beyond, checkpoint, pin, watermark};
 use super::ownership;
 use super::place::Place;
-use super::rehearsal::rehearse;
+use super::rehearsal::{Depth, Rehearsal};
 use super::segments::{Fetched, Segments};
 use super::shared::Shared;
 use super::skip::Skip;
@@ -88,12 +88,9 @@ impl Run {
         let tail = reader.tail().await?;
         let last = (replayer.until == Until::Latest).then(|| tail.unwrap_or_default());
         check_opened(&reader, tail, until).await?;
+        let is_checked = is_new(&state) && !replayer.unchecked && matches!(replayer.until, Until::Tso(_));
         let base = beginning::begin(&reader, &mut state, &replayer.skip, until).await?;
         let stands = base.as_ref().map_or(Seq(state.ack.map_or(0, |ack| ack.seq)), Base::seq);
-        let is_pinned = pin.is_some_and(|pin| stands >= pin);
-        if !is_pinned {
-            reader.floors().check_after(stands).await?;
-        }
         check_not_beyond(&reader, &state, base.as_ref(), tail, until).await?;
         state.intent_tso = until.0;
 
@@ -107,19 +104,30 @@ impl Run {
             None => beginning::after(&reader, journal.ack().seq).await?,
         };
         let mut skip = replayer.skip.clone();
-        if !skip.is_empty() {
-            // The catalog of the log is the source's. What clashes shows before anything is sent.
+        if is_checked || !skip.is_empty() {
+            // The catalog of the log is the source's. What clashes, or is damaged, shows before anything is sent.
             let (tail, ack) = (tail.unwrap_or_default(), journal.ack().seq);
             let base = beginning::before(&reader, base.as_ref(), &skip, until, ack).await?;
-            (catalog, skip) = rehearse(replayer, reader.clone(), base, until, tail, ack).await?;
+            let depth = if is_checked { Depth::Rows } else { Depth::Definitions };
+            let rehearsal = Rehearsal::new(replayer, reader.clone(), base, until, tail, depth).await?;
+            let show = |seq| progress.send_modify(|progress| progress.checked = Some((seq, tail)));
+            (catalog, skip) = rehearsal.finish(ack, show).await?;
         }
+        let started_from = match applied {
+            Tso::ZERO | Tso::BASE => beginning::opens_at(&reader, base.as_ref()).await?,
+            applied => applied,
+        };
         progress.send_modify(|progress| {
             progress.applied_to = applied;
-            progress.started_from = applied;
+            progress.started_from = started_from;
             progress.log_to = log_to;
+            progress.checked = None;
         });
-        journal.take_over().await?;
-        if !is_pinned {
+        if pin.is_some_and(|pin| stands >= pin) {
+            journal.take_over().await?;
+        } else {
+            reader.floors().check_after(stands).await?;
+            journal.take_over().await?;
             // A prune that did not see the checkpoint has put its floor before this look.
             reader.floors().check_after(stands).await?;
         }

@@ -112,6 +112,7 @@ pub(super) async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Res
         reader: spec.name.clone(),
         until: spec.until(),
         skip: spec.skip()?,
+        unchecked: spec.unchecked,
     }))
 }
 

@@ -52,6 +52,9 @@ pub struct TaskSpec {
     /// deletes of one request. `tapedeck log timeline` shows them. The list cannot change once the replay has begun.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skip: Vec<String>,
+    /// Of a `replay` to an instant: begin without reading first all that will be applied.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unchecked: bool,
     /// What is done for the log beside recording (record, replicate).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upkeep: Option<UpkeepSpec>,

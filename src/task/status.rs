@@ -53,6 +53,9 @@ pub struct Status {
     /// Collections (`database.collection`) that are selected and not recorded: they came into the selection after they
     /// were created, by a rename for example, so that their earlier rows are not in the log. Record them into a new log.
     pub left_out: Vec<String>,
+    /// How far the log was read before a replay to an instant applies anything; null before and after.
+    #[serde(default)]
+    pub checked: Option<Checked>,
     /// How far the base is copied with which a log begins; null before and after.
     #[serde(default)]
     pub base: Option<Base>,
@@ -99,6 +102,15 @@ pub struct Progress {
     pub percent: f64,
     /// Seconds that are left at the present speed.
     pub eta_s: Option<f64>,
+}
+
+/// A log that is read before anything is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Checked {
+    /// Up to this commit...
+    pub commit: u64,
+    /// ...of so many.
+    pub of: u64,
 }
 
 /// A base that is being copied.
@@ -280,6 +292,7 @@ pub fn status(spec: &TaskSpec, record: &RecordProgress, replay: &ReplayProgress,
             .map(|(message_type, count)| Unknown { message_type: message_type.clone(), count: *count })
             .collect(),
         left_out: record.left_out.clone(),
+        checked: replay.checked.map(|(commit, of)| Checked { commit: commit.0, of: of.0 }),
         base: record.base.map(|BaseProgress { segments, of, rows }| Base { segments, of, rows }),
         importing: record.importing.clone(),
         incomplete: replay

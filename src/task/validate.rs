@@ -102,6 +102,12 @@ fn sections(spec: &TaskSpec) -> Result<()> {
             kind == Kind::Replay,
             "take it out, or make it a task of kind replay",
         ),
+        (
+            "unchecked",
+            spec.unchecked,
+            kind == Kind::Replay,
+            "take it out: only a replay to an instant reads the log first",
+        ),
     ] {
         if present && !allowed {
             return Err(wrong(field, &format!("a task of kind {} has none", kind.as_str()), advice));

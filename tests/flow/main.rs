@@ -18,6 +18,7 @@ mod base;
 mod bases;
 mod copying;
 mod crash;
+mod damage;
 mod encrypted;
 mod instants;
 mod late;

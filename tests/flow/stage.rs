@@ -148,6 +148,7 @@ pub fn replayer(store: &Store, target: Arc<dyn Target>, reader: &str, until: Unt
         selection: Selection::default(),
         renames: Renames::default(),
         skip: Skip::default(),
+        unchecked: false,
     }
 }
 
