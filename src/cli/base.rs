@@ -24,19 +24,22 @@ pub async fn run(args: Args) -> Result<()> {
     telemetry::logs(LogFormat::Text, "warn");
     let store = args.place.store().await?;
     let progress = ProgressLine::new();
-    let report = take(store, args.at, Limits::default(), |step| {
-        progress.tell(match step {
-            Step::Archived(seq, last) => format!("archiving: commit {seq} of {last}"),
-            Step::Found(rows) => format!("{rows} rows live"),
-        });
-    });
-    let report = report.await;
+    let report = take(store, args.at, Limits::default(), |step| progress.tell(text(step))).await;
     progress.clear();
     let report = report?;
     if args.json { print_json(&report) } else { print(line(&report)) }
 }
 
-fn line(report: &Report) -> String {
+/// How far it is.
+pub fn text(step: Step) -> String {
+    match step {
+        Step::Archived(seq, last) => format!("archiving: commit {seq} of {last}"),
+        Step::Found(rows) => format!("{rows} rows live"),
+    }
+}
+
+/// What came of it.
+pub fn line(report: &Report) -> String {
     let Report { commit, tso, time, taken, rows, segments, bytes } = report;
     let there = if *taken { "" } else { " was there already" };
     format!(

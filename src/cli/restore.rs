@@ -7,7 +7,8 @@ use serde_json::json;
 use super::log::StoreArgs;
 use super::progress::ProgressLine;
 use super::selected::Selected;
-use super::{print, print_json, run};
+use super::{base, print, print_json, run};
+use crate::archive::base::Report;
 use crate::error::{Error, Result};
 use crate::task::restore::{self, Depth, Omitted, Plan, PlannedBase};
 use crate::task::secret::Secret;
@@ -42,6 +43,9 @@ pub struct Args {
     /// Leave out one change: commit:number of a definition, or tso:TSO of a delete
     #[arg(long, value_name = "PLACE")]
     skip: Vec<String>,
+    /// Take no base, however much of the history does not live any more
+    #[arg(long, conflicts_with = "plan")]
+    no_base: bool,
     /// Begin at once: damage of the log is found where it stands, not before anything is applied
     #[arg(long, conflicts_with = "plan")]
     unchecked: bool,
@@ -58,7 +62,7 @@ pub struct Args {
 
 pub async fn restore(args: Args) -> Result<()> {
     telemetry::logs(LogFormat::Text, "warn");
-    let spec = args.spec()?;
+    let mut spec = args.spec()?;
     if args.plan {
         let plan = plan(&spec, Depth::Rows).await?;
         if args.json {
@@ -68,9 +72,14 @@ pub async fn restore(args: Args) -> Result<()> {
         }
         return restore::check(&plan);
     }
-    let plan = plan(&spec, Depth::Definitions).await?;
+    let plan = plan(&spec, if spec.unchecked { Depth::Definitions } else { Depth::Rows }).await?;
     restore::check(&plan)?;
     plan.left_out.iter().try_for_each(|omitted| print(left_out(omitted)))?;
+    if !args.no_base && restore::is_long(&spec, &plan) {
+        print(shortened(&plan, shorten(&spec, &plan).await))?;
+    }
+    // The plan has read it.
+    spec.unchecked = true;
     let Some(status) = run::foreground(spec, false).await? else {
         return Err(Error::operator("the restore was stopped before its end")
             .advice("give the same command again: it goes on"));
@@ -97,6 +106,23 @@ async fn plan(spec: &TaskSpec, depth: Depth) -> Result<Plan> {
     let plan = restore::plan(spec, depth, show).await;
     progress.clear();
     plan
+}
+
+async fn shorten(spec: &TaskSpec, plan: &Plan) -> Result<Report> {
+    let progress = ProgressLine::new();
+    let report = restore::shorten(spec, plan, |step| progress.tell(base::text(step))).await;
+    progress.clear();
+    report
+}
+
+/// What became of a base for a restore; without one it takes longer, no more.
+fn shortened(plan: &Plan, base: Result<Report>) -> String {
+    let Plan { inserted, deleted, .. } = plan;
+    let history = format!("of {inserted} rows {deleted} are replaced or deleted later");
+    match base {
+        Ok(report) => format!("{history}: begins with {}", base::line(&report)),
+        Err(error) => format!("{history}, and no base could be taken, so all of it is replayed: {error}"),
+    }
 }
 
 impl Args {

@@ -360,6 +360,13 @@ pub struct SelectSpec {
     pub exclude: Vec<String>,
 }
 
+impl SelectSpec {
+    /// Whether nothing is out.
+    pub fn is_everything(&self) -> bool {
+        self.include == everything() && self.exclude.is_empty()
+    }
+}
+
 fn everything() -> Vec<String> {
     vec!["*.*".to_owned()]
 }

@@ -186,3 +186,20 @@ fn a_plan_is_shown_whole() {
         assert!(text.contains(part), "{part} in {text}");
     }
 }
+
+#[tokio::test]
+async fn a_long_history_is_shortened_by_a_base_and_where_none_can_be_taken_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = recorded(folder.path()).await;
+    let base = format!("--log {} --target http://h:1", folder.path().display());
+    let spec = args(&format!("{base} --to {}", to.tso)).spec().unwrap();
+    let plan = |to| Plan { to, inserted: 20, deleted: 19, ..Plan::default() };
+    let taken = shortened(&plan(to.tso), shorten(&spec, &plan(to.tso)).await);
+    assert!(
+        taken.starts_with("of 20 rows 19 are replaced or deleted later: begins with the base of "),
+        "{taken}"
+    );
+    let early = plan(from.tso - 1);
+    let none = shortened(&early, shorten(&spec, &early).await);
+    assert!(none.contains("and no base could be taken, so all of it is replayed: "), "{none}");
+}
