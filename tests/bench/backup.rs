@@ -35,13 +35,18 @@ pub async fn measure(stand: &Stand, recorded: &Recorded, rows: u64, report: &mut
     Ok(std::fs::remove_dir_all(folder)?)
 }
 
-struct Cost {
-    seconds: f64,
-    cpu_s: f64,
-    peak: f64,
+/// What a command took.
+pub struct Cost {
+    /// From its start to its end.
+    pub seconds: f64,
+    /// CPU time.
+    pub cpu_s: f64,
+    /// Memory at its peak, in MiB.
+    pub peak: f64,
 }
 
-async fn command(stand: &Stand, arguments: &[&str]) -> Outcome<Cost> {
+/// Runs `tapedeck` to its end.
+pub async fn command(stand: &Stand, arguments: &[&str]) -> Outcome<Cost> {
     quiet().await?;
     let begin = Instant::now();
     let mut process = Process::start(stand, arguments, &stand.scratch()?.join("backup.log"))?;

@@ -62,7 +62,7 @@ pub async fn measure(stand: &Stand, backlog: &Load, recorded: &Recorded, report:
 }
 
 /// Makes sure that a collection has all its rows, and drops it.
-async fn clear(target: &Milvus, name: &CollectionName, rows: u64) -> Outcome {
+pub async fn clear(target: &Milvus, name: &CollectionName, rows: u64) -> Outcome {
     target.flush(name).await?;
     let found = target.flushed_rows(name).await?;
     ensure(found == rows as i64, || format!("{name} has {found} rows at the target instead of {rows}"))?;

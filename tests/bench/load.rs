@@ -78,6 +78,21 @@ impl Load {
         Ok((self.rows() - from) as f64 / begin.elapsed().as_secs_f64())
     }
 
+    /// Upserts its first rows, one time after the other.
+    pub async fn upsert_again(&self, rows: u64, times: u64) -> Outcome {
+        let next = AtomicU64::new(0);
+        let work = self.connections.iter().map(async |milvus| {
+            loop {
+                let at = next.fetch_add(self.batch_rows, Ordering::Relaxed);
+                if at >= rows * times {
+                    return Outcome::Ok(());
+                }
+                milvus.upsert(&self.table.name, self.batch_at(at, at % rows)).await?;
+            }
+        });
+        try_join_all(work).await.map(drop)
+    }
+
     /// Inserts into both as fast as the slower one lets it; returns rows a second.
     pub async fn insert_twice(&self, other: &Load, rows: u64) -> Outcome<f64> {
         let (begin, from) = (Instant::now(), self.rows());
@@ -112,10 +127,13 @@ impl Load {
 
     async fn insert_batch(&self, milvus: &Milvus) -> Outcome<Acked> {
         let first = self.next_key.fetch_add(self.batch_rows, Ordering::Relaxed);
-        let batch = &self.batches[(first / self.batch_rows) as usize % BATCHES];
-        let rows = with_keys(batch, first);
-        let answer = milvus.insert(&self.table.name, rows).await?;
+        let answer = milvus.insert(&self.table.name, self.batch_at(first, first)).await?;
         Ok(Acked { tso: answer.timestamp, at: Instant::now() })
+    }
+
+    /// The batch after so many rows, under keys from `first` on.
+    fn batch_at(&self, rows: u64, first: u64) -> Rows {
+        with_keys(&self.batches[(rows / self.batch_rows) as usize % BATCHES], first)
     }
 }
 

@@ -16,6 +16,7 @@ mod queue;
 mod recording;
 mod report;
 mod restart;
+mod restoring;
 #[path = "../stand/mod.rs"]
 mod stand;
 
@@ -32,6 +33,12 @@ struct Options {
     /// Rows of the backlog that is recorded and caught up with.
     #[arg(long, default_value_t = 400_000)]
     rows: u64,
+    /// Rows that are restored.
+    #[arg(long, default_value_t = 1_000_000)]
+    restored: u64,
+    /// Rows that live after 20 updates of each.
+    #[arg(long, default_value_t = 40_000)]
+    updated: u64,
     /// Seconds of live replication at half load.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
@@ -73,6 +80,8 @@ async fn measure(stand: &Stand, options: &Options, report: &mut Report) -> Outco
     recorded.report(stand, &backlog, report);
     backup::measure(stand, &recorded, options.rows, report).await?;
     catch_up::measure(stand, &backlog, &recorded, report).await?;
+    restoring::measure(stand, options.restored, report).await?;
+    restoring::measure_updates(stand, options.updated, report).await?;
     let full_load = full_load(stand, options.rows, report).await?;
     let live = live::start(stand).await?;
     live.measure(full_load / 2.0, options.seconds, report).await?;
