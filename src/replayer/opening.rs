@@ -1,16 +1,129 @@
 //! What a run finds when it opens: the checkpoint, the log's tail, and whether they allow to go where it is to end.
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
+use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::log::base::Base;
 use crate::log::checkpoint::{Checkpoints, pinned};
-use crate::log::reader::LogReader;
+use crate::log::reader::{Follower, LogReader};
 use crate::pb::log as pb;
 use crate::position::{LogPosition, Seq};
+use crate::progress::ReplayProgress;
 use crate::tick::Tso;
 
-use super::Replayer;
+use super::beginning::{self, is_new};
+use super::journal::Journal;
+use super::rehearsal::{Depth, Rehearsal};
+use super::skip::Skip;
+use super::window::check_opened;
+use super::{Replayer, Until};
+
+/// Where a run stands in the log, and where it ends.
+pub struct Opening {
+    /// The log.
+    pub reader: LogReader,
+    /// The base with which it begins.
+    pub base: Option<Base>,
+    /// The last instant to apply.
+    pub until: Tso,
+    /// The last commit to apply, where the end is known.
+    pub last: Option<Seq>,
+    /// The log's last commit.
+    pub tail: Seq,
+    ack: Seq,
+    applied: Tso,
+    /// Nothing before this commit, or its base, is needed...
+    stands: Seq,
+    /// ...and a checkpoint says so, which no prune goes beyond.
+    is_pinned: bool,
+    /// Whether all that it will apply is read first.
+    is_checked: bool,
+}
+
+impl Opening {
+    /// Looks at log, target and checkpoint; what is to be stored next comes with it.
+    pub async fn look(replayer: &Replayer) -> Result<(Opening, Checkpoints, pb::Checkpoint)> {
+        let reader = LogReader::open(replayer.store.clone()).await?;
+        let greeting = replayer.target.hello().await?;
+        tracing::info!(greeting, "target answers");
+        let (checkpoints, mut state) = checkpoint(replayer, &reader).await?;
+        let pin = pinned(&state).filter(|_| state.n > 0);
+        let until = match replayer.until {
+            Until::Tso(tso) => tso,
+            Until::Cancelled | Until::Latest => Tso::MAX,
+        };
+        let tail = reader.tail().await?;
+        let last = (replayer.until == Until::Latest).then(|| tail.unwrap_or_default());
+        check_opened(&reader, tail, until).await?;
+        let is_checked = is_new(&state) && !replayer.unchecked && matches!(replayer.until, Until::Tso(_));
+        let base = beginning::begin(&reader, &mut state, &replayer.skip, until).await?;
+        check_not_beyond(&reader, &state, base.as_ref(), tail, until).await?;
+        state.intent_tso = until.0;
+        let ack = Seq(state.ack.map_or(0, |ack| ack.seq));
+        let stands = base.as_ref().map_or(ack, Base::seq);
+        let opening = Opening {
+            reader,
+            base,
+            until,
+            last,
+            tail: tail.unwrap_or_default(),
+            ack,
+            applied: Tso(state.applied_tso),
+            stands,
+            is_pinned: pin.is_some_and(|pin| stands >= pin),
+            is_checked,
+        };
+        Ok((opening, checkpoints, state))
+    }
+
+    /// What exists where it goes on, what is left out from there, and what follows. What clashes or is damaged shows here.
+    pub async fn walk(
+        &self,
+        replayer: &Replayer,
+        progress: &watch::Sender<ReplayProgress>,
+    ) -> Result<(Catalog, Skip, Follower)> {
+        let (reader, base) = (&self.reader, self.base.as_ref());
+        let (mut catalog, follower) = match self.base.clone() {
+            Some(base) => (Catalog::default(), Follower::going_on(reader.clone(), base.after)),
+            None => beginning::after(reader, self.ack).await?,
+        };
+        let mut skip = replayer.skip.clone();
+        if self.is_checked || !skip.is_empty() {
+            // The catalog of the log is the source's: what is left out of it is not.
+            let base = beginning::before(reader, base, &skip, self.until, self.ack).await?;
+            let depth = if self.is_checked { Depth::Rows } else { Depth::Definitions };
+            let rehearsal =
+                Rehearsal::new(replayer, reader.clone(), base, self.until, self.tail, depth).await?;
+            let show = |seq| progress.send_modify(|progress| progress.checked = Some((seq, self.tail)));
+            (catalog, skip) = rehearsal.finish(self.ack, show).await?;
+        }
+        let started_from = match self.applied {
+            Tso::ZERO | Tso::BASE => beginning::opens_at(reader, base).await?,
+            applied => applied,
+        };
+        let last = reader.commit(self.tail).await?;
+        progress.send_modify(|progress| {
+            progress.applied_to = self.applied;
+            progress.started_from = started_from;
+            progress.log_to = last.map(|last| Tso(last.commit.watermark)).unwrap_or_default();
+            progress.checked = None;
+        });
+        Ok((catalog, skip, follower))
+    }
+
+    /// Ends any other replayer of this task. Refused: what is needed was pruned.
+    pub async fn take_over(&self, journal: &mut Journal) -> Result<()> {
+        if self.is_pinned {
+            return journal.take_over().await;
+        }
+        self.reader.floors().check_after(self.stands).await?;
+        journal.take_over().await?;
+        // A prune that did not see the checkpoint has put its floor before this look.
+        self.reader.floors().check_after(self.stands).await
+    }
+}
 
 /// The checkpoint of this reader, under a new name of its replayer.
 pub async fn checkpoint(replayer: &Replayer, log: &LogReader) -> Result<(Checkpoints, pb::Checkpoint)> {
@@ -38,18 +151,6 @@ pub async fn checkpoint(replayer: &Replayer, log: &LogReader) -> Result<(Checkpo
     state.skip = skip;
     state.replayer = Bytes::copy_from_slice(uuid::Uuid::new_v4().as_bytes());
     Ok((checkpoints, state))
-}
-
-/// Where an earlier run has stored that it stands: no prune goes beyond.
-pub fn pin(state: &pb::Checkpoint) -> Option<Seq> {
-    pinned(state).filter(|_| state.n > 0)
-}
-
-/// The watermark of the log's tail.
-pub async fn watermark(reader: &LogReader, tail: Option<Seq>) -> Result<Tso> {
-    let Some(tail) = tail else { return Ok(Tso::ZERO) };
-    let last = reader.commit(tail).await?;
-    Ok(last.map(|sealed| Tso(sealed.commit.watermark)).unwrap_or_default())
 }
 
 /// A target cannot go back: neither behind what is applied nor behind what may have been sent. `base`: with which it

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::catalog::{Catalog, CollectionId};
+use crate::catalog::CollectionId;
 use crate::error::{Error, Result};
 use crate::log::base::Base;
 use crate::log::reader::{Follower, LogReader};
@@ -17,22 +17,19 @@ use crate::position::{LogPosition, Seq};
 use crate::progress::ReplayProgress;
 use crate::tick::Tso;
 
-use super::beginning::{self, is_new};
+use super::Replayer;
 use super::definer::{Definer, Scope, scope};
 use super::fetch;
 use super::journal::{self, Journal};
 use super::lanes::Lanes;
 use super::naming::Naming;
-use super::opening::{check_not_beyond, checkpoint, pin, watermark};
+use super::opening::Opening;
 use super::ownership;
 use super::place::Place;
-use super::rehearsal::{Depth, Rehearsal};
 use super::segments::{Fetched, Segments};
 use super::shared::Shared;
 use super::skip::Skip;
 use super::steps::{Step, steps};
-use super::window::check_opened;
-use super::{Replayer, Until};
 
 /// Segments in flight: beyond that the target sets the pace.
 const IN_FLIGHT: usize = 64;
@@ -76,61 +73,12 @@ pub struct Run {
 impl Run {
     /// Opens the log and the target and goes to the place that the last checkpoint names.
     pub async fn open(replayer: &Replayer, progress: &watch::Sender<ReplayProgress>) -> Result<Run> {
-        let reader = LogReader::open(replayer.store.clone()).await?;
-        let greeting = replayer.target.hello().await?;
-        tracing::info!(greeting, "target answers");
-        let (checkpoints, mut state) = checkpoint(replayer, &reader).await?;
-        let pin = pin(&state);
-        let until = match replayer.until {
-            Until::Tso(tso) => tso,
-            Until::Cancelled | Until::Latest => Tso::MAX,
-        };
-        let tail = reader.tail().await?;
-        let last = (replayer.until == Until::Latest).then(|| tail.unwrap_or_default());
-        check_opened(&reader, tail, until).await?;
-        let is_checked = is_new(&state) && !replayer.unchecked && matches!(replayer.until, Until::Tso(_));
-        let base = beginning::begin(&reader, &mut state, &replayer.skip, until).await?;
-        let stands = base.as_ref().map_or(Seq(state.ack.map_or(0, |ack| ack.seq)), Base::seq);
-        check_not_beyond(&reader, &state, base.as_ref(), tail, until).await?;
-        state.intent_tso = until.0;
-
+        let (opening, checkpoints, state) = Opening::look(replayer).await?;
         let stop = CancellationToken::new();
-        let applied = Tso(state.applied_tso);
-        let mut journal = Journal::new(checkpoints, state, tail.unwrap_or_default(), progress, stop.clone());
+        let mut journal = Journal::new(checkpoints, state, opening.tail, progress, stop.clone());
         let shared = Shared::new(replayer.target.clone(), progress, journal.made(), stop.clone());
-        let log_to = watermark(&reader, tail).await?;
-        let (mut catalog, follower) = match base.clone() {
-            Some(base) => (Catalog::default(), Follower::going_on(reader.clone(), base.after)),
-            None => beginning::after(&reader, journal.ack().seq).await?,
-        };
-        let mut skip = replayer.skip.clone();
-        if is_checked || !skip.is_empty() {
-            // The catalog of the log is the source's. What clashes, or is damaged, shows before anything is sent.
-            let (tail, ack) = (tail.unwrap_or_default(), journal.ack().seq);
-            let base = beginning::before(&reader, base.as_ref(), &skip, until, ack).await?;
-            let depth = if is_checked { Depth::Rows } else { Depth::Definitions };
-            let rehearsal = Rehearsal::new(replayer, reader.clone(), base, until, tail, depth).await?;
-            let show = |seq| progress.send_modify(|progress| progress.checked = Some((seq, tail)));
-            (catalog, skip) = rehearsal.finish(ack, show).await?;
-        }
-        let started_from = match applied {
-            Tso::ZERO | Tso::BASE => beginning::opens_at(&reader, base.as_ref()).await?,
-            applied => applied,
-        };
-        progress.send_modify(|progress| {
-            progress.applied_to = applied;
-            progress.started_from = started_from;
-            progress.log_to = log_to;
-            progress.checked = None;
-        });
-        if pin.is_some_and(|pin| stands >= pin) {
-            journal.take_over().await?;
-        } else {
-            reader.floors().check_after(stands).await?;
-            journal.take_over().await?;
-            // A prune that did not see the checkpoint has put its floor before this look.
-            reader.floors().check_after(stands).await?;
-        }
+        let (catalog, skip, follower) = opening.walk(replayer, progress).await?;
+        opening.take_over(&mut journal).await?;
         if journal.is_in_doubt() {
             // The one before may still be at work: it finds out when it stores its next checkpoint.
             tokio::time::sleep(journal::STORE_AT_LEAST * 2).await;
@@ -143,6 +91,7 @@ impl Run {
         let definer = Definer::new(shared.clone());
         definer.apply(None, &naming.extra_databases()).await?;
         let lanes = Lanes::new(shared.clone());
+        let Opening { reader, base, until, last, .. } = opening;
         Ok(Run {
             reader,
             base,
