@@ -25,7 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::base::Base;
+use super::base::{self, Base};
 use super::damage::Damage;
 use super::envelope::{self, Kind};
 use super::reader::LogReader;
@@ -164,26 +164,22 @@ async fn draft(reader: &LogReader, seen: Option<&Floor>, keep: Keep, seq: Seq) -
     Ok((next, base))
 }
 
-/// A base that the log is to begin with must be whole: of this log's commit, with all that it names.
+/// A base that the log is to begin with must be whole: of this log's commit, and all that it names is read once more, for
+/// what it stands for goes.
 async fn check(reader: &LogReader, base: &Base) -> Result<()> {
-    let (seq, key) = (base.seq(), layout::base(base.seq()));
+    let seq = base.seq();
     if reader.existing(seq).await?.digest != base.after.digest {
         let why = format!("is the base of another commit {seq} than the log has");
-        return Err(Damage::new(&key, None, why).into());
+        return Err(Damage::new(&layout::base(seq), None, why).into());
     }
     if let Some(named) = &base.after.commit.catalog {
         reader.catalog(named).await?;
     }
-    let mut missing =
-        base.segments.iter().map(|segment| segment.key.as_str()).collect::<std::collections::BTreeSet<_>>();
-    let see = |key: &str, _| {
-        missing.remove(key);
-    };
-    reader.store().scan(&layout::base_folder(seq), None, see).await?;
-    match missing.first() {
-        Some(segment) => Err(Damage::new(segment, None, format!("is missing; {key} names it")).into()),
-        None => Ok(()),
+    base::check_stored(reader, base).await?;
+    for segment in &base.segments {
+        reader.segment(segment).await?;
     }
+    Ok(())
 }
 
 /// The first manifest of the archive with rows of commits that stay; the next to be written where there is none.

@@ -216,9 +216,15 @@ async fn what_cannot_be_read_may_be_needed_and_stops_a_prune_with_its_name() {
     // A base that is not whole is none to begin with; nor is that of another commit.
     let segment = &base.segments[0].key;
     let bytes = whole.get(segment).await.unwrap().unwrap();
-    whole.delete(segment).await.unwrap();
-    let error = prune(whole.clone(), KEEP, false, |_| {}).await.unwrap_err();
-    assert!(error.message.contains(segment) && error.verdict == Verdict::Refused, "{error}");
+    let flipped = [&bytes[..bytes.len() - 1], &[!bytes[bytes.len() - 1]]].concat();
+    for damaged in [None, Some(bytes.slice(1..)), Some(flipped.into())] {
+        match damaged {
+            Some(damaged) => whole.put(segment, damaged).await.unwrap(),
+            None => whole.delete(segment).await.unwrap(),
+        }
+        let error = prune(whole.clone(), KEEP, false, |_| {}).await.unwrap_err();
+        assert!(error.message.contains(segment) && error.verdict == Verdict::Refused, "{error}");
+    }
     whole.put(segment, bytes).await.unwrap();
     let mut other = base.clone();
     other.after.digest = [7; 32];
