@@ -49,6 +49,7 @@ impl Instants {
         let number = self.restores;
         let plan = [&command[..], &["--plan".into(), "--json".into()]].concat();
         let plan = self.recording.run(&plan, &format!("plan-{number}")).await?;
+        ensure(plan.code == Some(0), || format!("exit code {:?}\n{}", plan.code, plan.output))?;
         let planned = serde_json::from_str::<Value>(&plan.output)?;
         ensure(planned["base"]["commit"].as_u64() == base, || format!("not from {base:?}: {}", plan.output))?;
         if number.is_multiple_of(2) {
