@@ -88,9 +88,14 @@ pub async fn take(
     if let Some(base) = beginning.filter(|_| wanted <= begin) {
         return there(base, at);
     }
-    let Some(tail) = reader.commit(last).await?.filter(|_| wanted > Seq(0)) else {
-        return Err(Error::refused("the log has no commit up to then").advice("choose a later instant"));
+    let Some(tail) = reader.commit(last).await? else {
+        return Err(
+            Error::refused("the log has no commit yet").advice("let its recorder run, then try again")
+        );
     };
+    if wanted == Seq(0) {
+        return Err(Error::refused("the log has no commit up to then").advice("choose a later instant"));
+    }
     let archived = |seq, last, _: &archiver::Report| on_progress(Step::Archived(seq, last));
     archive_to(store.clone(), limits.archive, wanted, archived).await.context(|| "archiving")?;
     let manifests = Manifests::open(store.clone(), reader.log_id()).await?;

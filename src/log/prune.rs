@@ -56,6 +56,8 @@ pub struct Report {
     pub raised: bool,
     /// What is in the way of a higher floor.
     pub in_the_way: Vec<String>,
+    /// Whether that is readers and restore points alone.
+    pub held: bool,
     /// Who still needs what lies below the floor: it stays until a later prune.
     pub waits_for: Vec<String>,
     /// Objects that went.
@@ -77,6 +79,10 @@ pub async fn prune(
         match decide(keep, &found(&reader).await?) {
             Decision::Stays(in_the_way) => {
                 report.in_the_way = in_the_way;
+                break None;
+            }
+            Decision::Held(in_the_way) => {
+                (report.in_the_way, report.held) = (in_the_way, true);
                 break None;
             }
             Decision::Rises(base) => {

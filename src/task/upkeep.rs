@@ -191,7 +191,7 @@ async fn do_for(task: &Task, chore: Chore) {
     match outcome {
         Ok(what) => {
             if let Some(what) = &what {
-                info!(task = %name, "{what}");
+                info!(task = %name, "{well}: {what}");
                 task.events().add(well, what.clone(), None);
             }
             *done = Done {

@@ -16,7 +16,7 @@ use super::verification::gently;
 use crate::archive::archiver::{Limits, archive};
 use crate::archive::base;
 use crate::error::{Error, Result};
-use crate::log::prune::{Removed, prune};
+use crate::log::prune::{self, Removed, prune};
 use crate::log::reader::no_log;
 use crate::log::verify::{Report, Scope};
 use crate::progress::{RecordProgress, ReplayProgress};
@@ -93,7 +93,7 @@ async fn upkeep(spec: &TaskSpec, chore: Chore) -> Result<Option<String>> {
         Chore::Archive => {
             let done = archive(store, Limits::default(), |_, _, _| {}).await?;
             let (rows, files) = (done.inserted + done.deleted + done.upserted, done.files);
-            Ok((done.manifests > 0).then(|| format!("{rows} rows up to commit {} in {files} files", done.to)))
+            Ok((files > 0).then(|| format!("{rows} rows up to commit {} in {files} files", done.to)))
         }
         Chore::Base => {
             let base = base::take(store, None, base::Limits::default(), |_| {}).await?;
@@ -102,16 +102,23 @@ async fn upkeep(spec: &TaskSpec, chore: Chore) -> Result<Option<String>> {
         }
         Chore::Prune => {
             let Some(keep) = spec.upkeep.as_ref().and_then(UpkeepSpec::keep) else { return Ok(None) };
-            let pruned = prune(store, keep, false, |_| {}).await?;
-            if !pruned.waits_for.is_empty() {
-                return Err(Error::refused(format!("nothing is removed: {}", pruned.waits_for.join("; "))));
-            }
-            let Removed { commits, segments, .. } = pruned.removed;
-            let first = pruned.first_commit;
-            Ok((commits > 0)
-                .then(|| format!("{commits} commits, {segments} segments; the first is now {first}")))
+            pruned(prune(store, keep, false, |_| {}).await?)
         }
     }
+}
+
+/// What a prune did. That something is held which could go is for a person to see; that it is not yet time is not.
+fn pruned(report: prune::Report) -> Result<Option<String>> {
+    let mut needed = report.waits_for;
+    if report.held {
+        needed.extend(report.in_the_way);
+    }
+    if !needed.is_empty() {
+        return Err(Error::refused(format!("nothing is removed: {}", needed.join("; "))));
+    }
+    let Removed { commits, segments, .. } = report.removed;
+    let first = report.first_commit;
+    Ok((commits > 0).then(|| format!("{commits} commits, {segments} segments; the first is now {first}")))
 }
 
 fn rows_can_be_read(spec: &LogSpec) -> Result<()> {
@@ -131,6 +138,16 @@ mod tests {
     use super::*;
     use crate::position::Seq;
     use crate::task::fake::replay_of;
+
+    #[test]
+    fn who_holds_what_could_go_is_told_and_that_it_is_not_yet_time_is_not() {
+        let why = vec!["reader dr-west stands at commit 5".to_owned()];
+        let report = prune::Report { in_the_way: why.clone(), ..prune::Report::default() };
+        assert_eq!(pruned(report.clone()).unwrap(), None);
+        let error = pruned(prune::Report { held: true, ..report }).unwrap_err();
+        assert!(error.message.contains(&why[0]), "{error}");
+        assert!(pruned(prune::Report { waits_for: why, ..prune::Report::default() }).is_err());
+    }
 
     #[tokio::test]
     async fn the_log_of_a_task_is_verified_with_pauses_and_from_where_it_is_asked() {

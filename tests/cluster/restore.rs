@@ -1,173 +1,108 @@
 //! A restore brings back any instant exactly. `TAPEDECK_INSTANTS` sets how many.
 
-use std::collections::BTreeMap;
+mod client;
+mod recording;
+
 use std::ops::Range;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::RngExt;
-use rand::rngs::StdRng;
 use serde_json::Value;
-use tapedeck::change::{CollectionName, Keys};
+use tapedeck::change::CollectionName;
 use tapedeck::pb::milvus::proto::schema::DataType;
 use tokio::time::sleep;
 
-use crate::stand::process::{Done, run};
-use crate::stand::rows::{Key, Rows, difference, rows};
-use crate::stand::table::text_key;
-use crate::stand::{Milvus, Outcome, Process, RUN, Service, Stand, Table, ensure, number, own, rng, task};
+use crate::stand::compare::compare;
+use crate::stand::rows::difference;
+use crate::stand::{Failure, Milvus, Outcome, Process, Stand, Table, ensure, number, own, rng};
+use client::Client;
+use recording::Recording;
 
-/// How long one restore may take.
-const RESTORE: Duration = Duration::from_secs(120);
-const REQUESTS: usize = 150;
+/// Requests before the first base, between the two, and after.
+const REQUESTS: usize = 50;
 
-/// A log in a folder, recorded from before its collections exist.
-struct Recording {
-    stand: Stand,
-    service: Service,
-    task: String,
-    log: PathBuf,
+/// A workload, the log of it, and restores to its instants.
+struct Instants {
+    recording: Recording,
+    client: Client,
+    target: Milvus,
+    restores: u64,
 }
 
-impl Recording {
-    async fn start(stand: Stand, test: &str) -> Outcome<Recording> {
-        let service = Service::start(&stand, test).await?;
-        let task = task(test);
-        let log = stand.scratch()?.join(format!("{test}.tape"));
-        let mut spec = stand.record(&task, test, &[&format!("default.own_{}_{test}_*", *RUN)]);
-        spec["log"] = serde_json::json!({ "url": format!("file://{}", log.display()) });
-        service.api.create(&spec).await?;
-        service.api.waits_for(&task, "the log opened", |status| status["opens_at"]["tso"].is_u64()).await?;
-        Ok(Recording { stand, service, task, log })
+impl Instants {
+    /// The command that restores to an instant, and what it makes at the target.
+    fn command(&mut self, instant: u64) -> (Vec<String>, [CollectionName; 2]) {
+        self.restores += 1;
+        let copies = self.client.tables.each_ref().map(|written| {
+            let name = &written.table.name;
+            CollectionName::new("default", format!("{}_{}", name.collection, self.restores))
+        });
+        let names = self.client.tables.iter().map(|written| &written.table.name);
+        let renames = names.zip(copies.iter().cloned()).collect::<Vec<_>>();
+        (self.recording.command(instant, &renames), copies)
     }
 
-    /// Waits until the log holds an instant.
-    async fn holds(&self, tso: u64) -> Outcome {
-        let held = |status: &Value| status["recorded_to"]["tso"].as_u64() >= Some(tso);
-        self.service.api.waits_for(&self.task, "the last change recorded", held).await
-    }
-
-    /// The command that restores a collection at an instant under another name.
-    fn command(&self, instant: u64, copies: &[(&CollectionName, CollectionName)]) -> Vec<String> {
-        let words = ["restore", "--log", &self.log.display().to_string(), "--to", &instant.to_string()];
-        let mut command = words.map(str::to_owned).to_vec();
-        command.extend(["--target".into(), self.stand.target.uri.clone()]);
-        command.extend(["--token-env".into(), "TAPEDECK_TEST_TARGET_TOKEN".into()]);
-        for (name, copy) in copies {
-            command.extend(["--select".into(), name.to_string()]);
-            command.extend(["--rename".into(), format!("{name}={copy}")]);
+    /// Restores to an instant of a range, which begins with the base of a commit; now and then it is killed first.
+    async fn is_restored(&mut self, within: &Range<u64>, base: Option<u64>) -> Outcome {
+        let instant = self.client.instant(within);
+        let (command, copies) = self.command(instant);
+        let number = self.restores;
+        let plan = [&command[..], &["--plan".into(), "--json".into()]].concat();
+        let plan = self.recording.run(&plan, &format!("plan-{number}")).await?;
+        ensure(plan.code == Some(0), || format!("exit code {:?}\n{}", plan.code, plan.output))?;
+        let planned = serde_json::from_str::<Value>(&plan.output)?;
+        ensure(planned["base"]["commit"].as_u64() == base, || format!("not from {base:?}: {}", plan.output))?;
+        if number.is_multiple_of(2) {
+            let words = command.iter().map(String::as_str).collect::<Vec<_>>();
+            let log = self.recording.stand.scratch()?.join(format!("killed-{number}.log"));
+            let mut killed = Process::start(&self.recording.stand, &words, &log)?;
+            sleep(Duration::from_millis(self.client.rng.random_range(0..4000))).await; // anywhere within it
+            killed.kill()?;
         }
-        command
-    }
-
-    async fn run(&self, command: &[String], log: &str) -> Outcome<Done> {
-        let words = command.iter().map(String::as_str).collect::<Vec<_>>();
-        run(&self.stand, &words, log, RESTORE).await
-    }
-}
-
-/// What a client writes, request by request.
-struct Client {
-    source: Milvus,
-    rng: StdRng,
-    tables: [Written; 2],
-    /// The TSOs of requests.
-    dated: Vec<u64>,
-    /// Instants at which a delete may have happened or not: Milvus 2.3 dates all requests but those.
-    unsure: Vec<Range<u64>>,
-}
-
-/// What was written to one collection.
-struct Written {
-    table: Table,
-    next: i64,
-    live: Vec<i64>,
-    /// By TSO: rows that were written, keys that were deleted.
-    requests: BTreeMap<u64, (Rows, Vec<Key>)>,
-}
-
-impl Client {
-    async fn request(&mut self) -> Outcome {
-        let written = &mut self.tables[self.rng.random_range(0..2)];
-        match self.rng.random_range(0..4) {
-            0 if written.live.len() > 20 => {
-                let keys = written.some(&mut self.rng);
-                written.live.retain(|key| !keys.contains(key));
-                let (sent, keys) = written.as_keys(keys);
-                self.source.delete(&written.table.name, &sent).await?;
-                let before = self.dated.last().copied().unwrap_or_default();
-                let after = written.insert(&self.source, &mut self.rng).await?;
-                written.requests.insert(after - 1, (Rows::new(), keys));
-                self.unsure.push(before + 1..after - 1);
-                self.dated.push(after);
-            }
-            1 if written.live.len() > 20 => {
-                let keys = written.some(&mut self.rng);
-                let sent = written.table.rows(&mut self.rng, keys);
-                let upserted = rows(sent.columns.clone(), "id")?;
-                let tso = self.source.upsert(&written.table.name, sent).await?.timestamp;
-                written.requests.insert(tso, (upserted, Vec::new()));
-                self.dated.push(tso);
-            }
-            _ => self.dated.push(written.insert(&self.source, &mut self.rng).await?),
+        let done = self.recording.run(&command, &format!("restore-{number}")).await?;
+        ensure(done.code == Some(0), || format!("to {instant}: exit code {:?}\n{}", done.code, done.output))?;
+        for (written, copy) in self.client.tables.iter().zip(&copies) {
+            let found = difference(&written.at(instant), &self.target.rows(copy, &[]).await?);
+            let name = &written.table.name;
+            ensure(found.is_none(), || format!("{name} at {instant}: {}", found.unwrap_or_default()))?;
+            self.target.drop(copy).await?;
         }
         Ok(())
     }
 
-    /// A random instant at, just before, or anywhere between requests.
-    fn instant(&mut self) -> u64 {
-        loop {
-            let at = self.dated[self.rng.random_range(1..self.dated.len())];
-            let instant = match self.rng.random_range(0..3) {
-                0 => at,
-                1 => at - 1,
-                _ => self.rng.random_range(self.dated[0]..=self.dated[self.dated.len() - 1]),
-            };
-            if !self.unsure.iter().any(|unsure| unsure.contains(&instant)) {
-                return instant;
-            }
+    /// A restore to an instant that was pruned says so, and makes nothing.
+    async fn is_pruned(&mut self, within: &Range<u64>) -> Outcome {
+        let instant = self.client.instant(within);
+        let (command, copies) = self.command(instant);
+        let done = self.recording.run(&command, &format!("pruned-{}", self.restores)).await?;
+        let refused = done.code == Some(3) && done.output.contains("was pruned");
+        ensure(refused, || format!("to {instant}: exit code {:?}\n{}", done.code, done.output))?;
+        for copy in &copies {
+            ensure(!self.target.exists(copy).await?, || format!("a refused restore has made {copy}"))?;
         }
-    }
-}
-
-impl Written {
-    fn to(table: Table) -> Written {
-        Written { table, next: 0, live: Vec::new(), requests: BTreeMap::new() }
+        Ok(())
     }
 
-    /// Rows with new keys, and their TSO.
-    async fn insert(&mut self, source: &Milvus, rng: &mut StdRng) -> Outcome<u64> {
-        let keys = self.next..self.next + rng.random_range(1..15);
-        self.next = keys.end;
-        self.live.extend(keys.clone());
-        let sent = self.table.rows(rng, keys);
-        let inserted = rows(sent.columns.clone(), "id")?;
-        let tso = source.insert(&self.table.name, sent).await?.timestamp;
-        self.requests.insert(tso, (inserted, Vec::new()));
-        Ok(tso)
+    /// Goes on writing while a base is taken; returns its commit and its instant.
+    async fn takes_a_base(&mut self, name: &str) -> Outcome<(u64, u64)> {
+        let written = self.client.requests(REQUESTS).await?;
+        self.recording.holds(written).await?;
+        let taking = self.recording.on_log(&["base"], &["--json"], name);
+        let (base, written) = tokio::join!(taking, self.client.requests(REQUESTS / 2));
+        written?;
+        let base = serde_json::from_str::<Value>(&base?)?;
+        let told = base["commit"].as_u64().zip(base["tso"].as_u64()).filter(|_| base["taken"] == true);
+        told.ok_or_else(|| Failure(format!("no new base: {base}")))
     }
 
-    fn some(&self, rng: &mut StdRng) -> Vec<i64> {
-        let at = rng.random_range(0..self.live.len() - 8);
-        self.live[at..at + 8].to_vec()
-    }
-
-    fn as_keys(&self, keys: Vec<i64>) -> (Keys, Vec<Key>) {
-        if self.table.fields[0].data_type() == DataType::Int64 {
-            return (Keys::Int(keys.clone()), keys.into_iter().map(Key::Int).collect());
+    /// Waits until what follows the log is at its end and holds what the source holds.
+    async fn is_followed(&self, source: &Milvus, live: &str) -> Outcome {
+        for written in &self.client.tables {
+            let name = &written.table.name;
+            let look = async || compare((source, name), (&self.target, name)).await;
+            self.recording.service.api.eventually(&[live], &format!("{name} equal"), look).await?;
         }
-        let texts = keys.into_iter().map(text_key).collect::<Vec<_>>();
-        (Keys::Text(texts.clone()), texts.into_iter().map(Key::Text).collect())
-    }
-
-    /// The rows at an instant.
-    fn at(&self, instant: u64) -> Rows {
-        let mut rows = Rows::new();
-        for (written, deleted) in self.requests.range(..=instant).map(|(_, request)| request) {
-            rows.retain(|key, _| !deleted.contains(key));
-            rows.extend(written.clone());
-        }
-        rows
+        Ok(())
     }
 }
 
@@ -180,40 +115,39 @@ async fn every_instant_of_a_workload_is_restored_exactly() -> Outcome {
         Table::plain(&own("instants", "int")).shards(2),
         Table::empty(&own("instants", "text")).key(DataType::VarChar).vector(8).field("n", DataType::Int32),
     ];
-    for table in &tables {
-        source.create_loaded(table).await?;
+    let client = Client::create(source.clone(), tables).await?;
+    let live = recording.follow().await?;
+    let mut of = Instants { recording, client, target, restores: 0 };
+    let (first, begins) = of.takes_a_base("base-1").await?;
+    let (second, floor) = of.takes_a_base("base-2").await?;
+    let end = of.client.requests(REQUESTS).await?;
+    of.recording.holds(end).await?;
+    let parts = [(0..begins, None), (begins..floor, Some(first)), (floor..u64::MAX, Some(second))];
+    let rounds = number("TAPEDECK_INSTANTS", 4) as usize;
+    for (within, base) in parts.iter().cycle().take(rounds) {
+        of.is_restored(within, *base).await?;
     }
-    let (dated, unsure) = (Vec::new(), Vec::new());
-    let tables = tables.map(Written::to);
-    let mut client = Client { source: source.clone(), rng: rng("instants"), tables, dated, unsure };
-    for _ in 0..REQUESTS {
-        client.request().await?;
-    }
-    recording.holds(client.dated[client.dated.len() - 1]).await?;
 
-    for round in 0..number("TAPEDECK_INSTANTS", 4) {
-        let instant = client.instant();
-        let copies = client.tables.each_ref().map(|written| {
-            let name = &written.table.name;
-            (name, CollectionName::new("default", format!("{}_{round}", name.collection)))
-        });
-        let command = recording.command(instant, &copies);
-        if round % 2 == 1 {
-            let words = command.iter().map(String::as_str).collect::<Vec<_>>();
-            let log = recording.stand.scratch()?.join(format!("killed-{round}.log"));
-            let mut killed = Process::start(&recording.stand, &words, &log)?;
-            sleep(Duration::from_millis(client.rng.random_range(0..4000))).await; // anywhere within it
-            killed.kill()?;
-        }
-        let done = recording.run(&command, &format!("restore-{round}")).await?;
-        ensure(done.code == Some(0), || format!("to {instant}: exit code {:?}\n{}", done.code, done.output))?;
-        for (written, (name, copy)) in client.tables.iter().zip(&copies) {
-            let found = difference(&written.at(instant), &target.rows(copy, &[]).await?);
-            ensure(found.is_none(), || format!("{name} at {instant}: {}", found.unwrap_or_default()))?;
-            target.drop(copy).await?;
-        }
+    of.is_followed(&source, &live).await?;
+    let pruned = of
+        .recording
+        .on_log(&["log", "prune"], &["--keep-window", "0s", "--keep-bases", "1"], "prune")
+        .await?;
+    let pruned = serde_json::from_str::<Value>(&pruned)?;
+    ensure(pruned["first_commit"].as_u64() == Some(second + 1), || {
+        format!("not from {second} on: {pruned}")
+    })?;
+    let end = of.client.requests(REQUESTS).await?;
+    of.recording.holds(end).await?;
+    for _ in 0..rounds.div_ceil(3) {
+        of.is_pruned(&(0..floor)).await?;
+        of.is_restored(&(floor..u64::MAX), Some(second)).await?;
     }
-    for written in &client.tables {
+    of.is_followed(&source, &live).await?;
+    for deep in [&[][..], &["--deep"]] {
+        of.recording.on_log(&["log", "verify"], deep, "verify").await?;
+    }
+    for written in &of.client.tables {
         source.drop(&written.table.name).await?;
     }
     Ok(())
@@ -236,9 +170,8 @@ async fn a_collection_dropped_by_mistake_comes_back_with_its_rows() -> Outcome {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
     recording.holds(now << 18).await?;
 
-    let log = recording.log.display().to_string();
-    let shown = recording.run(&["log".into(), "timeline".into(), log, "--json".into()], "timeline").await?;
-    let timeline = shown.output.lines().map(serde_json::from_str::<Value>).collect::<Result<Vec<_>, _>>()?;
+    let shown = recording.on_log(&["log", "timeline"], &["--json"], "timeline").await?;
+    let timeline = shown.lines().map(serde_json::from_str::<Value>).collect::<Result<Vec<_>, _>>()?;
     let place = |change: &str, nth: usize| {
         let mut found = timeline.iter().filter(|entry| entry["change"] == change);
         found.nth(nth).and_then(|entry| entry["place"].as_str()).unwrap_or_default().to_owned()

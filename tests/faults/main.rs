@@ -15,3 +15,4 @@ mod network;
 mod queue;
 mod target;
 mod trial;
+mod upkeep;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tapedeck::pb::milvus::proto::schema::DataType;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -51,8 +51,8 @@ impl Trial {
     /// Begins one; none: no stand.
     pub async fn begin(test: &str) -> Outcome<Option<Trial>> {
         let Some((alone, stand)) = alone().await? else { return Ok(None) };
-        let seen = stand.clone();
-        Ok(Some(Trial::of(test, Box::new(alone), stand, &seen).await?))
+        let spec = stand.replicate(&task(test), &[]);
+        Ok(Some(Trial::of(test, Box::new(alone), stand, spec).await?))
     }
 
     /// Begins one whose target is `target2`. Collections of a Milvus share its channels; of those that share one with
@@ -60,20 +60,29 @@ impl Trial {
     pub async fn with_new_target(test: &str) -> Outcome<Option<Trial>> {
         let Some((alone, stand)) = alone().await? else { return Ok(None) };
         let stand = stand.with_new_target().await?;
-        let seen = stand.clone();
-        Ok(Some(Trial::of(test, Box::new(alone), stand, &seen).await?))
+        let spec = stand.replicate(&task(test), &[]);
+        Ok(Some(Trial::of(test, Box::new(alone), stand, spec).await?))
     }
 
     /// Begins one whose task reaches a service through a proxy alone.
     pub async fn behind_proxy(test: &str, service: &str) -> Outcome<Option<(Trial, Proxy)>> {
         let Some((shared, stand)) = shared().await? else { return Ok(None) };
         let (proxy, seen) = stand.behind_proxy(service).await?;
-        let trial = Trial::of(test, Box::new(shared), stand, &seen).await?;
+        let spec = seen.replicate(&task(test), &[]);
+        let trial = Trial::of(test, Box::new(shared), stand, spec).await?;
         Ok(Some((trial, proxy)))
     }
 
-    /// `seen`: the services as the task is told where they are.
-    async fn of(test: &str, guard: Box<dyn Send>, stand: Stand, seen: &Stand) -> Outcome<Trial> {
+    /// Begins one whose service looks after the log.
+    pub async fn with_upkeep(test: &str, upkeep: Value) -> Outcome<Option<Trial>> {
+        let Some((shared, stand)) = shared().await? else { return Ok(None) };
+        let mut spec = stand.replicate(&task(test), &[]);
+        spec["upkeep"] = upkeep;
+        Ok(Some(Trial::of(test, Box::new(shared), stand, spec).await?))
+    }
+
+    /// `spec`: the task, but for what it selects.
+    async fn of(test: &str, guard: Box<dyn Send>, stand: Stand, mut spec: Value) -> Outcome<Trial> {
         let (source, target) = (stand.source()?, stand.target()?);
         let tables = vec![
             Table::plain(&own(test, "int")).shards(2),
@@ -88,8 +97,8 @@ impl Trial {
         }
         let service = Service::start(&stand, test).await?;
         let task = task(test);
-        let include = format!("default.own_{}_{test}_*", *RUN);
-        service.api.create(&seen.replicate(&task, &[&include])).await?;
+        spec["select"]["include"] = json!([format!("default.own_{}_{test}_*", *RUN)]);
+        service.api.create(&spec).await?;
         service.api.records(&task).await?;
         let workload =
             |(table, number): (&Table, u32)| Workload::start(source.clone(), table.clone(), number);

@@ -22,6 +22,8 @@ impl Process {
             .args(arguments)
             .env("TAPEDECK_TEST_S3_KEY", &stand.minio.access_key)
             .env("TAPEDECK_TEST_S3_SECRET", &stand.minio.secret_key)
+            .env("AWS_ACCESS_KEY_ID", &stand.minio.access_key)
+            .env("AWS_SECRET_ACCESS_KEY", &stand.minio.secret_key)
             .env("TAPEDECK_TEST_TARGET_TOKEN", stand.target.token.as_deref().unwrap_or_default())
             .env("TAPEDECK_TEST_WRONG", "wrong")
             .stdin(Stdio::null())

@@ -27,6 +27,12 @@ impl Stand {
         })
     }
 
+    /// A log of this run, as commands are told.
+    pub fn log_arguments(&self, log: &str) -> [String; 3] {
+        let url = format!("s3://{}/{}/{log}", self.minio.bucket, *RUN);
+        [url, "--endpoint".into(), self.minio.endpoint.clone()]
+    }
+
     /// The target.
     pub fn target_section(&self) -> Value {
         json!({ "uri": self.target.uri, "token": { "env": "TAPEDECK_TEST_TARGET_TOKEN" } })

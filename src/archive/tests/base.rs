@@ -52,6 +52,14 @@ async fn state(store: &Store, seq: Seq) -> (Catalog, Vec<Row>) {
     (catalog, rows)
 }
 
+#[tokio::test]
+async fn a_log_without_a_commit_is_to_wait_for_and_needs_no_later_instant() {
+    let store = Store::memory();
+    Recorder::new(&store).await;
+    let error = take_at(&store, None, Limits::default()).await.unwrap_err();
+    assert!(error.message.contains("no commit yet"), "{error}");
+}
+
 /// Rows of one key in the order in which they stand.
 fn by_key(mut rows: Vec<Row>) -> Vec<String> {
     rows.sort_by(|one, other| (one.0, one.1, &one.2).cmp(&(other.0, other.1, &other.2)));

@@ -40,6 +40,8 @@ pub enum Decision {
     Rises(Seq),
     /// Nowhere, because of this.
     Stays(Vec<String>),
+    /// Nowhere: what is to be kept would allow it, but these pins do not.
+    Held(Vec<String>),
 }
 
 /// The floor is the newest base that nothing is in the way of.
@@ -70,11 +72,12 @@ pub fn decide(keep: Keep, found: &Found) -> Decision {
     if kept(0) < keep.bases {
         in_the_way.push(format!("of {} bases {} are to be kept", kept(0), keep.bases));
     }
+    let pinned_alone = in_the_way.is_empty();
     let pins = found.pins.iter().filter(|pin| pin.needs_below(seq, watermark));
     in_the_way.extend(pins.map(|pin| {
         format!("{pin}; the oldest base above the floor is of commit {seq}, {}", watermark.time())
     }));
-    Decision::Stays(in_the_way)
+    if pinned_alone { Decision::Held(in_the_way) } else { Decision::Stays(in_the_way) }
 }
 
 /// Where a window begins that ends with the log.
@@ -121,6 +124,12 @@ mod tests {
                     prop_assert_eq!(right, None);
                     prop_assert!(!why.is_empty());
                 }
+                Decision::Held(why) => {
+                    prop_assert_eq!(right, None);
+                    prop_assert!(!why.is_empty());
+                    let unpinned = decide(keep, &Found { pins: vec![], ..found });
+                    prop_assert!(matches!(unpinned, Decision::Rises(_)));
+                }
             }
         }
     }
@@ -137,20 +146,22 @@ mod tests {
             pins: pins.iter().copied().cloned().collect(),
         };
         let base = [(Seq(5), at(5_000))];
-        for (keep, found, says) in [
-            (keep(1, 1), found(&[], &[]), "there is no base"),
-            (keep(6, 1), found(&base, &[]), "no base is older than the window"),
-            (keep(1, 2), found(&base, &[]), "of 1 bases 2 are to be kept"),
-            (keep(1, 1), found(&base, &[&reader]), "reader dr-east"),
-            (keep(1, 1), found(&base, &[&point]), "restore point before_migration"),
+        for (keep, found, held, says) in [
+            (keep(1, 1), found(&[], &[]), false, "there is no base"),
+            (keep(6, 1), found(&base, &[]), false, "no base is older than the window"),
+            (keep(1, 2), found(&base, &[]), false, "of 1 bases 2 are to be kept"),
+            (keep(1, 1), found(&base, &[&reader]), true, "reader dr-east"),
+            (keep(1, 1), found(&base, &[&point]), true, "restore point before_migration"),
         ] {
-            match decide(keep, &found) {
-                Decision::Stays(why) => {
+            match (decide(keep, &found), held) {
+                (Decision::Stays(why), false) | (Decision::Held(why), true) => {
                     assert!(why.len() == 1 && why[0].contains(says), "{why:?} instead of {says}")
                 }
-                rises => panic!("{rises:?} instead of {says}"),
+                (other, _) => panic!("{other:?} instead of {says}"),
             }
         }
+        let both = decide(keep(6, 1), &found(&base, &[&reader]));
+        assert!(matches!(both, Decision::Stays(why) if why.len() == 2));
         let enough = Keep { window: Duration::MAX, bases: 0 };
         assert!(matches!(decide(enough, &found(&base, &[])), Decision::Stays(_)));
         assert_eq!(decide(keep(5, 1), &found(&base, &[])), Decision::Rises(Seq(5)));
