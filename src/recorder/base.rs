@@ -18,9 +18,9 @@ use crate::error::{Context, Error, Result};
 use crate::pb::log::{self as pb, Collection, ObjectRef, Shard};
 use crate::position::Position;
 use crate::progress::RowCounts;
+use crate::source::backup::Backup;
 use crate::source::segments::{Checkpoint, Segment, SegmentList, SegmentReader};
-use crate::source::{CatalogSource, Queue};
-use crate::store::Store;
+use crate::source::{CatalogSource, Queue, Storage};
 use crate::tick::Tso;
 
 pub use copy::copy;
@@ -72,8 +72,8 @@ pub fn with_checkpoints(
         for shard in &mut collection.channels {
             let Some(Checkpoint { position, tso }) = list.checkpoints.get(&shard.virtual_channel) else {
                 return Err(Error::refused(format!(
-                    "the queue no longer holds the beginning of collection {name} ({id}), and etcd has no checkpoint of \
-                     its channel {}",
+                    "the queue no longer holds the beginning of collection {name} ({id}), and there is no checkpoint of \
+                     its channel {} in etcd",
                     shard.virtual_channel
                 ))
                 .advice("flush the collection at the source and start again, or start with \"now\""));
@@ -84,14 +84,22 @@ pub fn with_checkpoints(
     Ok(())
 }
 
-/// Reads a file of a first segment with rows, where something is stored; how many such segments there are.
-pub async fn check_storage(storage: &Store, source: &mut dyn CatalogSource) -> Result<usize> {
+/// Reads a file of a first segment with rows, where something is stored; how many such segments there are. Refused: a backup
+/// that has no collection of this source.
+pub async fn check_storage(storage: &Storage, source: &mut dyn CatalogSource) -> Result<usize> {
     let listed = async {
         let live = source.read().await?.live;
-        let list = source.segments(&live.collections.keys().copied().collect()).await?;
+        let list = match storage {
+            Storage::Source(_) => source.segments(&live.collections.keys().copied().collect()).await?,
+            Storage::Backup(folder) => {
+                let backup = Backup::open(folder.clone()).await?;
+                backup.list(&live, &of_backup(&backup, &live)?).await?
+            }
+        };
         Ok((live, list))
     };
     let (live, list) = listed.await.context(|| "what is stored cannot be listed")?;
+    let storage = storage.store();
     let with_rows = || list.readable().filter(|segment| !segment.binlogs.is_empty());
     if let Some(first) = with_rows().next()
         && let Some(schema) = live.collections.get(&first.collection_id).and_then(|of| of.schema.as_ref())
@@ -99,6 +107,15 @@ pub async fn check_storage(storage: &Store, source: &mut dyn CatalogSource) -> R
         SegmentReader::new(storage, schema, first).try_out().await?;
     }
     Ok(with_rows().count())
+}
+
+fn of_backup(backup: &Backup, live: &Catalog) -> Result<BTreeSet<CollectionId>> {
+    let of = backup.of(live);
+    match of.is_empty() && !live.collections.is_empty() {
+        true => Err(Error::refused("the backup has none of the collections that are in this source")
+            .advice("give a backup of this source")),
+        false => Ok(of),
+    }
 }
 
 /// Whether a row or a delete is in a base already.
@@ -120,12 +137,17 @@ pub fn is_as_before(before: Option<&Collection>, now: Option<&Collection>) -> bo
         && now.partitions.iter().all(|known| has(before, known.id) || Some(known.create_tso) > stored)
 }
 
-/// The segments as etcd lists them, looked at twice: a compaction is several writes. `now`: by the source's clock.
+/// The segments that are stored. Those that etcd lists are looked at twice: a compaction is several writes. `now`: by the
+/// source's clock.
 pub async fn list(
+    storage: &Storage,
     source: &mut dyn CatalogSource,
-    of: &BTreeSet<CollectionId>,
+    (catalog, of): (&Catalog, &BTreeSet<CollectionId>),
     now: Tso,
 ) -> Result<SegmentList> {
+    if let Storage::Backup(folder) = storage {
+        return Backup::open(folder.clone()).await?.list(catalog, of).await;
+    }
     let list = source.segments(of).await?;
     tokio::time::sleep(SETTLED).await;
     match list.overtaken_by(&source.segments(of).await?) {

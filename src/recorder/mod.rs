@@ -33,7 +33,7 @@ use crate::log::store::Store;
 use crate::position::Channel;
 use crate::progress::RecordProgress;
 use crate::selection::Selection;
-use crate::source::{CatalogSource, Queue, milvus::SourceMilvus};
+use crate::source::{CatalogSource, Queue, Storage, milvus::SourceMilvus};
 use crate::tick::Tso;
 use crate::trouble::Trouble;
 
@@ -67,9 +67,9 @@ pub struct Recorder {
     pub replicate_channel: Option<Channel>,
     /// Where the log is.
     pub store: Store,
-    /// Where the source stores its segments, at its root path; none: where the queue lost the beginning of a collection, a
-    /// log that should hold all its rows is refused.
-    pub storage: Option<Store>,
+    /// Where rows are that the queue no longer holds; none: where it lost the beginning of a collection, a log that should
+    /// hold all its rows is refused.
+    pub storage: Option<Storage>,
     /// Where a new log begins.
     pub start: Start,
     /// The collections that are recorded.

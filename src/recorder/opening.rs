@@ -15,7 +15,7 @@ use crate::pb::log as pb;
 use crate::position::{Channel, Position};
 use crate::progress::RecordProgress;
 use crate::source::segments::SegmentList;
-use crate::source::{Observation, Queue};
+use crate::source::{Observation, Queue, Storage};
 use crate::tick::Tso;
 use crate::trouble::Trouble;
 
@@ -181,7 +181,8 @@ async fn with_base(
     if without.is_empty() {
         return Ok((first, Stored::default()));
     }
-    let list = base::list(recorder.catalog.as_mut(), &without, first.now).await?;
+    let of = (selected.recorded(), &without);
+    let list = base::list(storage, recorder.catalog.as_mut(), of, first.now).await?;
     tell_imports(selected.recorded(), &list, progress);
     let before = Arc::make_mut(&mut first.look.live);
     base::with_checkpoints(before, &without, &list)?;
@@ -266,12 +267,16 @@ async fn first_position(
             "channel {channel} no longer holds positions {from} to {}, where their rows begin",
             kept.start
         ))
-        .advice(match recorder.storage {
+        .advice(match &recorder.storage {
             None => {
-                "give source.storage, where the source keeps its segments: then a base is taken; or start with \"now\", or \
-                 select collections that the queue still holds"
+                "give source.storage, where the source keeps its segments, or source.backup: then a base is taken; or start \
+                 with \"now\", or select collections that the queue still holds"
             }
-            Some(_) => {
+            Some(Storage::Backup(_)) => {
+                "give a newer backup, whose checkpoints the queue still holds, or source.storage instead of it; or start \
+                 with \"now\", or select collections that the queue still holds"
+            }
+            Some(Storage::Source(_)) => {
                 "flush the collections at the source: that moves their checkpoints, where a base ends, to what the queue \
                  holds; or start with \"now\", or select collections that the queue still holds"
             }

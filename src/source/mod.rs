@@ -3,6 +3,7 @@
 //! Only two traits stand here, with what every implementation promises. What messages mean is in [`crate::message`];
 //! when a cut of all channels is complete is decided by the recorder.
 
+pub mod backup;
 pub mod etcd;
 pub mod kafka;
 pub mod memory;
@@ -26,7 +27,25 @@ use crate::pb::log::Collection;
 use crate::pb::milvus::proto::common::KeyValuePair;
 use crate::position::{Channel, Position};
 use crate::source::segments::SegmentList;
+use crate::store::Store;
 use crate::tick::Tso;
+
+/// Where rows are that the queue no longer holds.
+pub enum Storage {
+    /// The source's own, at its root path; its catalog lists what is there.
+    Source(Store),
+    /// The folder of a [`backup::Backup`], a copy that another tool has made.
+    Backup(Store),
+}
+
+impl Storage {
+    /// Where its files are.
+    pub fn store(&self) -> &Store {
+        match self {
+            Storage::Source(store) | Storage::Backup(store) => store,
+        }
+    }
+}
 
 /// One message of a channel, as the queue holds it.
 #[derive(Clone, Debug, PartialEq)]

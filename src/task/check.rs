@@ -6,7 +6,7 @@ use futures::future::{FutureExt, join_all};
 
 use super::connect::{asked, catalog, log_store, queue, storage, store_to_read, target};
 use super::encryption::EncryptionSpec;
-use super::spec::{EtcdSpec, LogSpec, QueueSpec, SourceSpec, StorageSpec, StoreSpec, TaskSpec};
+use super::spec::{EtcdSpec, LogSpec, QueueSpec, SourceSpec, StoreSpec, TaskSpec};
 use crate::error::{Error, Result};
 use crate::log::reader::{LogReader, no_log};
 use crate::position::Seq;
@@ -45,10 +45,10 @@ pub async fn check(spec: &TaskSpec) -> Vec<Check> {
             QueueSpec::Rocksmq(rocksmq) => format!("source.queue.rocksmq {}", rocksmq.path.display()),
         };
         checks.push(check_one(queue, check_queue(source)).boxed());
-        if let Some(storage) = &source.storage {
-            let trying = check_segments(storage, &source.etcd);
-            let storage = format!("source.storage {}", at(&storage.url, &storage.options));
-            checks.push(check_one(storage, trying).boxed());
+        let places = [("storage", &source.storage), ("backup", &source.backup)];
+        for (what, place) in places.into_iter().filter_map(|(what, spec)| Some((what, spec.as_ref()?))) {
+            let place = format!("source.{what} {}", at(&place.url, &place.options));
+            checks.push(check_one(place, check_segments(source)).boxed());
         }
         if let Some(milvus) = &source.milvus {
             let hello = async { asked(milvus)?.hello().await };
@@ -116,10 +116,10 @@ async fn check_catalog(spec: &EtcdSpec) -> Result<String> {
     Ok(format!("{databases} databases, {collections} collections"))
 }
 
-/// Whether what etcd names is there and can be read.
-async fn check_segments(spec: &StorageSpec, etcd: &EtcdSpec) -> Result<String> {
-    let storage = storage(spec).await?;
-    let stored = check_storage(&storage, &mut catalog(etcd).await?).await?;
+/// Whether what etcd, or the backup, names is there and can be read.
+async fn check_segments(source: &SourceSpec) -> Result<String> {
+    let Some(storage) = storage(source).await? else { return Ok("is not given".to_owned()) };
+    let stored = check_storage(&storage, &mut catalog(&source.etcd).await?).await?;
     Ok(match stored {
         0 => "nothing is stored yet: there is no file to try".to_owned(),
         stored => format!("{stored} segments, a file of one was read"),

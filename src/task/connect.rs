@@ -10,7 +10,7 @@ use super::encryption::EncryptionSpec;
 use super::secret::{Secret, resolve};
 use super::spec::{
     EtcdSpec, KafkaSpec, Kind, LogSpec, MechanismSpec, MilvusSpec, PulsarSpec, QueueSpec, RocksmqSpec,
-    StorageSpec, StoreSpec, TaskSpec,
+    SourceSpec, StorageSpec, StoreSpec, TaskSpec,
 };
 use super::tls::TlsSpec;
 use crate::backoff::Backoff;
@@ -21,13 +21,13 @@ use crate::log::store::{Owner, Store, StoreOptions};
 use crate::position::Channel;
 use crate::recorder::Recorder;
 use crate::replayer::Replayer;
-use crate::source::Queue;
 use crate::source::etcd::{EtcdCatalog, EtcdOptions};
 use crate::source::kafka::{KafkaOptions, KafkaQueue, Login, Mechanism};
 use crate::source::milvus::SourceMilvus;
 use crate::source::pulsar::{PulsarOptions, PulsarQueue, Token};
 #[cfg(feature = "rocksmq")]
 use crate::source::rocksmq::RocksmqQueue;
+use crate::source::{Queue, Storage};
 use crate::target::Target;
 use crate::target::milvus::{MilvusOptions, MilvusReader, MilvusTarget};
 use crate::tls::Tls;
@@ -47,8 +47,17 @@ pub async fn store(url: &str, spec: &StoreSpec) -> Result<Store> {
     store_of(Owner::Log, url, spec).await
 }
 
-pub(super) async fn storage(spec: &StorageSpec) -> Result<Store> {
-    store_of(Owner::Source, &spec.url, &spec.options).await
+/// Where rows are that the queue no longer holds; none: it is not said.
+pub(super) async fn storage(source: &SourceSpec) -> Result<Option<Storage>> {
+    let store = |spec: &StorageSpec| {
+        let StorageSpec { url, options } = spec.clone();
+        async move { store_of(Owner::Source, &url, &options).await }
+    };
+    Ok(match (&source.storage, &source.backup) {
+        (Some(spec), _) => Some(Storage::Source(store(spec).await?)),
+        (None, Some(spec)) => Some(Storage::Backup(store(spec).await?)),
+        (None, None) => None,
+    })
 }
 
 async fn store_of(owner: Owner, url: &str, spec: &StoreSpec) -> Result<Store> {
@@ -83,10 +92,7 @@ pub(super) async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
         queue: queue(&source.queue).await?,
         catalog: Box::new(catalog(&source.etcd).await?),
         milvus: source.milvus.as_ref().map(asked).transpose()?,
-        storage: match &source.storage {
-            Some(spec) => Some(storage(spec).await?),
-            None => None,
-        },
+        storage: storage(source).await?,
         replicate_channel: source.replicate_channel.as_deref().map(Channel::from),
         start: spec.start(),
     })

@@ -108,13 +108,17 @@ pub struct SourceSpec {
     /// Read for rows whose messages the queue no longer holds, where a new log begins with `earliest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageSpec>,
+    /// Read instead of `storage`: the folder of one backup that milvus-backup has made of this source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<StorageSpec>,
 }
 
 /// Where a source stores its segments.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StorageSpec {
-    /// Bucket and `minio.rootPath`: `s3://a-bucket/files`; or `localStorage.path`: `file:///var/lib/milvus/data`.
+    /// Bucket and `minio.rootPath`: `s3://a-bucket/files`; or `localStorage.path`: `file:///var/lib/milvus/data`. Of a
+    /// backup: its folder, `s3://a-bucket/backup/NAME`.
     pub url: String,
     /// How to reach the store.
     #[serde(default, skip_serializing_if = "StoreSpec::is_default")]

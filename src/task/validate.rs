@@ -200,6 +200,12 @@ fn source(spec: &SourceSpec) -> Result<()> {
     if let Some(spec) = &spec.storage {
         store("source.storage", &spec.url, &spec.options)?;
     }
+    if let Some(backup) = &spec.backup {
+        store("source.backup", &backup.url, &backup.options)?;
+        if spec.storage.is_some() {
+            return Err(wrong("source.backup", "there is source.storage too", "give one of the two"));
+        }
+    }
     spec.milvus.as_ref().map_or(Ok(()), |spec| milvus("source.milvus", spec))
 }
 

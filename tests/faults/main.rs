@@ -7,6 +7,8 @@
 #[path = "../stand/mod.rs"]
 mod stand;
 
+#[path = "../support/backup.rs"]
+mod backup;
 mod base;
 mod crash;
 mod fence;

@@ -16,7 +16,7 @@ use tapedeck::recorder::{Recorder, Start, check_storage};
 use tapedeck::replayer::{Depth, Place, Replayer, Skip, Until};
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::source::segments::SegmentList;
-use tapedeck::source::{CatalogSource, Queue};
+use tapedeck::source::{CatalogSource, Queue, Storage};
 use tapedeck::target::memory::MemoryTarget;
 use tapedeck::tick::Tso;
 
@@ -30,7 +30,10 @@ use super::world::{Duplicates, World};
 
 /// A recorder that may read where the source stores its segments.
 pub fn with_storage(world: &World, storage: &Store, store: &Store) -> Recorder {
-    Recorder { storage: Some(storage.clone()), ..recorder(&world.source, store, Start::Earliest) }
+    Recorder {
+        storage: Some(Storage::Source(storage.clone())),
+        ..recorder(&world.source, store, Start::Earliest)
+    }
 }
 
 /// The source gives out time.
@@ -321,7 +324,8 @@ fn a_delete_that_the_base_may_have_done_already_cannot_be_left_out() {
 async fn refusal(world: &mut World, storage: Option<&Store>) -> Error {
     let store = Store::memory();
     let recorder = recorder(&world.source, &store, Start::Earliest);
-    let recording = record(Recorder { storage: storage.cloned(), ..recorder });
+    let storage = storage.cloned().map(Storage::Source);
+    let recording = record(Recorder { storage, ..recorder });
     let error = tokio::select! {
         error = recording.error() => error,
         () = time_passes(world) => unreachable!("time ends"),
@@ -336,7 +340,8 @@ fn a_check_of_the_storage_tells_whether_the_files_of_a_segment_are_there() {
     process(async {
         let (storage, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Avoided));
         let check = async |world: &World, storage: &Store| {
-            check_storage(storage, &mut world.source.catalog.reader()).await
+            let storage = Storage::Source(storage.clone());
+            check_storage(&storage, &mut world.source.catalog.reader()).await
         };
         world.create(CollectionSpec::new("docs"));
         assert_eq!(check(&world, &storage).await.unwrap(), 0);

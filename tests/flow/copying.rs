@@ -34,9 +34,11 @@ fn takes_a_base(seed: u64, of_storage: Fault, of_log: Fault) -> (u64, u64) {
 
 #[test]
 fn a_storage_that_fails_at_any_call_is_asked_again_for_what_failed_alone() {
-    let seed = seed_with_base();
-    let (reads, _) = takes_a_base(seed, Fault::None, Fault::None);
-    assert!(reads > 5, "only {reads} reads");
+    let first = seed_with_base();
+    let worlds = (0..100).map(|number| first.wrapping_add(number));
+    let reads = |seed| takes_a_base(seed, Fault::None, Fault::None).0;
+    let much = worlds.map(|seed| (seed, reads(seed))).find(|(_, reads)| *reads > 5);
+    let (seed, reads) = much.expect("a world with much to read");
     // A block: the columns of the schema, row ids and timestamps.
     let block = 5;
     let met = sweep(|k| {

@@ -7,11 +7,14 @@
 #[path = "../support/faulty_store.rs"]
 mod faulty_store;
 
+#[path = "../support/backup.rs"]
+mod backup;
 mod doomed;
 mod oracle;
 mod stage;
 mod world;
 
+mod adopted;
 mod again;
 mod archive;
 mod base;

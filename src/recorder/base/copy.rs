@@ -14,8 +14,8 @@ use crate::pb::log::{self as pb, Collection, Shard};
 use crate::pb::milvus::proto::schema::CollectionSchema;
 use crate::position::Seq;
 use crate::progress::{BaseProgress, RecordProgress};
-use crate::source::CatalogSource;
 use crate::source::segments::{Deletes, Level, Segment, SegmentList, SegmentReader};
+use crate::source::{CatalogSource, Storage};
 use crate::store::Store;
 use crate::tick::Tso;
 use crate::trouble::Trouble;
@@ -33,14 +33,14 @@ const INSERT: i32 = 400;
 /// Held at a time: a segment of the log, one file of each field of a segment, and the keys that its delete logs name and
 /// those of level 0 of its shard.
 pub async fn copy(
-    storage: &Store,
+    storage: &Storage,
     source: &mut dyn CatalogSource,
     (catalog, of): (&Catalog, &BTreeSet<CollectionId>),
     list: &SegmentList,
     writer: &LogWriter,
     progress: &watch::Sender<RecordProgress>,
 ) -> Result<Stored> {
-    let mut copy = Copy::new(storage, list, writer, catalog, progress);
+    let mut copy = Copy::new(storage.store(), list, writer, catalog, progress);
     let collections = catalog.collections.values().filter(|collection| of.contains(&collection.id));
     let copied = async {
         for collection in collections {
@@ -51,6 +51,9 @@ pub async fn copy(
         copy.upload().await
     };
     let Err(error) = copied.await else { return Ok(std::mem::take(&mut copy.stored)) };
+    if let Storage::Backup(_) = storage {
+        return Err(error);
+    }
     // The source goes on compacting, and removes files before it forgets them.
     let later = source.segments(of).await?;
     let reads = |id| later.segments.get(id).is_some_and(Segment::is_readable);

@@ -206,7 +206,7 @@ fn files(name: &str, value: &[u8], folder: &str) -> Result<Vec<LogFile>> {
     let file = |file: Binlog| {
         let entries = u64::try_from(file.entries_num);
         let entries = entries.map_err(|_| unknown(name, format_args!("{} entries", file.entries_num)))?;
-        Ok(LogFile { path: path(&file), entries })
+        Ok(LogFile { path: path(&file), entries: Some(entries) })
     };
     stored.binlogs.into_iter().map(file).collect()
 }
@@ -315,7 +315,7 @@ mod tests {
             ("datacoord-meta/deltalog/1/2/7/0", binlogs("")),
         ];
         let list = listed(&[info(7, 4)], &files).unwrap();
-        let path = |path: &str| vec![LogFile { path: path.into(), entries: 3 }];
+        let path = |path: &str| vec![LogFile { path: path.into(), entries: Some(3) }];
         let segment = &list.segments[&7];
         assert_eq!(segment.binlogs[&100], path("insert_log/1/2/7/100/44"));
         assert_eq!(segment.binlogs[&101], path("insert_log/1/2/7/101/45"));

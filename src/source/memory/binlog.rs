@@ -87,7 +87,7 @@ pub async fn write_rows(storage: &Store, segment: &mut Segment, insert: InsertRe
         let path = format!("insert_log/{collection_id}/{partition_id}/{id}/{field}/{}", files.len());
         let file = file(ROWS, [collection_id, partition_id, id, field], data_type, &[payload]);
         storage.put(&path, file).await.expect("a store");
-        files.insert(0, LogFile { path, entries: insert.num_rows });
+        files.insert(0, LogFile { path, entries: Some(insert.num_rows) });
     }
     segment.rows += insert.num_rows;
 }
@@ -104,7 +104,7 @@ pub async fn write_deletes(storage: &Store, segment: &mut Segment, keys: &Keys, 
     let path = format!("delta_log/{collection_id}/{partition_id}/{id}/{}", segment.deltas.len());
     let file = file(DELETES, [collection_id, partition_id, id, -1], DataType::String, &[payload]);
     storage.put(&path, file).await.expect("a store");
-    segment.deltas.push(LogFile { path, entries: keys.len() as u64 });
+    segment.deltas.push(LogFile { path, entries: Some(keys.len() as u64) });
 }
 
 fn payload(column: &FieldData) -> Vec<u8> {

@@ -53,8 +53,8 @@ enum Pk {
     Text(String),
 }
 
-/// Reads a delta log of `entries` keys; `text_keys`: they are VarChar.
-pub(super) fn read(path: &str, file: &File, entries: usize, text_keys: bool) -> Result<DeletedKeys> {
+/// Reads a delta log of `entries` keys, where that is known; `text_keys`: they are VarChar.
+pub(super) fn read(path: &str, file: &File, entries: Option<usize>, text_keys: bool) -> Result<DeletedKeys> {
     let Values::Bytes(texts) = payload::read(path, &file.payloads, entries)?.values else {
         return Err(damaged(path, 0, "deletes that are no texts"));
     };

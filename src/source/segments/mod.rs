@@ -22,7 +22,7 @@ mod payload;
 mod reader;
 mod requests;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -175,6 +175,6 @@ pub enum Level {
 pub struct LogFile {
     /// Its key below the root path.
     pub path: String,
-    /// Rows, or deleted keys.
-    pub entries: u64,
+    /// Rows, or deleted keys, where the list says how many.
+    pub entries: Option<u64>,
 }

@@ -1,7 +1,7 @@
 //! A payload: a Parquet file with one column, `val`; zstd, not nested, optional where the field is nullable.
 //!
-//! Nothing in it is believed: counts are compared with the rows that etcd names before memory is taken for them, and a
-//! panic of the Parquet reader, to which damage brings it, becomes an error.
+//! Nothing in it is believed: counts are compared with the rows that the list of segments names, or bounded where it names
+//! none, before memory is taken for them, and a panic of the Parquet reader, to which damage brings it, becomes an error.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -35,10 +35,14 @@ pub(super) struct Column {
     pub valid: Vec<bool>,
 }
 
+/// The most rows of a file of which nobody says how many it has: Milvus writes up to 64 MiB of rows at once.
+const MOST_ROWS: usize = 1 << 24;
+
 /// Reads the payloads of a file, together `rows` rows.
-pub(super) fn read(path: &str, payloads: &[(usize, Bytes)], rows: usize) -> Result<Column> {
+pub(super) fn read(path: &str, payloads: &[(usize, Bytes)], rows: Option<usize>) -> Result<Column> {
     let mut column: Option<Column> = None;
-    let mut left = rows;
+    let most = rows.unwrap_or(MOST_ROWS);
+    let mut left = most;
     for (offset, payload) in payloads {
         let read = catch_unwind(AssertUnwindSafe(|| read_one(payload, left, &mut column)));
         let read = read.map_err(|_| damaged(path, *offset, "a payload that cannot be read as Parquet"))?;
@@ -47,8 +51,8 @@ pub(super) fn read(path: &str, payloads: &[(usize, Bytes)], rows: usize) -> Resu
         })?;
     }
     match column {
-        Some(column) if left == 0 => Ok(column),
-        _ => Err(damaged(path, 0, format!("{} rows, where etcd names {rows}", rows - left))),
+        Some(column) if left == 0 || rows.is_none() => Ok(column),
+        _ => Err(damaged(path, 0, format!("{} rows instead of {}", most - left, rows.unwrap_or(1)))),
     }
 }
 

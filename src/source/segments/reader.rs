@@ -8,7 +8,7 @@ use super::delete::{self, DeletedKeys, Deletes};
 use super::event::{self, Kind, damaged};
 use super::payload::{self, Values};
 use super::{FieldId, LogFile, Segment};
-use crate::change::Rows;
+use crate::change::{Keys, Rows};
 use crate::error::{Error, Result};
 use crate::pb::milvus::proto::schema::{CollectionSchema, DataType, FieldData, FieldSchema};
 use crate::store::Store;
@@ -59,10 +59,11 @@ impl<'a> SegmentReader<'a> {
 
     /// The n-th block, counted from 0: a row in it need not exist any more, see [`SegmentReader::deletes`].
     pub async fn block(&self, number: usize) -> Result<Block> {
-        let (row_ids, rows) = self.longs(ROW_ID, number).await?;
-        let (tsos, also) = self.longs(TIMESTAMP, number).await?;
-        if rows != also {
-            return Err(self.unequal(ROW_ID, rows, also));
+        let row_ids = self.longs(ROW_ID, number).await?;
+        let tsos = self.longs(TIMESTAMP, number).await?;
+        let rows = row_ids.len();
+        if rows != tsos.len() {
+            return Err(self.unequal(ROW_ID, rows as u64, tsos.len()));
         }
         let columns = self.schema.fields.iter().map(|field| self.field(field, number, rows).boxed());
         let columns = stream::iter(columns.collect::<Vec<_>>()).buffered(FETCHES);
@@ -71,12 +72,12 @@ impl<'a> SegmentReader<'a> {
         Ok(Block { rows, row_ids, tsos: tsos.into_iter().map(|tso| Tso(tso.cast_unsigned())).collect() })
     }
 
-    async fn field(&self, field: &FieldSchema, number: usize, rows: u64) -> Result<FieldData> {
+    async fn field(&self, field: &FieldSchema, number: usize, rows: usize) -> Result<FieldData> {
         let file = self.file(field.field_id, number)?;
-        if file.entries != rows {
-            return Err(self.unequal(field.field_id, file.entries, rows));
+        if let Some(entries) = file.entries.filter(|entries| *entries != rows as u64) {
+            return Err(self.unequal(field.field_id, entries, rows));
         }
-        let read = self.column(file, field.field_id, field.data_type).await?;
+        let read = self.column(file, (field.field_id, field.data_type), Some(rows)).await?;
         column(field, read)?.ok_or_else(|| damaged(&file.path, 0, wrong_values(field)))
     }
 
@@ -113,29 +114,48 @@ impl<'a> SegmentReader<'a> {
         })
     }
 
-    /// A column that Milvus adds, and how many rows etcd names.
-    async fn longs(&self, field: FieldId, number: usize) -> Result<(Vec<i64>, u64)> {
+    /// The keys of the first rows that it has, if it has any.
+    pub async fn first_keys(&self) -> Result<Option<Keys>> {
+        let key = self.schema.fields.iter().find(|field| field.is_primary_key);
+        match key.filter(|key| !self.files(key.field_id).is_empty()) {
+            None => Ok(None),
+            Some(key) => {
+                let count = self.longs(TIMESTAMP, 0).await?.len();
+                let columns = vec![self.field(key, 0, count).await?];
+                Rows { columns, count }.keys(&key.name).map(Some)
+            }
+        }
+    }
+
+    /// A column that Milvus adds.
+    async fn longs(&self, field: FieldId, number: usize) -> Result<Vec<i64>> {
         let file = self.file(field, number)?;
-        match self.column(file, field, DataType::Int64.into()).await?.values {
-            Values::Long(values) => Ok((values, file.entries)),
+        match self.column(file, (field, DataType::Int64.into()), entries(file)?).await?.values {
+            Values::Long(values) => Ok(values),
             _ => Err(damaged(&file.path, 0, "row ids or timestamps that are no Int64")),
         }
     }
 
-    async fn column(&self, file: &LogFile, field: FieldId, data_type: i32) -> Result<payload::Column> {
+    async fn column(
+        &self,
+        file: &LogFile,
+        (field, data_type): (FieldId, i32),
+        rows: Option<usize>,
+    ) -> Result<payload::Column> {
         let parsed = self.parsed(file, Kind::Rows).await?;
         if (parsed.field_id, parsed.data_type) != (field, data_type) {
             let what = format!("it is of field {}, with data type {}", parsed.field_id, parsed.data_type);
             return Err(damaged(&file.path, 0, what));
         }
-        payload::read(&file.path, &parsed.payloads, entries(file)?)
+        payload::read(&file.path, &parsed.payloads, rows)
     }
 
     async fn parsed(&self, file: &LogFile, kind: Kind) -> Result<event::File> {
         let bytes = self.store.get(&file.path).await?.ok_or_else(|| {
             Error::refused(format!("{} is not in {}", file.path, self.store)).advice(
-                "set source.storage.url to the source's minio.rootPath or localStorage.path; if it is right, the file \
-                 was removed some hours after a compaction: list the segments again",
+                "set source.storage.url to the source's minio.rootPath or localStorage.path, or source.backup.url to the \
+                 folder of a whole backup; if it is right, the source removed the file some hours after a compaction: \
+                 list the segments again",
             )
         })?;
         let parsed = event::parse(&file.path, &bytes, kind)?;
@@ -145,15 +165,16 @@ impl<'a> SegmentReader<'a> {
         }
     }
 
-    fn unequal(&self, field: FieldId, entries: u64, rows: u64) -> Error {
+    fn unequal(&self, field: FieldId, entries: u64, rows: usize) -> Error {
         let id = self.segment.id;
         Error::refused(format!("segment {id} has {entries} entries of field {field} for {rows} rows"))
             .advice("compare the source's version with those that are supported")
     }
 }
 
-fn entries(file: &LogFile) -> Result<usize> {
-    usize::try_from(file.entries).map_err(|_| damaged(&file.path, 0, "more entries than memory"))
+fn entries(file: &LogFile) -> Result<Option<usize>> {
+    let entries = file.entries.map(usize::try_from).transpose();
+    entries.map_err(|_| damaged(&file.path, 0, "more entries than memory"))
 }
 
 fn wrong_values(field: &FieldSchema) -> String {

@@ -18,8 +18,9 @@ async fn files(name: &str) -> Files {
     let fixture = Fixture::read(name).await;
     let (mut rows, mut deletes) = (Vec::new(), Vec::new());
     for segment in fixture.list.segments.values().filter(|segment| segment.is_readable()) {
-        let of =
-            |file: &LogFile| (file.path.clone(), fixture.objects[&file.path].clone(), file.entries as usize);
+        let of = |file: &LogFile| {
+            (file.path.clone(), fixture.objects[&file.path].clone(), file.entries.unwrap() as usize)
+        };
         rows.extend(segment.binlogs.values().flatten().map(of));
         deletes.extend(segment.deltas.iter().map(of));
     }
@@ -29,7 +30,7 @@ async fn files(name: &str) -> Files {
 /// Reads a file as if etcd named `rows` for it, and says how many there are.
 fn rows_of(path: &str, bytes: &Bytes, rows: usize) -> Result<usize> {
     let file = event::parse(path, bytes, Kind::Rows)?;
-    let column = payload::read(path, &file.payloads, rows)?;
+    let column = payload::read(path, &file.payloads, Some(rows))?;
     Ok(match column.values {
         Values::Bool(values) => values.len(),
         Values::Int(values) => values.len(),
@@ -41,7 +42,7 @@ fn rows_of(path: &str, bytes: &Bytes, rows: usize) -> Result<usize> {
 }
 
 fn deletes_of(path: &str, bytes: &Bytes, keys: usize, text_keys: bool) -> Result<DeletedKeys> {
-    delete::read(path, &event::parse(path, bytes, Kind::Deletes)?, keys, text_keys)
+    delete::read(path, &event::parse(path, bytes, Kind::Deletes)?, Some(keys), text_keys)
 }
 
 fn named(error: &Error, path: &str) {

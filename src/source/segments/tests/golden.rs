@@ -95,7 +95,7 @@ async fn the_list_tells_segments_apart_and_what_they_hold() {
     let result = segment(|segment| !segment.compacted_from.is_empty());
     assert_eq!((result.state, result.is_readable()), (SegmentState::Flushed, true));
     assert_eq!(result.compacted_from, [dropped.id]);
-    let (sum, rows) = (result.binlogs[&1].iter().map(|file| file.entries).sum::<u64>(), result.rows);
+    let (sum, rows) = (result.binlogs[&1].iter().map(|file| file.entries.unwrap()).sum::<u64>(), result.rows);
     assert_eq!((sum, dropped.binlogs.len()), (rows, fixture.schema.fields.len() + 2));
     let plain = segment(|segment| segment.compacted_from.is_empty() && segment.is_readable());
     let (start, dml) = (plain.start.unwrap(), plain.dml.unwrap());

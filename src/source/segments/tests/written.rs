@@ -32,7 +32,9 @@ fn field(field_id: i64, data_type: DataType, dim: &str) -> FieldSchema {
 fn read(field: &FieldSchema, payload: Vec<u8>, rows: usize) -> Option<Field> {
     let log = log(Kind::Rows, field.field_id, field.data_type(), &[payload]);
     let file = event::parse("a", &log, Kind::Rows).unwrap();
-    column(field, payload::read("a", &file.payloads, rows).unwrap()).unwrap().and_then(|column| column.field)
+    column(field, payload::read("a", &file.payloads, Some(rows)).unwrap())
+        .unwrap()
+        .and_then(|column| column.field)
 }
 
 /// A collection with one Int64 field, its key, and a segment with these files for it, its row ids and timestamps.
@@ -45,7 +47,7 @@ async fn segment(files: &[Bytes]) -> (Store, CollectionSchema, Segment) {
             let mut file = file.to_vec();
             file[45..53].copy_from_slice(&i64::to_le_bytes(id));
             store.put(&path, file.into()).await.unwrap();
-            binlogs.entry(id).or_default().push(LogFile { path, entries: 3 });
+            binlogs.entry(id).or_default().push(LogFile { path, entries: Some(3) });
         }
     }
     let segment = Segment {
@@ -137,7 +139,7 @@ async fn rows_out_of_order_become_inserts_in_order_and_each_keeps_its_own_values
 fn a_page_that_promises_more_values_than_rows_is_refused_before_room_is_made_for_them() {
     let log = log(Kind::Rows, 100, DataType::VarChar, &[texts(&[b"a", b"b", b"c"])]);
     let file = event::parse("a", &log, Kind::Rows).unwrap();
-    let error = payload::read("a", &file.payloads, 2).unwrap_err();
+    let error = payload::read("a", &file.payloads, Some(2)).unwrap_err();
     assert!(error.message.contains("a page of 3 values for 2 rows"), "{error}");
 }
 
@@ -146,7 +148,7 @@ fn values_of_null_rows_are_told() {
     let log =
         log(Kind::Rows, 100, DataType::Int64, &[parquet::<Int64Type>("int64", &[5, 6], Some(&[1, 0, 1]))]);
     let file = event::parse("a", &log, Kind::Rows).unwrap();
-    let read = payload::read("a", &file.payloads, 3).unwrap();
+    let read = payload::read("a", &file.payloads, Some(3)).unwrap();
     let column = column(&field(100, DataType::Int64, ""), read).unwrap().unwrap();
     assert_eq!(column.valid_data, [true, false, true]);
     let Some(Field::Scalars(scalars)) = column.field else { panic!("no scalars") };
@@ -192,7 +194,7 @@ fn vectors_of_all_kinds_are_their_bytes() {
 fn deletes_of_every_version_are_read_and_numbers_keep_all_their_digits() {
     let read = |texts_of: &[&[u8]], text_keys| {
         let log = log(Kind::Deletes, -1, DataType::String, &[texts(texts_of)]);
-        delete::read("a", &event::parse("a", &log, Kind::Deletes)?, texts_of.len(), text_keys)
+        delete::read("a", &event::parse("a", &log, Kind::Deletes)?, Some(texts_of.len()), text_keys)
     };
     let json: &[&[u8]] =
         &[br#"{"pk":9007199254740993,"ts":470656466589581314,"pkType":5}"#, b"-7,470656466589581315"];
