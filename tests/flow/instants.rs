@@ -114,12 +114,15 @@ fn a_replay_to_an_instant_can_be_asked_for_again_and_goes_on_from_there() {
     });
 }
 
-/// A replayer that dies at a call of its target.
+/// A replayer that dies at a call of its target; if it does not make so many, when it has come to the end of the log.
 async fn dies(store: &Store, target: &Arc<MemoryTarget>, at: u64, until: Until) {
     let doomed = Doomed::new(target, at, Fault::After);
     let replaying = replay(replayer(store, doomed.clone(), "r", until));
+    let mut progress = replaying.progress.clone();
+    let at_the_end = progress.wait_for(|to| to.applied_to > Tso::ZERO && to.applied_to >= to.log_to);
     tokio::select! {
         _ = replaying.end() => {}
+        Ok(_) = at_the_end => {}
         () = async { while !doomed.is_dead() { tokio::time::sleep(Duration::from_millis(10)).await } } => {}
     }
 }
