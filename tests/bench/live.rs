@@ -65,7 +65,8 @@ impl Live {
             tokio::try_join!(load, self.probe.lags(going), self.watch(&last))?;
 
         let rows = (self.load.rows() - rows_before) as f64;
-        let lags = acked.iter().filter_map(|acked| lag(acked, &samples)).collect::<Vec<_>>();
+        let applied = samples.iter().map(|sample| (sample.at, sample.applied_to)).collect::<Vec<_>>();
+        let lags = lags(&acked, &applied);
         let ended = begin + took;
         // an idle log is behind by design: what can be lost begins with the first row
         let first = acked.iter().map(|acked| acked.tso).min().unwrap_or_default();
@@ -124,8 +125,8 @@ impl Live {
     }
 }
 
-/// Seconds until a batch was seen to be applied.
-fn lag(acked: &Acked, samples: &[Sample]) -> Option<f64> {
-    let applied = samples.iter().find(|sample| sample.applied_to >= acked.tso && sample.at >= acked.at)?;
-    Some((applied.at - acked.at).as_secs_f64())
+/// Seconds from the answer to each batch until something was seen to have come so far.
+pub fn lags(acked: &[Acked], seen: &[(Instant, u64)]) -> Vec<f64> {
+    let arrived = |acked: &Acked| seen.iter().find(|(at, to)| *to >= acked.tso && *at >= acked.at);
+    acked.iter().filter_map(|acked| arrived(acked).map(|(at, _)| (*at - acked.at).as_secs_f64())).collect()
 }
