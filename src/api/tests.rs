@@ -199,6 +199,24 @@ async fn pages_of_other_sites_cannot_use_the_api() {
 }
 
 #[tokio::test]
+async fn a_name_that_was_made_to_mean_this_machine_is_not_answered_without_a_token() {
+    let mut rig = rig().await;
+    let ask = async |rig: &Rig, host: &[u8], token: &str| {
+        let host = axum::http::HeaderValue::from_bytes(host).unwrap();
+        let request = Request::builder().uri("/v1/tasks").header("host", host).header("authorization", token);
+        rig.send(request, Body::empty()).await.0
+    };
+    for own in ["localhost:8444", "127.0.0.1:8444", "127.0.0.1", "[::1]:8444"] {
+        assert_eq!(ask(&rig, own.as_bytes(), "").await, StatusCode::OK, "{own}");
+    }
+    for other in ["evil.example:8444", "localhost.evil.example", "10.0.0.1:8444", "", "\u{e9}"] {
+        assert_eq!(ask(&rig, other.as_bytes(), "").await, StatusCode::MISDIRECTED_REQUEST, "{other}");
+    }
+    rig.api.token = Some(Token::new("t"));
+    assert_eq!(ask(&rig, b"backup.example:8444", "Bearer t").await, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn listening_to_other_machines_needs_a_token() {
     for address in ["0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0"] {
         assert!(listen(address, None).await.unwrap_err().message.contains("no token"));

@@ -1,0 +1,25 @@
+//! Which hosts are this machine.
+
+use std::net::IpAddr;
+
+/// Whether a host, as a URL or a `Host` header has it, is this machine by its own name or by a loopback address.
+pub fn is_loopback(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_only_looks_like_this_machine_is_not() {
+        for host in ["localhost", "LOCALHOST", "127.0.0.1", "127.8.0.1", "[::1]", "::1", "[::ffff:127.0.0.1]"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::]", "0.0.0.0", "[::1"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}
