@@ -15,8 +15,8 @@ use crate::log::reader::no_log;
 use crate::task::log::{self, LogView, Look};
 use crate::task::spec::LogSpec;
 
-/// Commits are read no longer for one answer: less than a request may take.
-const READ_TIME: Duration = Duration::from_secs(15);
+/// A log is read no longer for one answer: less than a request may take.
+const READ_TIME: Duration = Duration::from_secs(24);
 /// Logs of which it is remembered what was read.
 const MOST_LOOKS: usize = 64;
 
