@@ -57,11 +57,15 @@ pub async fn log(
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<LogView>, Problem> {
     let Query(Which { url }) = which?;
-    let tasks = api.service.list(None, usize::MAX);
-    let known = tasks.iter().map(|task| &task.spec().log).find(|log| log.url == url);
-    let spec =
-        known.cloned().unwrap_or_else(|| LogSpec { url, options: Default::default(), encryption: None });
+    let spec = spec(&api, url);
     let look = api.looks.at(&spec.url);
     let found = log::view(&spec, &mut *look.lock().await, READ_TIME).await?;
     found.map(Json).ok_or_else(|| Problem::not_found(no_log(&spec.url).message))
+}
+
+/// How to reach a log: as a task does, if there is one.
+pub fn spec(api: &Api, url: String) -> LogSpec {
+    let tasks = api.service.list(None, usize::MAX);
+    let known = tasks.iter().map(|task| &task.spec().log).find(|log| log.url == url);
+    known.cloned().unwrap_or_else(|| LogSpec { url, options: Default::default(), encryption: None })
 }

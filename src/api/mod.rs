@@ -8,6 +8,7 @@ mod logs;
 mod metrics;
 mod openapi;
 mod tasks;
+mod timeline;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,6 +64,7 @@ fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Api>)> {
         ("post", "/v1/tasks/{name}/resume", post(tasks::resume)),
         ("get", "/v1/tasks/{name}/events", get(events::events)),
         ("get", "/v1/logs", get(logs::log)),
+        ("get", "/v1/logs/timeline", get(timeline::timeline)),
         ("get", "/v1/openapi.json", get(openapi::json)),
         ("get", "/healthz", get(healthz)),
         ("get", "/readyz", get(readyz)),

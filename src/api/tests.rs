@@ -266,6 +266,43 @@ async fn a_log_is_shown_with_identity_windows_holes_and_size() {
 }
 
 #[tokio::test]
+async fn the_timeline_of_a_log_is_what_the_command_prints() {
+    use crate::log::reader::LogReader;
+    use crate::log::timeline::{Part, timeline};
+    let rig = rig().await;
+    let golden = concat!("file://", env!("CARGO_MANIFEST_DIR"), "/formats/golden/v1");
+    let store = Store::open(golden, &Default::default()).await.unwrap();
+    let reader = LogReader::open(store).await.unwrap();
+    let second = Duration::from_secs(1);
+    let part = Part { from: crate::tick::Tso::ZERO, to: crate::tick::Tso::MAX, period: second };
+    let mut printed = String::new();
+    let show = |entry| {
+        printed.push_str(&format!("{}\n", serde_json::to_string(&entry).unwrap()));
+        std::future::ready(Ok(()))
+    };
+    timeline(&reader, part, show, |_, _| {}).await.unwrap();
+    let path = format!("/v1/logs/timeline?url={golden}");
+    let request = Request::builder().uri(format!("{path}&period=1s")).body(Body::empty()).unwrap();
+    let response = router(rig.api.clone()).oneshot(request).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+    let text = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    assert_eq!(String::from_utf8(text.to_vec()).unwrap(), printed);
+    for entry in ["log", "definition", "rows", "hole", "total"] {
+        assert!(printed.contains(&format!("{{\"entry\":\"{entry}\"")), "{entry}: {printed}");
+    }
+    for (part, status, detail) in [
+        ("&from=yesterday", 422, "is no instant"),
+        ("&from=9&to=8", 422, "lies after"),
+        ("&period=never", 400, "is no period"),
+        ("/nothing", 404, "there is no log at file://"),
+    ] {
+        let (got, problem) = rig.ask("GET", &format!("{path}{part}"), None).await;
+        assert_eq!(got.as_u16(), status, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
+    }
+}
+
+#[tokio::test]
 async fn metrics_tell_of_damage_in_a_log() {
     let rig = rig().await;
     rig.ask("POST", "/v1/tasks", Some(&task("a", "record"))).await;

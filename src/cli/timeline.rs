@@ -1,5 +1,6 @@
 //! `tapedeck log timeline`.
 
+use std::future::ready;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,7 +42,7 @@ pub async fn run(args: Args) -> Result<()> {
     let part =
         Part { from: args.from.unwrap_or(Tso::ZERO), to: args.to.unwrap_or(Tso::MAX), period: args.period };
     let progress = ProgressLine::new();
-    let show = |entry: Entry| {
+    let mut show = |entry: Entry| {
         let text = if args.json { compact(&entry)? } else { line(&entry) };
         progress.print(|| match &mut drawing {
             None => listed(text),
@@ -51,6 +52,7 @@ pub async fn run(args: Args) -> Result<()> {
             }
         })
     };
+    let show = |entry| ready(show(entry));
     let told =
         timeline(&reader, part, show, |seq, last| progress.tell(format!("commit {seq} of {last}"))).await;
     progress.clear();

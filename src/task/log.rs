@@ -109,6 +109,15 @@ pub async fn view(spec: &LogSpec, look: &mut Look, time: Duration) -> Result<Opt
     look_at(&spec.url, store, look, time).await
 }
 
+/// The log at a place; nothing where none is.
+pub async fn reader(spec: &LogSpec) -> Result<Option<LogReader>> {
+    validate::log(spec)?;
+    match connect::store_to_read(spec).await? {
+        Some(store) => LogReader::find(store).await,
+        None => Ok(None),
+    }
+}
+
 async fn look_at(url: &str, store: Store, look: &mut Look, time: Duration) -> Result<Option<LogView>> {
     let began = Instant::now();
     let Some(reader) = LogReader::find(store.clone()).await? else { return Ok(None) };

@@ -165,9 +165,10 @@ mod tests {
     async fn a_check_of_a_whole_log_looks_at_its_archive_too() {
         let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("formats/golden/v1");
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&format!("file://{}", folder.path().display()), &Default::default());
-        let store = store.await.unwrap();
-        let source = Store::open(&format!("file://{}", golden.display()), &Default::default()).await.unwrap();
+        let open = async |folder: &std::path::Path| {
+            Store::open(&format!("file://{}", folder.display()), &Default::default()).await.unwrap()
+        };
+        let (source, store) = (open(&golden).await, open(folder.path()).await);
         for (key, _) in source.list("", None).await.unwrap() {
             let bytes = source.get(&key).await.unwrap().unwrap();
             let lost = usize::from(layout::is_archive_file(&key));
