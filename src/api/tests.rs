@@ -360,7 +360,8 @@ async fn a_script_for_milvus_cdc_gets_the_answers_that_it_knows() {
     let mut rig = rig().await;
     let spec: crate::task::spec::TaskSpec = serde_json::from_value(task("x", "replicate")).unwrap();
     let create = json!({"request_type": "create", "request_data": {
-        "milvus_connect_param": {"uri": "http://127.0.0.1:19530", "connect_timeout": 10},
+        "milvus_connect_param": {"uri": "http://127.0.0.1:19530", "connect_timeout": 10, "username": "",
+            "password": "", "token": "", "enable_tls": false, "ignore_partition": false},
         "collection_infos": [{"name": "*"}], "rpc_channel_info": {"name": "by-dev-replicate-msg"}}});
     let (status, answer) = rig.ask("POST", "/cdc", Some(&create)).await;
     assert_eq!((status.as_u16(), &answer["code"]), (422, &json!(422)));
@@ -399,7 +400,11 @@ async fn what_does_not_fit_into_the_dialect_is_refused_and_no_secret_repeated() 
     let rig = rig().await;
     for (change, message) in [
         (json!({"token": "hunter2"}), "milvus_connect_param.token: a secret itself may not stand"),
-        (json!({"password": "hunter2"}), "unknown field `password`"),
+        (json!({"password": "hunter2"}), "milvus_connect_param.password: a login may not stand in a request"),
+        (
+            json!({"ignore_partition": true}),
+            "milvus_connect_param.ignore_partition: partitions are replicated",
+        ),
         (json!({"dial_config": {}}), "unknown field `dial_config`"),
     ] {
         let request = json!({"request_type": "create", "request_data": {"milvus_connect_param": change, "collection_infos": []}});
