@@ -16,6 +16,7 @@ pub mod catalog;
 pub mod change;
 pub mod error;
 pub mod grpc;
+pub mod loopback;
 pub mod message;
 pub mod pb;
 pub mod period;

@@ -1,5 +1,6 @@
 //! The program: a table of contents.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,10 +13,9 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tapedeck: {error}");
-            if let Some(advice) = &error.advice {
-                eprintln!("          {advice}");
-            }
+            let advice = error.advice.iter().map(|advice| format!("          {advice}\n"));
+            // Nobody may be reading; the exit code stays.
+            let _ = write!(std::io::stderr(), "tapedeck: {error}\n{}", advice.collect::<String>());
             ExitCode::from(error.exit_code())
         }
     }

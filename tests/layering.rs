@@ -10,6 +10,7 @@ const WORDS: &[&str] = &[
     "change",
     "error",
     "grpc",
+    "loopback",
     "message",
     "pb",
     "period",

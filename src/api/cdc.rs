@@ -10,8 +10,8 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -71,11 +71,46 @@ struct Connect {
     port: Option<u16>,
     #[serde(default)]
     enable_tls: bool,
+    #[serde(default, deserialize_with = "secret")]
     token: Option<Secret>,
+    #[serde(default, rename = "username", deserialize_with = "no_login")]
+    _username: (),
+    #[serde(default, rename = "password", deserialize_with = "no_login")]
+    _password: (),
+    #[serde(default, rename = "ignore_partition", deserialize_with = "no_choice")]
+    _ignore_partition: (),
     #[serde(default, rename = "connect_timeout")]
     _connect_timeout: Value,
     #[serde(default, rename = "channel_num")]
     _channel_num: Value,
+}
+
+/// Where there is none, scripts send an empty one.
+fn secret<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Secret>, D::Error> {
+    match Value::deserialize(field)? {
+        given if is_empty(&given) => Ok(None),
+        given => serde_json::from_value(given).map(Some).map_err(D::Error::custom),
+    }
+}
+
+fn no_login<'de, D: Deserializer<'de>>(field: D) -> Result<(), D::Error> {
+    if is_empty(&Value::deserialize(field)?) {
+        return Ok(());
+    }
+    Err(D::Error::custom(
+        "a login may not stand in a request: give the service a reference to USER:PASSWORD as cdc.token",
+    ))
+}
+
+fn no_choice<'de, D: Deserializer<'de>>(field: D) -> Result<(), D::Error> {
+    match Value::deserialize(field)? {
+        Value::Null | Value::Bool(false) => Ok(()),
+        _ => Err(D::Error::custom("partitions are replicated as they are: leave it out, or let it be false")),
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.is_null() || value.as_str() == Some("")
 }
 
 #[derive(Deserialize)]

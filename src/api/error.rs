@@ -73,6 +73,13 @@ impl Problem {
         )
     }
 
+    /// The request is for a host of another name.
+    pub fn misdirected() -> Problem {
+        let detail = "without a token only requests to localhost, 127.0.0.1 or [::1] are answered";
+        let problem = Problem::new(StatusCode::MISDIRECTED_REQUEST, "host", "Misdirected", detail);
+        Problem { advice: Some("ask at one of them, or give the service a token".to_owned()), ..problem }
+    }
+
     /// Not JSON.
     pub fn media_type() -> Problem {
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;

@@ -15,8 +15,8 @@ use crate::log::reader::no_log;
 use crate::task::log::{self, LogView, Look};
 use crate::task::spec::LogSpec;
 
-/// Commits are read no longer for one answer: less than a request may take.
-const READ_TIME: Duration = Duration::from_secs(15);
+/// A log is read no longer for one answer: less than a request may take.
+const READ_TIME: Duration = Duration::from_secs(24);
 /// Logs of which it is remembered what was read.
 const MOST_LOOKS: usize = 64;
 
@@ -57,11 +57,15 @@ pub async fn log(
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<LogView>, Problem> {
     let Query(Which { url }) = which?;
-    let tasks = api.service.list(None, usize::MAX);
-    let known = tasks.iter().map(|task| &task.spec().log).find(|log| log.url == url);
-    let spec =
-        known.cloned().unwrap_or_else(|| LogSpec { url, options: Default::default(), encryption: None });
+    let spec = spec(&api, url);
     let look = api.looks.at(&spec.url);
     let found = log::view(&spec, &mut *look.lock().await, READ_TIME).await?;
     found.map(Json).ok_or_else(|| Problem::not_found(no_log(&spec.url).message))
+}
+
+/// How to reach a log: as a task does, if there is one.
+pub fn spec(api: &Api, url: String) -> LogSpec {
+    let tasks = api.service.list(None, usize::MAX);
+    let known = tasks.iter().map(|task| &task.spec().log).find(|log| log.url == url);
+    known.cloned().unwrap_or_else(|| LogSpec { url, options: Default::default(), encryption: None })
 }

@@ -2,12 +2,14 @@
 
 mod auth;
 mod cdc;
+mod connections;
 mod error;
 mod events;
 mod logs;
 mod metrics;
 mod openapi;
 mod tasks;
+mod timeline;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::task::service::Service;
 pub use auth::Token;
 pub use cdc::Defaults as CdcDefaults;
+use connections::Bounds;
 pub use error::Problem;
 pub use events::EventList;
 pub use logs::Looks;
@@ -34,8 +37,6 @@ pub use tasks::{TaskList, TaskView};
 
 const MOST_BODY_BYTES: usize = 1 << 20;
 const REQUEST_TIME: Duration = Duration::from_secs(30);
-/// Streams and requests under way get this long when the service stops.
-const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -63,6 +64,7 @@ fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Api>)> {
         ("post", "/v1/tasks/{name}/resume", post(tasks::resume)),
         ("get", "/v1/tasks/{name}/events", get(events::events)),
         ("get", "/v1/logs", get(logs::log)),
+        ("get", "/v1/logs/timeline", get(timeline::timeline)),
         ("get", "/v1/openapi.json", get(openapi::json)),
         ("get", "/healthz", get(healthz)),
         ("get", "/readyz", get(readyz)),
@@ -83,18 +85,9 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// Serves until cancelled. Refuses to listen to other machines without a token.
-pub async fn serve(api: Api, listener: TcpListener, cancel: CancellationToken) -> Result<()> {
-    let stop = cancel.clone();
-    let server = axum::serve(listener, router(api)).with_graceful_shutdown(stop.cancelled_owned());
-    let late = async {
-        cancel.cancelled().await;
-        tokio::time::sleep(DRAIN_TIME).await;
-    };
-    tokio::select! {
-        served = server => served.map_err(|error| Error::operator(format!("the HTTP server ended: {error}"))),
-        () = late => Ok(()),
-    }
+/// Serves until cancelled.
+pub async fn serve(api: Api, listener: TcpListener, cancel: CancellationToken) {
+    connections::serve(router(api), listener, Bounds::default(), cancel).await;
 }
 
 /// Opens the listening socket. Without a token only loopback addresses are allowed: whoever reaches the API can

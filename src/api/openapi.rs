@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{cdc, events, logs, metrics, tasks};
+use super::{cdc, events, logs, metrics, tasks, timeline};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -17,6 +17,7 @@ use super::{cdc, events, logs, metrics, tasks};
         tasks::resume,
         events::events,
         logs::log,
+        timeline::timeline,
         json,
         super::healthz,
         super::readyz,

@@ -199,6 +199,24 @@ async fn pages_of_other_sites_cannot_use_the_api() {
 }
 
 #[tokio::test]
+async fn a_name_that_was_made_to_mean_this_machine_is_not_answered_without_a_token() {
+    let mut rig = rig().await;
+    let ask = async |rig: &Rig, host: &[u8], token: &str| {
+        let host = axum::http::HeaderValue::from_bytes(host).unwrap();
+        let request = Request::builder().uri("/v1/tasks").header("host", host).header("authorization", token);
+        rig.send(request, Body::empty()).await.0
+    };
+    for own in ["localhost:8444", "127.0.0.1:8444", "127.0.0.1", "[::1]:8444"] {
+        assert_eq!(ask(&rig, own.as_bytes(), "").await, StatusCode::OK, "{own}");
+    }
+    for other in ["evil.example:8444", "localhost.evil.example", "10.0.0.1:8444", "", "\u{e9}"] {
+        assert_eq!(ask(&rig, other.as_bytes(), "").await, StatusCode::MISDIRECTED_REQUEST, "{other}");
+    }
+    rig.api.token = Some(Token::new("t"));
+    assert_eq!(ask(&rig, b"backup.example:8444", "Bearer t").await, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn listening_to_other_machines_needs_a_token() {
     for address in ["0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0"] {
         assert!(listen(address, None).await.unwrap_err().message.contains("no token"));
@@ -245,6 +263,43 @@ async fn a_log_is_shown_with_identity_windows_holes_and_size() {
     );
     // A second look goes on from there.
     assert_eq!(rig.ask("GET", &path, None).await.1, log);
+}
+
+#[tokio::test]
+async fn the_timeline_of_a_log_is_what_the_command_prints() {
+    use crate::log::reader::LogReader;
+    use crate::log::timeline::{Part, timeline};
+    let rig = rig().await;
+    let golden = concat!("file://", env!("CARGO_MANIFEST_DIR"), "/formats/golden/v1");
+    let store = Store::open(golden, &Default::default()).await.unwrap();
+    let reader = LogReader::open(store).await.unwrap();
+    let second = Duration::from_secs(1);
+    let part = Part { from: crate::tick::Tso::ZERO, to: crate::tick::Tso::MAX, period: second };
+    let mut printed = String::new();
+    let show = |entry| {
+        printed.push_str(&format!("{}\n", serde_json::to_string(&entry).unwrap()));
+        std::future::ready(Ok(()))
+    };
+    timeline(&reader, part, show, |_, _| {}).await.unwrap();
+    let path = format!("/v1/logs/timeline?url={golden}");
+    let request = Request::builder().uri(format!("{path}&period=1s")).body(Body::empty()).unwrap();
+    let response = router(rig.api.clone()).oneshot(request).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+    let text = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    assert_eq!(String::from_utf8(text.to_vec()).unwrap(), printed);
+    for entry in ["log", "definition", "rows", "hole", "total"] {
+        assert!(printed.contains(&format!("{{\"entry\":\"{entry}\"")), "{entry}: {printed}");
+    }
+    for (part, status, detail) in [
+        ("&from=yesterday", 422, "is no instant"),
+        ("&from=9&to=8", 422, "lies after"),
+        ("&period=never", 400, "is no period"),
+        ("/nothing", 404, "there is no log at file://"),
+    ] {
+        let (got, problem) = rig.ask("GET", &format!("{path}{part}"), None).await;
+        assert_eq!(got.as_u16(), status, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
+    }
 }
 
 #[tokio::test]
@@ -305,7 +360,8 @@ async fn a_script_for_milvus_cdc_gets_the_answers_that_it_knows() {
     let mut rig = rig().await;
     let spec: crate::task::spec::TaskSpec = serde_json::from_value(task("x", "replicate")).unwrap();
     let create = json!({"request_type": "create", "request_data": {
-        "milvus_connect_param": {"uri": "http://127.0.0.1:19530", "connect_timeout": 10},
+        "milvus_connect_param": {"uri": "http://127.0.0.1:19530", "connect_timeout": 10, "username": "",
+            "password": "", "token": "", "enable_tls": false, "ignore_partition": false},
         "collection_infos": [{"name": "*"}], "rpc_channel_info": {"name": "by-dev-replicate-msg"}}});
     let (status, answer) = rig.ask("POST", "/cdc", Some(&create)).await;
     assert_eq!((status.as_u16(), &answer["code"]), (422, &json!(422)));
@@ -344,7 +400,11 @@ async fn what_does_not_fit_into_the_dialect_is_refused_and_no_secret_repeated() 
     let rig = rig().await;
     for (change, message) in [
         (json!({"token": "hunter2"}), "milvus_connect_param.token: a secret itself may not stand"),
-        (json!({"password": "hunter2"}), "unknown field `password`"),
+        (json!({"password": "hunter2"}), "milvus_connect_param.password: a login may not stand in a request"),
+        (
+            json!({"ignore_partition": true}),
+            "milvus_connect_param.ignore_partition: partitions are replicated",
+        ),
         (json!({"dial_config": {}}), "unknown field `dial_config`"),
     ] {
         let request = json!({"request_type": "create", "request_data": {"milvus_connect_param": change, "collection_infos": []}});

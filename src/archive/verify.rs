@@ -48,14 +48,32 @@ pub struct Archived {
     pub orphans: u64,
 }
 
-/// Checks the archive of a log and goes on after each damage, which is noted in `report`; an error means that the store
-/// itself failed. In memory are one file and, for rows, some segments.
-pub async fn verify(
+/// Checks the archive of a log of which `log` is what its own check has found, and notes the damages there.
+/// None where the log's identity or floor is damaged.
+pub async fn verify_beside<F: Future<Output = ()>>(
+    log: &mut Report,
+    store: &Store,
+    rows: bool,
+    on_progress: impl FnMut(u64, u64) -> F,
+) -> Result<Option<Archived>> {
+    let reader = match LogReader::open(store.clone()).await {
+        // It has been noted.
+        Err(error) if error.verdict == Verdict::Refused && log.damaged() > 0 => return Ok(None),
+        opened => opened?,
+    };
+    let scope = Scope { from: Seq(log.from), rows };
+    verify(&reader, store, scope, log, on_progress).await.map(Some)
+}
+
+/// Checks the archive of a log and goes on after each damage, which is noted in `report`; an error means that
+/// the store itself failed. In memory are one file and, for rows, some segments. What `on_progress` returns
+/// is waited for.
+pub async fn verify<F: Future<Output = ()>>(
     reader: &LogReader,
     store: &Store,
     scope: Scope,
     report: &mut Report,
-    mut on_progress: impl FnMut(u64, u64),
+    mut on_progress: impl FnMut(u64, u64) -> F,
 ) -> Result<Archived> {
     let (mut listed, mut last) = (0u64, 0);
     let see = |key: &str, _| match layout::parse_manifest(key) {
@@ -69,7 +87,7 @@ pub async fn verify(
     let mut previous = None;
     for n in first..=last {
         previous = this.manifest(n, previous).await?;
-        on_progress(n, last);
+        on_progress(n, last).await;
     }
     Ok(Archived { orphans: listed.saturating_sub(this.named), ..this.archived })
 }

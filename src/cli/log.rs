@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{archive, instant, print, print_json, prune, timeline, verify};
+use super::{archive, instant, listed, print_json, prune, timeline, verify};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::log::inspect;
@@ -159,12 +159,12 @@ pub async fn run(command: Command) -> Result<()> {
         }
         Command::Ls { place, range, json } => {
             inspect::ls(place.reader().await?, range.range(), |row| {
-                if json { print(compact(&row)?) } else { print(line(&row)) }
+                if json { listed(compact(&row)?) } else { listed(line(&row)) }
             })
             .await
         }
         Command::Cat { place, range } => {
-            inspect::cat(place.reader().await?, range.range(), |record| print(compact(&record)?)).await
+            inspect::cat(place.reader().await?, range.range(), |record| listed(compact(&record)?)).await
         }
         Command::Timeline(args) => timeline::run(args).await,
         Command::Verify { place, since, deep } => verify::run(place.store().await?, since, deep).await,

@@ -126,13 +126,23 @@ fn instant(text: &str) -> std::result::Result<Tso, String> {
     })
 }
 
-/// A line on standard output. Whoever reads it may stop doing so (`| head`): then there is nothing more to do.
+/// A line on standard output. Whoever reads it may stop doing so (`| head`): then the work goes on without
+/// words, and its exit code says what came of it.
 fn print(line: impl std::fmt::Display) -> Result<()> {
+    written(line).map(drop)
+}
+
+/// A line of a listing, which is over when nobody reads it any more.
+fn listed(line: impl std::fmt::Display) -> Result<()> {
+    if written(line)? { Ok(()) } else { std::process::exit(0) }
+}
+
+/// False: nobody reads any more.
+fn written(line: impl std::fmt::Display) -> Result<bool> {
     match writeln!(std::io::stdout(), "{line}") {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-        written => {
-            written.map_err(|error| Error::operator(format!("cannot write to standard output: {error}")))
-        }
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Error::operator(format!("cannot write to standard output: {error}"))),
     }
 }
 

@@ -51,17 +51,8 @@ pub async fn serve(args: Args) -> Result<()> {
         }
     };
     let upkeep = AbortOnDropHandle::new(tokio::spawn(keep_up(service.clone(), cancel.clone())));
-    let (served, (), ()) = tokio::join!(
-        async {
-            // A server that ends by itself ends the service.
-            let served = api::serve(api, listener, cancel.clone()).await;
-            cancel.cancel();
-            served
-        },
-        stopping,
-        verifying
-    );
+    tokio::join!(api::serve(api, listener, cancel.clone()), stopping, verifying);
     drop(upkeep);
     info!("stopped");
-    served
+    Ok(())
 }

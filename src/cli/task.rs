@@ -3,7 +3,7 @@
 use reqwest::Method;
 
 use super::client::{Server, ServerArgs};
-use super::{SpecFile, print, print_json};
+use super::{SpecFile, listed, print_json};
 use crate::api::{TaskList, TaskView};
 use crate::error::{Error, Result};
 use crate::task::events::Event;
@@ -106,7 +106,7 @@ async fn list(server: &Server, json: bool) -> Result<()> {
         let page = server.ask::<TaskList>(Method::GET, &format!("/v1/tasks{after}"), None).await?;
         let Some(TaskList { tasks, next }) = page else { return Ok(()) };
         for task in &tasks {
-            if json { print_json(task)? } else { print(line(task))? }
+            if json { print_json(task)? } else { listed(line(task))? }
         }
         match next {
             Some(next) => after = format!("?after={next}"),
@@ -128,5 +128,5 @@ fn line(task: &TaskView) -> String {
 
 fn show(event: &Event) -> Result<()> {
     let advice = event.advice.as_ref().map(|advice| format!(" ({advice})")).unwrap_or_default();
-    print(format!("{} {:<9} {}{advice}", event.at, event.what, event.message))
+    listed(format!("{} {:<9} {}{advice}", event.at, event.what, event.message))
 }

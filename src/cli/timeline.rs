@@ -1,12 +1,13 @@
 //! `tapedeck log timeline`.
 
+use std::future::ready;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::log::{Place, compact};
 use super::progress::ProgressLine;
-use super::{instant, print};
+use super::{instant, listed, print};
 use crate::error::{Error, Result};
 use crate::log::timeline::{Entry, Part, Picture, timeline};
 use crate::tick::Tso;
@@ -41,12 +42,17 @@ pub async fn run(args: Args) -> Result<()> {
     let part =
         Part { from: args.from.unwrap_or(Tso::ZERO), to: args.to.unwrap_or(Tso::MAX), period: args.period };
     let progress = ProgressLine::new();
-    let show = |entry: Entry| {
-        if let Some((_, picture)) = &mut drawing {
-            picture.see(&entry);
-        }
-        progress.print(|| if args.json { print(compact(&entry)?) } else { print(line(&entry)) })
+    let mut show = |entry: Entry| {
+        let text = if args.json { compact(&entry)? } else { line(&entry) };
+        progress.print(|| match &mut drawing {
+            None => listed(text),
+            Some((_, picture)) => {
+                picture.see(&entry);
+                print(text)
+            }
+        })
     };
+    let show = |entry| ready(show(entry));
     let told =
         timeline(&reader, part, show, |seq, last| progress.tell(format!("commit {seq} of {last}"))).await;
     progress.clear();

@@ -1,15 +1,15 @@
 //! `tapedeck log verify`.
 
+use std::future::ready;
+
 use serde::Serialize;
 
 use super::print_json;
 use super::progress::ProgressLine;
-use crate::archive::verify::{Archived, Scope as ArchiveScope, verify as verify_archive};
-use crate::error::{Error, Result, Verdict};
-use crate::log::reader::LogReader;
+use crate::archive::verify::{Archived, verify_beside};
+use crate::error::{Error, Result};
 use crate::log::store::Store;
 use crate::log::verify::{Report, Scope, verify};
-use crate::position::Seq;
 use crate::tick::Tso;
 
 /// What is shown. The damages are those of the log and of its archive.
@@ -38,21 +38,13 @@ pub async fn run(store: Store, since: Option<Tso>, deep: bool) -> Result<()> {
 async fn both(store: Store, scope: Scope, rows: bool, progress: &ProgressLine) -> Result<Verified> {
     let tell = |seq, bytes| {
         progress.tell(format!("commit {seq}, {bytes} bytes"));
-        std::future::ready(())
+        ready(())
     };
     let mut log = verify(store.clone(), scope, tell).await?;
-    let reader = match LogReader::open(store.clone()).await {
-        // Identity or floor is damaged, which has been noted.
-        Err(error) if error.verdict == Verdict::Refused && log.damaged() > 0 => None,
-        opened => Some(opened?),
+    let tell = |n, last| {
+        progress.tell(format!("manifest {n} of {last} of the archive"));
+        ready(())
     };
-    let archive = match reader {
-        Some(reader) => {
-            let scope = ArchiveScope { from: Seq(log.from), rows };
-            let tell = |n, last| progress.tell(format!("manifest {n} of {last} of the archive"));
-            Some(verify_archive(&reader, &store, scope, &mut log, tell).await?)
-        }
-        None => None,
-    };
+    let archive = verify_beside(&mut log, &store, rows, tell).await?;
     Ok(Verified { log, archive })
 }

@@ -20,6 +20,7 @@ use super::reader::LogReader;
 use super::seek;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
+use crate::pb::log::ObjectRef;
 use crate::position::Seq;
 use crate::tick::Tso;
 use commit::Told;
@@ -44,10 +45,11 @@ pub struct Part {
 
 /// Tells the part of a log to `show`, each entry in the order of the source's time as far as commits have it (within a
 /// commit by TSO). Restore points, windows, holes and the last entry, the totals, are of the whole log, rows of the part.
-pub async fn timeline(
+/// What `show` returns is waited for.
+pub async fn timeline<F: Future<Output = Result<()>>>(
     reader: &LogReader,
     part: Part,
-    mut show: impl FnMut(Entry) -> Result<()>,
+    mut show: impl FnMut(Entry) -> F,
     mut on_progress: impl FnMut(Seq, Seq),
 ) -> Result<()> {
     if part.from > part.to {
@@ -69,7 +71,7 @@ pub async fn timeline(
         None => reader.commit(Seq(1)).await?,
     };
     let source = earliest.and_then(|sealed| sealed.commit.source);
-    show(Entry::log(reader.identity(), source.unwrap_or_default()))?;
+    show(Entry::log(reader.identity(), source.unwrap_or_default())).await?;
     let mut catalog = Catalog::default();
     let mut commits = Box::pin(reader.commits(before.clone(), last));
     while let Some(sealed) = commits.try_next().await? {
@@ -82,25 +84,33 @@ pub async fn timeline(
                 catalog = catalog_of(reader, before.as_ref()).await?;
             }
             let mut told = Told::new(seq.0, part, holes, &coverage);
-            let named = stream::iter(&sealed.commit.segments);
-            let mut segments = named.map(|named| reader.segment(named)).buffered(SEGMENTS_AHEAD);
+            let named = stream::iter(sealed.commit.segments.clone());
+            let read = |named: ObjectRef| async move { reader.segment(&named).await };
+            let mut segments = named.map(read).buffered(SEGMENTS_AHEAD);
             while let Some(segment) = segments.try_next().await? {
                 told.read(segment, &mut periods)?;
             }
-            told.entries(&mut catalog)?.into_iter().try_for_each(&mut show)?;
-            periods.before(after).into_iter().try_for_each(&mut show)?;
+            for entry in told.entries(&mut catalog)?.into_iter().chain(periods.before(after)) {
+                show(entry).await?;
+            }
         } else {
-            holes.iter().try_for_each(|hole| show(Entry::hole(hole, &coverage)))?;
+            for hole in holes {
+                show(Entry::hole(hole, &coverage)).await?;
+            }
         }
         before = Some(sealed);
         on_progress(seq, last);
     }
-    periods.before(Tso::MAX).into_iter().try_for_each(&mut show)?;
-    for point in points::all(reader).await? {
-        show(Entry::Point { name: point.name, at: Tso(point.tso).into() })?;
+    for rows in periods.before(Tso::MAX) {
+        show(rows).await?;
     }
-    coverage.windows.iter().try_for_each(|window| show(Entry::window(*window)))?;
-    show(Entry::Total(LogTotal::new(&coverage, periods.total())))
+    for point in points::all(reader).await? {
+        show(Entry::Point { name: point.name, at: Tso(point.tso).into() }).await?;
+    }
+    for window in &coverage.windows {
+        show(Entry::window(*window)).await?;
+    }
+    show(Entry::Total(LogTotal::new(&coverage, periods.total()))).await
 }
 
 async fn catalog_of(reader: &LogReader, before: Option<&Sealed>) -> Result<Catalog> {

@@ -16,6 +16,7 @@ use url::Url;
 
 use super::{Owner, StoreOptions};
 use crate::error::{Error, Result};
+use crate::loopback::is_loopback;
 
 const FORMS: &str = "write file:///folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix; credentials go into the options";
 
@@ -135,7 +136,6 @@ fn s3(bucket: &str, options: &StoreOptions) -> WithCredentials {
         .with_virtual_hosted_style_request(options.virtual_hosted_style)
         .with_unsigned_payload(true) // the log has digests of its own
         .with_disable_bulk_delete(true) // not every S3 has it
-        .with_client_options(client(options)?)
         .with_retry(retries());
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint);
@@ -155,16 +155,15 @@ fn s3(bucket: &str, options: &StoreOptions) -> WithCredentials {
     if builder.get_config_value(&AmazonS3ConfigKey::AccessKeyId).is_none() {
         return Ok(None);
     }
-    if builder.get_config_value(&AmazonS3ConfigKey::Endpoint).is_some_and(|at| at.starts_with("http://")) {
-        builder = builder.with_allow_http(true);
-    }
-    Ok(Some(Arc::new(builder.build()?)))
+    let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint);
+    let client = client(endpoint.as_deref(), options)?;
+    Ok(Some(Arc::new(builder.with_client_options(client).build()?)))
 }
 
 fn gcs(bucket: &str, options: &StoreOptions) -> WithCredentials {
     let mut builder = GoogleCloudStorageBuilder::from_env()
         .with_bucket_name(bucket)
-        .with_client_options(client(options)?)
+        .with_client_options(client(options.endpoint.as_deref(), options)?)
         .with_retry(retries());
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_base_url(endpoint);
@@ -186,7 +185,7 @@ fn gcs(bucket: &str, options: &StoreOptions) -> WithCredentials {
 fn azure(container: &str, options: &StoreOptions) -> WithCredentials {
     let mut builder = MicrosoftAzureBuilder::from_env()
         .with_container_name(container)
-        .with_client_options(client(options)?)
+        .with_client_options(client(options.endpoint.as_deref(), options)?)
         .with_retry(retries());
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint.clone());
@@ -207,14 +206,20 @@ fn azure(container: &str, options: &StoreOptions) -> WithCredentials {
 /// `read` bounds the time of a request until its answer begins, and each wait after that, so that a half-open connection
 /// is given up: a segment of 8 MiB has to pass within it. Idle connections go before it ends, lest each of them be
 /// tried for as long.
-fn client(options: &StoreOptions) -> object_store::Result<ClientOptions> {
-    let is_http = options.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+fn client(endpoint: Option<&str>, options: &StoreOptions) -> object_store::Result<ClientOptions> {
+    let is_http = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
     let mut client = ClientOptions::new()
         .with_allow_http(is_http)
         .with_connect_timeout(Duration::from_secs(5))
         .with_read_timeout(Duration::from_secs(30))
         .with_pool_idle_timeout(Duration::from_secs(10))
         .with_timeout(Duration::from_secs(90));
+    let is_here =
+        |endpoint: &&str| Url::parse(endpoint).is_ok_and(|url| url.host_str().is_some_and(is_loopback));
+    if let Some(endpoint) = endpoint.filter(is_here) {
+        // One that is given, and used for nothing, takes the place of the environment's.
+        client = client.with_proxy_url(endpoint).with_proxy_excludes("localhost,127.0.0.0/8,::1");
+    }
     for certificate in options.ca.iter().map(|ca| Certificate::from_pem_bundle(ca.as_bytes())) {
         client = certificate?.into_iter().fold(client, ClientOptions::with_root_certificate);
     }

@@ -7,6 +7,7 @@ use object_store::memory::InMemory;
 use super::*;
 use crate::error::Verdict;
 use crate::log::faulty_store::{Fault, FaultyStore};
+use crate::loopback::tests::behind_a_proxy;
 
 fn faulty(fault: Fault) -> Store {
     Store::new(
@@ -215,6 +216,14 @@ async fn an_object_that_is_not_there_is_no_error_but_a_bucket_that_is_not_there_
     let error =
         s3_that_answers(404, "<Error><Code>NoSuchBucket</Code></Error>").await.get("k").await.unwrap_err();
     assert_eq!(error.verdict, Verdict::Operator);
+}
+
+#[tokio::test]
+async fn a_store_on_this_machine_is_reached_past_the_proxy_of_the_environment() {
+    if behind_a_proxy("store::tests::a_store_on_this_machine_is_reached_past_the_proxy_of_the_environment") {
+        let absent = "<Error><Code>NoSuchKey</Code></Error>";
+        assert_eq!(s3_that_answers(404, absent).await.get("k").await.unwrap(), None);
+    }
 }
 
 #[tokio::test]

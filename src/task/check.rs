@@ -1,8 +1,10 @@
 //! Every connection of a task, tried once.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::{FutureExt, join_all};
+use url::Url;
 
 use super::connect::{asked, catalog, log_store, queue, storage, store_to_read, target};
 use super::encryption::EncryptionSpec;
@@ -70,8 +72,31 @@ async fn check_one(what: String, trying: impl Future<Output = Result<String>>) -
     Check { what, outcome }
 }
 
+/// Folders that a check of a local log makes on its way: those that are still empty go when it is over.
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    /// The one of the probe, and those that are not there yet; the innermost first.
+    fn by_a_check(url: &str) -> Made {
+        let folder = Url::parse(url).ok().filter(|url| url.scheme() == "file");
+        let Some(folder) = folder.and_then(|url| url.to_file_path().ok()) else { return Made(Vec::new()) };
+        let missing = folder.ancestors().take_while(|folder| !folder.exists()).map(Path::to_owned);
+        Made([folder.join("probe")].into_iter().chain(missing).collect())
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for folder in &self.0 {
+            // What is in use is not empty.
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
 pub(super) async fn check_log(spec: &TaskSpec) -> Result<String> {
     if spec.kind.records() {
+        let _made = Made::by_a_check(&spec.log.url);
         let store = log_store(&spec.log).await?;
         store.probe().await?;
         LogReader::find(store).await?;
@@ -158,6 +183,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = check_log(&replay_of(folder.path(), "replay")).await.unwrap_err();
         assert!(error.message.contains("there is no log at file://") && error.advice.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_check_of_a_log_that_is_not_there_yet_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let nothing = |folder: &Path| std::fs::read_dir(folder).unwrap().next().is_none();
+        let said = check_log(&replay_of(&folder.path().join("logs/dr"), "replicate")).await.unwrap();
+        assert!(said.contains("put-if-absent works") && nothing(folder.path()));
+        let there = folder.path().join("there");
+        std::fs::create_dir(&there).unwrap();
+        check_log(&replay_of(&there, "replicate")).await.unwrap();
+        assert!(nothing(&there));
+        let notes = there.join("notes");
+        std::fs::write(&notes, "mine").unwrap();
+        check_log(&replay_of(&there.join("log"), "replicate")).await.unwrap();
+        assert!(notes.exists() && !there.join("log").exists());
     }
 
     /// The golden encrypted log, with keys from files.

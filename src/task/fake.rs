@@ -41,6 +41,8 @@ pub struct Script {
     pub started: usize,
     /// Runs that ended because they were cancelled.
     pub cancelled: usize,
+    /// How long after that they ended.
+    pub ends_after: Duration,
 }
 
 /// The script, shared with the halves.
@@ -122,6 +124,8 @@ async fn wait_unless(
         Some(outcome) => outcome,
         None => {
             cancel.cancelled().await;
+            let ends_after = script.lock().unwrap().ends_after;
+            tokio::time::sleep(ends_after).await;
             script.lock().unwrap().cancelled += 1;
             Ok(())
         }

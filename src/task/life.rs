@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::task::AbortHandle;
+
 use super::rate::{Mark, Rate};
 use super::spec::TaskSpec;
 use super::state::{State, Step};
@@ -50,6 +52,7 @@ pub struct Life {
     /// What is stored of it; `degraded` is not.
     pub document: Document,
     rate: Rate,
+    recorder: Option<AbortHandle>,
     record: Option<Restart>,
     replay: Option<Restart>,
 }
@@ -72,12 +75,22 @@ impl Restart {
 impl Life {
     /// Of a task as it was stored.
     pub fn new(document: Document) -> Life {
-        Life { document, rate: Rate::default(), record: None, replay: None }
+        Life { document, rate: Rate::default(), recorder: None, record: None, replay: None }
     }
 
     /// The halves are started.
     pub fn begins(&mut self) {
         (self.rate, self.record, self.replay) = (Rate::default(), None, None);
+    }
+
+    /// What records, from its start to its end: also while it waits to be started again.
+    pub fn records(&mut self, recorder: AbortHandle) {
+        self.recorder = Some(recorder);
+    }
+
+    /// Whether something records, whatever became of the other half.
+    pub fn is_recording(&self) -> bool {
+        self.recorder.as_ref().is_some_and(|recorder| !recorder.is_finished())
     }
 
     /// A half ended, and is started again after a wait.

@@ -1,16 +1,17 @@
 //! What a log holds, for people who want to restore.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout};
 use utoipa::ToSchema;
 
 use super::connect;
 use super::spec::LogSpec;
 use super::status::{Moment, moment};
 use super::validate;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log::base::Base;
 use crate::log::commit::Sealed;
 use crate::log::coverage::{Coverage, HoleAt, Window};
@@ -49,10 +50,10 @@ pub struct LogView {
     pub read_to: u64,
     /// Rows in segments: inserted, and keys of deletes; an upsert is both.
     pub rows: u64,
-    /// Objects that are stored.
-    pub objects: u64,
-    /// Their bytes.
-    pub bytes: u64,
+    /// Objects that are stored; null: there are too many to list them for one answer.
+    pub objects: Option<u64>,
+    /// Their bytes; null with `objects`.
+    pub bytes: Option<u64>,
 }
 
 /// A source Milvus.
@@ -100,13 +101,26 @@ pub struct Look {
     last: Option<Sealed>,
 }
 
-/// Reads a log's identity, its commits as far as time allows, and the sizes of its objects; nothing where no log is.
+/// Reads a log's identity, its commits for at most half of the time, and in what is left of it the sizes of
+/// its objects; nothing where no log is.
 pub async fn view(spec: &LogSpec, look: &mut Look, time: Duration) -> Result<Option<LogView>> {
-    let began = Instant::now();
     validate::log(spec)?;
     let Some(store) = connect::store_to_read(spec).await? else { return Ok(None) };
+    look_at(&spec.url, store, look, time).await
+}
+
+/// The log at a place; nothing where none is.
+pub async fn reader(spec: &LogSpec) -> Result<Option<LogReader>> {
+    validate::log(spec)?;
+    match connect::store_to_read(spec).await? {
+        Some(store) => LogReader::find(store).await,
+        None => Ok(None),
+    }
+}
+
+async fn look_at(url: &str, store: Store, look: &mut Look, time: Duration) -> Result<Option<LogView>> {
+    let began = Instant::now();
     let Some(reader) = LogReader::find(store.clone()).await? else { return Ok(None) };
-    let (objects, bytes) = sizes(&store).await?;
     let commits = reader.last().await?;
     let beginning = reader.beginning().await?;
     let base = beginning.as_ref().map(Base::seq);
@@ -117,16 +131,22 @@ pub async fn view(spec: &LogSpec, look: &mut Look, time: Duration) -> Result<Opt
         *look = Look { log_id: reader.log_id().to_owned(), coverage, base, last };
     }
     let mut unread = Box::pin(reader.commits(look.last.clone(), commits));
-    while began.elapsed() < time
-        && let Some(sealed) = unread.try_next().await?
-    {
-        look.coverage.add(&sealed.commit);
-        look.last = Some(sealed);
+    let reading = async {
+        while let Some(sealed) = unread.try_next().await? {
+            look.coverage.add(&sealed.commit);
+            look.last = Some(sealed);
+        }
+        Ok::<_, Error>(())
+    };
+    if let Ok(read) = timeout(time / 2, reading).await {
+        read?;
     }
+    // Of a long log this takes longer than an answer may.
+    let listed = timeout(time.saturating_sub(began.elapsed()), sizes(&store)).await.ok().transpose()?;
     let (identity, coverage) = (reader.identity(), &look.coverage);
     let source = look.last.as_ref().and_then(|last| last.commit.source.clone());
     Ok(Some(LogView {
-        url: spec.url.clone(),
+        url: url.to_owned(),
         log_id: identity.log_id.clone(),
         created: identity.created.clone(),
         format: identity.format,
@@ -138,8 +158,8 @@ pub async fn view(spec: &LogSpec, look: &mut Look, time: Duration) -> Result<Opt
         commits: commits.0,
         read_to: look.last.as_ref().map_or(0, |last| last.commit.seq),
         rows: coverage.rows,
-        objects,
-        bytes,
+        objects: listed.map(|(objects, _)| objects),
+        bytes: listed.map(|(_, bytes)| bytes),
     }))
 }
 
@@ -182,6 +202,12 @@ impl From<&HoleAt> for HoleView {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+    use object_store::path::Path;
+    use object_store::throttle::{ThrottleConfig, ThrottledStore};
+
     use super::*;
     use crate::log::prune::{Keep, prune};
     use crate::log::tests::sample::{record, take_base, tso};
@@ -208,5 +234,22 @@ mod tests {
         }
         record(&store, 12).await.unwrap();
         assert_eq!(shown().await, (4, 7, 7, [tso(5).0, tso(11).0], true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_windows_of_a_log_are_shown_though_listing_its_objects_takes_too_long() {
+        let objects = InMemory::new();
+        record(&Store::new(Arc::new(objects.clone()), Path::ROOT, "memory://".into()), 10).await.unwrap();
+        let hour = Duration::from_secs(3600);
+        let slow = ThrottleConfig { wait_list_per_entry: hour, ..Default::default() };
+        let slow = Arc::new(ThrottledStore::new(objects, slow));
+        let store = Store::new(slow, Path::ROOT, "memory://".into());
+        let (began, mut look) = (Instant::now(), Look::default());
+        let time = Duration::from_secs(20);
+        let view = look_at("memory://", store.clone(), &mut look, time).await.unwrap().unwrap();
+        assert!(began.elapsed() <= time, "{:?}", began.elapsed());
+        assert_eq!((view.windows.len(), view.read_to, view.objects, view.bytes), (1, 5, None, None));
+        let view = look_at("memory://", store, &mut look, Duration::MAX).await.unwrap().unwrap();
+        assert!(view.objects > Some(5) && view.bytes > Some(500), "{view:?}");
     }
 }

@@ -168,6 +168,11 @@ impl Task {
         Ok(())
     }
 
+    /// Whether its recorder works, or is about to be started again.
+    pub fn is_recording(&self) -> bool {
+        self.life().is_recording()
+    }
+
     /// How it is.
     pub fn status(&self) -> Status {
         self.look();
@@ -236,12 +241,13 @@ impl Task {
     async fn supervise(self: Arc<Self>, cancel: CancellationToken) {
         let mut halves = JoinSet::new();
         if self.spec.kind.records() {
-            halves.spawn(self.clone().keep_half(
+            let recorder = halves.spawn(self.clone().keep_half(
                 Which::Record,
                 self.work.record.clone(),
                 self.record.clone(),
                 cancel.clone(),
             ));
+            self.life().records(recorder);
         }
         if self.spec.kind.replays() {
             halves.spawn(self.clone().keep_half(

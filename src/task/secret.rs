@@ -2,6 +2,7 @@
 //! and is neither stored nor shown.
 
 use std::fmt;
+use std::io::Read;
 use std::path::PathBuf;
 
 use serde::de::{self, Deserializer, MapAccess, Visitor};
@@ -53,11 +54,18 @@ fn read(path: &PathBuf) -> Result<String> {
         Error::operator(format!("the secret file {} cannot be read: {why}", path.display()))
             .advice("check the path and its permissions for the user of the service")
     };
-    let length = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
-    if length > MOST_BYTES {
-        return Err(failed(format!("it has {length} bytes, more than a secret can have")));
+    // Asked before it is opened: a pipe may have no writer.
+    let found = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
+    if !found.is_file() {
+        return Err(failed("it is no regular file".to_owned()));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| failed(error.kind().to_string()))?;
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|error| failed(error.kind().to_string()))?;
+    // A length may be wrong (`/proc`), or change meanwhile.
+    let read = file.take(MOST_BYTES + 1).read_to_string(&mut text);
+    if read.map_err(|error| failed(error.kind().to_string()))? as u64 > MOST_BYTES {
+        return Err(failed(format!("it has more than {MOST_BYTES} bytes, more than a secret can have")));
+    }
     match text.trim_end() {
         "" => Err(failed("it is empty".to_owned())),
         text => Ok(text.to_owned()),
@@ -175,5 +183,23 @@ mod tests {
                 .message
                 .contains("TAPEDECK_NOT_SET")
         );
+    }
+
+    #[test]
+    fn a_secret_is_a_small_regular_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let long = folder.path().join("long");
+        std::fs::write(&long, "x".repeat(MOST_BYTES as usize + 1)).unwrap();
+        for (path, why) in [
+            (PathBuf::from("/dev/zero"), "it is no regular file"),
+            (pipe, "it is no regular file"),
+            (folder.path().to_owned(), "it is no regular file"),
+            (long, "more than a secret can have"),
+        ] {
+            let error = Secret::File(path).resolve_text().unwrap_err();
+            assert!(error.message.contains(why), "{error}");
+        }
     }
 }

@@ -83,7 +83,12 @@ impl Service {
     }
 
     /// Creates and starts a task; with `check`, only if all its connections work.
-    pub async fn create(&self, spec: TaskSpec, check: bool) -> Result<Creation, Refusal> {
+    pub async fn create(self: &Arc<Self>, spec: TaskSpec, check: bool) -> Result<Creation, Refusal> {
+        let service = self.clone();
+        to_the_end(async move { service.create_now(spec, check).await }).await
+    }
+
+    async fn create_now(&self, spec: TaskSpec, check: bool) -> Result<Creation, Refusal> {
         if let Some(task) = self.admit(&spec)? {
             return Ok(Creation::Same(task));
         }
@@ -128,22 +133,32 @@ impl Service {
     /// Stops a task until it is resumed.
     pub async fn pause(&self, name: &str) -> Result<Arc<Task>, Refusal> {
         let task = self.get(name)?;
-        if task.pause().await? { Ok(task) } else { Err(done(name)) }
+        let pausing = task.clone();
+        if to_the_end(async move { Ok(pausing.pause().await?) }).await? { Ok(task) } else { Err(done(name)) }
     }
 
     /// Starts a paused or failed task again.
     pub async fn resume(&self, name: &str) -> Result<Arc<Task>, Refusal> {
         let task = self.get(name)?;
-        if task.resume().await? { Ok(task) } else { Err(done(name)) }
+        let resuming = task.clone();
+        if to_the_end(async move { Ok(resuming.resume().await?) }).await? {
+            Ok(task)
+        } else {
+            Err(done(name))
+        }
     }
 
     /// Stops a task and forgets it. Its log stays.
-    pub async fn delete(&self, name: &str) -> Result<(), Refusal> {
-        let _one_at_a_time = self.changing.lock().await;
-        let task = self.get(name)?;
-        task.close().await?;
-        self.write().remove(name);
-        Ok(())
+    pub async fn delete(self: &Arc<Self>, name: &str) -> Result<(), Refusal> {
+        let (service, name) = (self.clone(), name.to_owned());
+        to_the_end(async move {
+            let _one_at_a_time = service.changing.lock().await;
+            let task = service.get(&name)?;
+            task.close().await?;
+            service.write().remove(&name);
+            Ok(())
+        })
+        .await
     }
 
     /// Stops all tasks; the next start goes on with them.
@@ -188,6 +203,17 @@ impl Service {
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Arc<Task>>> {
         self.tasks.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Does it even if whoever asked for it does not wait: stopped half-way, a task would say one thing and do
+/// another.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::spawn(work).await.unwrap_or_else(|broken| {
+        let broken = Error::operator(format!("the request broke off: {broken}"));
+        Err(broken.advice("this is a bug: please report it with the log of the service").into())
+    })
 }
 
 fn conflict(message: &str, advice: &str) -> Refusal {

@@ -15,7 +15,6 @@ use super::runner::Task;
 use super::schedule::{self, Failed};
 use super::service::Service;
 use super::spec::TaskSpec;
-use super::state::State;
 use super::status::rfc3339;
 use crate::error::{Error, Result};
 use crate::log::prune::Keep;
@@ -174,9 +173,8 @@ pub async fn keep_up(service: Arc<Service>, cancel: CancellationToken) {
 }
 
 fn is_due(task: &Task, chore: Chore) -> bool {
-    let works = matches!(*task.state().borrow(), State::Running | State::Degraded);
     let every = task.spec().upkeep.as_ref().and_then(|upkeep| upkeep.every(chore));
-    let Some(every) = every.filter(|_| works) else { return false };
+    let Some(every) = every.filter(|_| task.is_recording()) else { return false };
     let Done { at, failed, .. } = task.upkeep().unwrap_or_default().of(chore).clone();
     schedule::is_due((&task.created(), at.as_deref()), failed.as_ref(), every, SystemTime::now())
 }
@@ -215,6 +213,7 @@ mod tests {
     use crate::log::store::Store;
     use crate::task::fake::{Shared, document, service, until};
     use crate::task::service::Creation;
+    use crate::task::state::State;
 
     async fn task(upkeep: serde_json::Value, script: &Shared) -> (Arc<Service>, Arc<Task>) {
         let service = service(&Store::memory(), script).await;
@@ -258,6 +257,32 @@ mod tests {
         assert_eq!(after.failed.unwrap().message, "the store does not answer");
         assert_eq!(task.events().newest(1)[0].what, "no_base");
         assert_eq!(task.status().state, State::Running);
+    }
+
+    #[tokio::test]
+    async fn a_log_is_kept_up_as_long_as_it_is_recorded_whatever_becomes_of_the_replay() {
+        let script = Shared::default();
+        let service = service(&Store::memory(), &script).await;
+        let fails = || Err(Error::operator("wrong token"));
+        for (name, recording) in [("recorded", true), ("unrecorded", false)] {
+            let mut script = script.lock().unwrap();
+            if recording {
+                script.replay.push_back(fails())
+            } else {
+                script.record.push_back(fails())
+            }
+            drop(script);
+            let mut document = document(name, "replicate");
+            document["upkeep"] = serde_json::json!({"archive_every": "1s"});
+            let spec = TaskSpec::parse(document.to_string().as_bytes()).unwrap();
+            service.create(spec, true).await.unwrap_or_else(|_| panic!());
+            until(&service, name, State::Failed).await;
+        }
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        let due = |name| is_due(&service.get(name).unwrap(), Chore::Archive);
+        assert_eq!((due("recorded"), due("unrecorded")), (true, false));
+        service.pause("recorded").await.unwrap();
+        assert!(!due("recorded"));
     }
 
     #[test]

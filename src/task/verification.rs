@@ -12,18 +12,19 @@ use super::runner::Task;
 use super::schedule::{self, Failed};
 use super::service::Service;
 use super::status::rfc3339;
+use crate::archive::verify::verify_beside;
 use crate::error::{Error, Result};
 use crate::log::store::Store;
 use crate::log::verify::{Report, Scope, verify};
 use crate::position::Seq;
 
-/// The log is checked as a whole after so many checks of what is new: old objects decay too.
+/// Log and archive are checked as a whole after so many checks of what is new: old objects decay too.
 const WHOLE_AFTER: u32 = 6;
 /// Damages that are told in words.
 const MOST_TOLD: usize = 5;
 /// How often it is seen whether a log is due.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// A pause between two commits is no longer.
+/// A pause between two commits, or two manifests of the archive, is no longer.
 const MOST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What the checks of a task's log have found.
@@ -33,7 +34,7 @@ pub struct Verification {
     pub at: Option<String>,
     /// The log's uuid.
     pub log_id: String,
-    /// Whether that check was of the whole log, else of the commits since the one before.
+    /// Whether that check was of the whole log and its archive, else of the commits since the one before.
     pub whole: bool,
     /// The last commit that was checked.
     pub commit: u64,
@@ -105,7 +106,8 @@ pub async fn verify_log(task: &Task) {
     match check(task, &last).await {
         Ok((scope, report)) => {
             let found = last.after(scope, &report, SystemTime::now());
-            let part = if found.whole { "the whole log" } else { "what is new in the log" };
+            let part =
+                if found.whole { "the whole log, with its archive," } else { "what is new in the log" };
             if found.damages == 0 {
                 info!(task = %name, commit = found.commit, "the log is well");
                 task.events().add("verified", format!("{part} up to commit {} is well", found.commit), None);
@@ -141,15 +143,19 @@ async fn check(task: &Task, last: &Verification) -> Result<(Scope, Report)> {
     }
 }
 
-/// Verifies a log with pauses as long as the work between them.
+/// Verifies a log, and with all of it its archive, with pauses as long as the work between them.
 pub async fn gently(store: Store, scope: Scope) -> Result<Report, Error> {
     let mut worked_from = Instant::now();
-    verify(store, scope, |_, _| {
+    let mut pause = || {
         let pause = worked_from.elapsed().min(MOST_PAUSE);
         worked_from = Instant::now() + pause;
         tokio::time::sleep(pause)
-    })
-    .await
+    };
+    let mut report = verify(store.clone(), scope, |_, _| pause()).await?;
+    if scope == Scope::Whole {
+        verify_beside(&mut report, &store, false, |_, _| pause()).await?;
+    }
+    Ok(report)
 }
 
 #[cfg(test)]

@@ -136,6 +136,8 @@ fn rows_can_be_read(spec: &LogSpec) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::layout;
+    use crate::log::store::Store;
     use crate::position::Seq;
     use crate::task::fake::replay_of;
 
@@ -157,5 +159,26 @@ mod tests {
         let whole = verify(spec.clone(), Scope::Whole).await.unwrap();
         let part = verify(spec, Scope::After(Seq(1))).await.unwrap();
         assert_eq!([(whole.from, whole.segments), (part.from, part.segments)], [(1, 2), (2, 1)]);
+    }
+
+    #[tokio::test]
+    async fn a_check_of_a_whole_log_looks_at_its_archive_too() {
+        let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("formats/golden/v1");
+        let folder = tempfile::tempdir().unwrap();
+        let open = async |folder: &std::path::Path| {
+            Store::open(&format!("file://{}", folder.display()), &Default::default()).await.unwrap()
+        };
+        let (source, store) = (open(&golden).await, open(folder.path()).await);
+        for (key, _) in source.list("", None).await.unwrap() {
+            let bytes = source.get(&key).await.unwrap().unwrap();
+            let lost = usize::from(layout::is_archive_file(&key));
+            store.put(&key, bytes.slice(lost..)).await.unwrap();
+        }
+        let spec = Arc::new(replay_of(folder.path(), "replay"));
+        let verify = Work::real().verify;
+        let archive =
+            |report: Report| report.damages.iter().any(|damage| damage.object.starts_with("archive/"));
+        assert!(archive(verify(spec.clone(), Scope::Whole).await.unwrap()));
+        assert!(!archive(verify(spec, Scope::After(Seq(1))).await.unwrap()));
     }
 }

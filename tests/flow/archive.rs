@@ -63,7 +63,7 @@ pub async fn assert_is_sound(store: &Store) {
     let mut report = log_verify::verify(store.clone(), whole, |_, _| ready(())).await.unwrap();
     let reader = LogReader::open(store.clone()).await.unwrap();
     let scope = Scope { from: Seq(1), rows: true };
-    let archived = verify(&reader, store, scope, &mut report, |_, _| {}).await.unwrap();
+    let archived = verify(&reader, store, scope, &mut report, |_, _| ready(())).await.unwrap();
     assert_eq!((report.damages, archived.orphans, archived.to), (vec![], 0, reader.last().await.unwrap().0));
     assert!(archived.manifests > 1 && archived.files > archived.manifests, "{archived:?}");
 }

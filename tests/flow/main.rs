@@ -36,4 +36,5 @@ mod rivals;
 mod skip;
 mod stop;
 mod timeline;
+mod unread;
 mod untold;

@@ -1,5 +1,6 @@
 //! The timeline of a log finds what a person looks for, and its windows are those that a replay takes.
 
+use std::future::ready;
 use std::time::Duration;
 
 use tapedeck::log::inspect;
@@ -22,7 +23,7 @@ async fn told(store: &Store) -> Vec<Entry> {
     let mut told = Vec::new();
     let show = |entry| {
         told.push(entry);
-        Ok(())
+        ready(Ok(()))
     };
     timeline(&reader, part, show, |_, _| {}).await.expect("a timeline");
     told

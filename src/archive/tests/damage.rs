@@ -39,7 +39,7 @@ async fn small_archive() -> (Store, Recorder, Vec<(String, Bytes)>) {
 async fn damages(reader: &LogReader, store: &Store) -> Vec<String> {
     let mut report = log_verify::Report::default();
     let scope = Scope { from: Seq(1), rows: false };
-    verify(reader, store, scope, &mut report, |_, _| {}).await.unwrap();
+    verify(reader, store, scope, &mut report, |_, _| ready(())).await.unwrap();
     report.damages.into_iter().map(|damage| damage.object).collect()
 }
 
@@ -152,7 +152,7 @@ async fn files_before_the_commits_that_are_asked_for_are_passed_over_and_orphans
     for (from, found) in [(1, 3), (3, 1), (4, 0)] {
         let mut report = log_verify::Report::default();
         let scope = Scope { from: Seq(from), rows: true };
-        let archived = verify(&reader, &store, scope, &mut report, |_, _| {}).await.unwrap();
+        let archived = verify(&reader, &store, scope, &mut report, |_, _| ready(())).await.unwrap();
         assert_eq!((report.damages.len(), archived.manifests, archived.orphans), (found, 3, 1));
     }
     let log = log_verify::verify(store, log_verify::Scope::Whole, |_, _| ready(())).await.unwrap();

@@ -90,7 +90,7 @@ async fn a_pruned_log_is_read_from_its_base_on() {
                 Entry::Total(total) => assert_eq!(total.commits, 2),
                 _ => {}
             }
-            Ok(())
+            ready(Ok(()))
         };
         timeline(&reader, part, show, |_, _| {}).await.unwrap();
         assert_eq!((windows, source.as_str()), (vec![(tso(5).0, tso(9).0)], "kafka:abc"));

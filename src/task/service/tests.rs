@@ -1,10 +1,12 @@
+use std::time::Duration;
+
 use super::*;
 use crate::log::store::Store;
 use crate::task::fake::{AT, Shared, document, service, spec, until};
 use crate::task::spec::TaskSpec;
 use crate::task::state::State;
 
-async fn create(service: &Service, name: &str, kind: &str) -> Arc<Task> {
+async fn create(service: &Arc<Service>, name: &str, kind: &str) -> Arc<Task> {
     match service.create(spec(name, kind), true).await.unwrap() {
         Creation::New(task) => task,
         Creation::Same(_) => panic!("{name} was there"),
@@ -169,4 +171,22 @@ async fn a_log_has_one_recorder() {
         let Err(Refusal::Conflict(error)) = service.create(second, true).await else { panic!("{same}") };
         assert!(error.message.contains("\"a\" records into"), "{error}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_for_is_done_though_nobody_waits_for_the_answer() {
+    let (store, script) = (Store::memory(), Shared::default());
+    let service = service(&store, &script).await;
+    script.lock().unwrap().ends_after = Duration::from_secs(1);
+    script.lock().unwrap().replay.push_back(Err(Error::operator("wrong token")));
+    let task = create(&service, "a", "replicate").await;
+    until(&service, "a", State::Failed).await;
+    let soon = Duration::from_millis(100);
+    assert!(tokio::time::timeout(soon, service.resume("a")).await.is_err());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!((task.status().state, runs(&script)), (State::Running, (4, 1)));
+    assert!(tokio::time::timeout(soon, service.delete("a")).await.is_err());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(service.get("a").is_err() && TaskStore::new(store).all().await.unwrap().is_empty());
+    assert_eq!(runs(&script), (4, 3));
 }
