@@ -132,7 +132,11 @@ impl Definer {
 async fn define(shared: &Shared, id: Option<CollectionId>, changes: &[DefinitionChange]) -> Result<()> {
     let target = &*shared.target;
     for change in changes {
-        shared.ask("changing a definition", || target.define(change)).await?;
+        let change_it = async || {
+            shared.lease.hold().await?;
+            target.define(change).await
+        };
+        shared.ask("changing a definition", change_it).await?;
         if let Some(id) = id {
             shared.ask("looking at a collection", || shared.made.note(target, id, change)).await?;
         }

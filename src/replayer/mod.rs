@@ -23,6 +23,7 @@ mod fetch;
 mod journal;
 mod lane;
 mod lanes;
+mod lease;
 mod naming;
 mod opening;
 mod ownership;
