@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures::{TryStreamExt, stream};
 
 use crate::catalog::CollectionId;
-use crate::change::{CollectionName, DefinitionChange, NewCollection};
+use crate::change::{CollectionName, DefinitionChange};
 use crate::error::{Error, Result};
 use crate::pb::log::{Definition, definition::Change};
 use crate::position::LogPosition;
@@ -97,8 +97,8 @@ pub async fn check_new(
     change: &DefinitionChange,
 ) -> Result<()> {
     match change {
-        DefinitionChange::CreateCollection(new) => check_free(target, source, new).await,
-        DefinitionChange::RenameCollection { to, .. } => check_absent(target, to).await,
+        DefinitionChange::CreateCollection(new) => check_free(target, source, &new.name).await,
+        DefinitionChange::RenameCollection { to, .. } => check_free(target, None, to).await,
         DefinitionChange::CreateAlias { name, alias } | DefinitionChange::AlterAlias { name, alias, .. } => {
             check_alias(target, name, alias).await
         }
@@ -132,26 +132,19 @@ async fn check_alias(target: &dyn Target, name: &CollectionName, alias: &str) ->
     Err(Error::operator(in_the_way).advice("drop or rename it in the target, or replay into another one"))
 }
 
-/// A name that a collection is about to be given by a rename is free.
-async fn check_absent(target: &dyn Target, name: &CollectionName) -> Result<()> {
+/// A name that a collection is about to be given is free: rows go into what the replay itself has created, and into the
+/// collection that they come from least of all, where each would come back as a new one, without end.
+async fn check_free(target: &dyn Target, source: Option<CollectionId>, name: &CollectionName) -> Result<()> {
     if let Some(of) = target.alias_of(name).await? {
         return Err(name_is_alias(name, &of));
     }
-    if target.id_of(name).await?.is_none() {
-        return Ok(());
-    }
-    Err(Error::operator(format!("the target has {name} already, to which a collection is renamed"))
-        .advice("drop or rename it in the target, or map the source's collection to another name"))
-}
-
-/// A collection that is about to be created takes nobody else's place, and that of its own source least of all: each row
-/// would come back as a new one, without end.
-async fn check_free(target: &dyn Target, source: Option<CollectionId>, new: &NewCollection) -> Result<()> {
-    if source.is_some() && target.id_of(&new.name).await? == source {
-        return Err(Error::operator(format!("{} of the target is the source's own", new.name))
+    let Some(found) = target.id_of(name).await? else { return Ok(()) };
+    if source == Some(found) {
+        return Err(Error::operator(format!("{name} of the target is the source's own"))
             .advice("write the address of another Milvus, or rename what is selected out of the selection"));
     }
-    target.check_free(new).await
+    Err(Error::operator(format!("the target has {name} already, which this replay did not create"))
+        .advice("drop or rename it in the target, or map the source's collection to another name"))
 }
 
 /// Whether a definition gives a name to a collection or an alias.

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 pub use contents::{Collection, Contents, Index, Row};
 
 use crate::catalog::CollectionId;
-use crate::change::{CollectionName, DefinitionChange, NewCollection, RowChange, Rows};
+use crate::change::{CollectionName, DefinitionChange, RowChange, Rows};
 use crate::error::{Error, Result};
 use crate::target::{Mode, Target};
 
@@ -95,10 +95,6 @@ impl Target for MemoryTarget {
     async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
         let alias = (alias.database.clone(), alias.collection.clone());
         Ok(self.state().contents.aliases.get(&alias).map(|behind| behind.collection.clone()))
-    }
-
-    async fn check_free(&self, new: &NewCollection) -> Result<()> {
-        self.state().contents.check_free(new)
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {

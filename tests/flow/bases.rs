@@ -11,7 +11,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tapedeck::archive::base::Report;
 use tapedeck::catalog::CollectionId;
-use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
+use tapedeck::change::{CollectionName, DefinitionChange, RowChange};
 use tapedeck::error::{Error, Result, Verdict};
 use tapedeck::log::layout;
 use tapedeck::log::reader::LogReader;
@@ -347,10 +347,6 @@ impl Target for Slow {
 
     async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
         self.0.alias_of(alias).await
-    }
-
-    async fn check_free(&self, new: &NewCollection) -> Result<()> {
-        self.0.check_free(new).await
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {

@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use object_store::memory::InMemory;
 use tapedeck::catalog::CollectionId;
-use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
+use tapedeck::change::{CollectionName, DefinitionChange, RowChange};
 use tapedeck::error::{Result, Verdict};
 use tapedeck::log::store::Store;
 use tapedeck::recorder::Start;
-use tapedeck::replayer::Until;
+use tapedeck::replayer::{Depth, Until};
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::MemoryTarget;
 use tapedeck::target::{Mode, Target};
@@ -44,7 +44,7 @@ async fn drop_collection(target: &MemoryTarget, name: &str) {
 }
 
 #[test]
-fn a_collection_with_rows_of_its_own_is_not_taken_over_however_often_it_is_tried() {
+fn a_collection_of_others_is_not_taken_over_however_often_it_is_tried() {
     let seed = seed();
     process(async {
         let (store, world) = recorded(seed).await;
@@ -56,7 +56,10 @@ fn a_collection_with_rows_of_its_own_is_not_taken_over_however_often_it_is_tried
         for _ in 0..3 {
             let error = replay(replayer(&store, target.clone(), "r", Until::Latest)).error().await;
             assert_eq!(error.verdict, Verdict::Operator, "{error}");
-            assert!(error.to_string().contains("default.docs already, with rows of its own"), "{error}");
+            assert!(
+                error.to_string().contains("default.docs already, which this replay did not create"),
+                "{error}"
+            );
             assert_eq!(target.contents().collections[&docs], before);
         }
         drop_collection(&target, "docs").await;
@@ -65,9 +68,38 @@ fn a_collection_with_rows_of_its_own_is_not_taken_over_however_often_it_is_tried
     });
 }
 
+#[test]
+fn an_empty_collection_of_the_same_definition_is_not_filled_either() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        world.create(CollectionSpec::new("docs"));
+        record_all(&mut world, &store).await;
+        let target = Arc::new(MemoryTarget::new());
+        replay(replayer(&store, target.clone(), "other", Until::Latest)).end().await.unwrap();
+        let before = target.contents();
+        insert(&mut world, 0, 0..20);
+        record_all(&mut world, &store).await;
+        for _ in 0..2 {
+            let error = replay(replayer(&store, target.clone(), "r", Until::Latest)).error().await;
+            assert!(
+                error.message.contains("default.docs already, which this replay did not create"),
+                "{error}"
+            );
+            assert!(error.advice.is_some());
+            assert_same(&target.contents(), &before, "as it was");
+        }
+        let to = world.oracle.last();
+        let plan = replayer(&store, target.clone(), "r", Until::Tso(to));
+        let plan = plan.plan(to, Depth::Definitions, |_, _| {}).await.unwrap();
+        assert_eq!(plan.conflicts.len(), 1, "{plan:?}");
+        replay(replayer(&store, target.clone(), "other", Until::Latest)).end().await.unwrap();
+        assert_same(&target.contents(), &world.oracle.contents(), "the one that created it");
+    });
+}
+
 /// The creation that would take it over may lie in the stretch that a crash leaves in doubt.
 #[test]
-fn a_collection_with_rows_of_its_own_is_not_taken_over_wherever_the_replayer_dies() {
+fn a_collection_of_others_is_not_taken_over_wherever_the_replayer_dies() {
     let seed = seed();
     let inner = Arc::new(InMemory::new());
     let world = process(async {
@@ -99,7 +131,10 @@ fn a_collection_with_rows_of_its_own_is_not_taken_over_wherever_the_replayer_die
         });
         process(async {
             let error = replay(replayer(&whole(&inner), target.clone(), "r", Until::Latest)).error().await;
-            assert!(error.to_string().contains("default.docs already, with rows of its own"), "{k}: {error}");
+            assert!(
+                error.to_string().contains("default.docs already, which this replay did not create"),
+                "{k}: {error}"
+            );
             assert_eq!(target.contents().collections[&docs], before, "call {k}");
             forget(&whole(&inner), "r").await;
         });
@@ -131,7 +166,10 @@ fn a_run_is_not_stopped_by_what_comes_after_its_end_and_the_next_one_finds_it() 
         replay(replayer(&store, target.clone(), "r", Until::Tso(between))).end().await.unwrap();
         for _ in 0..2 {
             let error = replay(replayer(&store, target.clone(), "r", Until::Latest)).error().await;
-            assert!(error.to_string().contains("default.docs already, with rows of its own"), "{error}");
+            assert!(
+                error.to_string().contains("default.docs already, which this replay did not create"),
+                "{error}"
+            );
             assert_eq!(target.contents().collections[&docs], theirs);
         }
         drop_collection(&target, "docs").await;
@@ -180,10 +218,6 @@ where
 
     async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
         self.0.alias_of(alias).await
-    }
-
-    async fn check_free(&self, new: &NewCollection) -> Result<()> {
-        self.0.check_free(new).await
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {

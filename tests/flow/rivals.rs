@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use tapedeck::catalog::CollectionId;
-use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
+use tapedeck::change::{CollectionName, DefinitionChange, RowChange};
 use tapedeck::error::{Result, Verdict};
 use tapedeck::log::store::Store;
 use tapedeck::recorder::Start;
@@ -163,10 +163,6 @@ impl Target for Late {
 
     async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
         self.0.alias_of(alias).await
-    }
-
-    async fn check_free(&self, new: &NewCollection) -> Result<()> {
-        self.0.check_free(new).await
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::pb::milvus::proto::schema::{CollectionSchema, DataType};
 use crate::rows::Key;
 use crate::target::request;
-use crate::target::{Mode, has_rows, name_is_alias};
+use crate::target::{Mode, name_is_alias};
 
 /// One row: its cells by the names of their columns, each as an encoded column of one row.
 pub type Row = BTreeMap<String, Bytes>;
@@ -167,19 +167,6 @@ impl Contents {
             collection.partitions.entry(partition).or_default();
         }
         Ok(())
-    }
-
-    /// Whether a collection can be created for the first time.
-    pub(super) fn check_free(&self, new: &NewCollection) -> Result<()> {
-        if let Some(behind) = self.aliases.get(&(new.name.database.clone(), new.name.collection.clone())) {
-            return Err(name_is_alias(&new.name, &behind.collection));
-        }
-        let Some(found) = self.collections.get(&new.name) else { return Ok(()) };
-        found.check_same(new, &request::schema(new))?;
-        match found.rows().next() {
-            None => Ok(()),
-            Some(_) => Err(has_rows(&new.name)),
-        }
     }
 
     fn rename(&mut self, from: &CollectionName, to: &CollectionName) -> Result<()> {
