@@ -136,6 +136,9 @@ async fn define(shared: &Shared, id: Option<CollectionId>, changes: &[Definition
             shared.lease.hold().await?;
             target.define(change).await
         };
+        if let Some(id) = id {
+            shared.ask("looking at a collection", || shared.made.check(target, id, change)).await?;
+        }
         shared.ask("changing a definition", change_it).await?;
         if let Some(id) = id {
             shared.ask("looking at a collection", || shared.made.note(target, id, change)).await?;

@@ -61,6 +61,38 @@ impl Made {
         Ok(())
     }
 
+    /// What a change drops, renames or creates once more in the target is what was created there, not what others have put
+    /// in its place. What is no longer there has come to no harm.
+    pub async fn check(
+        &self,
+        target: &dyn Target,
+        source: CollectionId,
+        change: &DefinitionChange,
+    ) -> Result<()> {
+        let Some(made) = self.of(source) else { return Ok(()) };
+        let (name, instead) = match change {
+            DefinitionChange::CreateCollection(new) => (&new.name, None),
+            DefinitionChange::RenameCollection { from, to } => (from, Some(to)),
+            DefinitionChange::DropCollection { name }
+            | DefinitionChange::DropPartition { name, .. }
+            | DefinitionChange::DropIndex { name, .. } => (name, None),
+            _ => return Ok(()),
+        };
+        for name in [Some(name), instead].into_iter().flatten() {
+            match target.id_of(name).await? {
+                None => {}
+                Some(found) if found == made => break,
+                Some(_) => return Err(replaced(name)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The target's id of a collection of the source.
+    fn of(&self, source: CollectionId) -> Option<CollectionId> {
+        self.known().get(&source).copied()
+    }
+
     fn known(&self) -> MutexGuard<'_, BTreeMap<CollectionId, CollectionId>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,16 +110,19 @@ pub async fn check_there(
 }
 
 async fn check_one(target: &dyn Target, id: CollectionId, name: CollectionName, made: &Made) -> Result<()> {
-    let found = target.id_of(&name).await?;
-    let made = made.known().get(&id).copied();
-    let what = match found {
-        None => format!("the target lacks {name}, which is replayed by this task's position"),
-        Some(found) if made.is_some_and(|made| made != found) => {
-            format!("{name} of the target is another one than was replayed into: {REPLACED}")
+    match target.id_of(&name).await? {
+        None => {
+            let what = format!("the target lacks {name}, which is replayed by this task's position");
+            Err(Error::operator(what).advice(OTHERS))
         }
-        Some(_) => return Ok(()),
-    };
-    Err(Error::operator(what).advice(OTHERS))
+        Some(found) if made.of(id).is_some_and(|made| made != found) => Err(replaced(&name)),
+        Some(_) => Ok(()),
+    }
+}
+
+fn replaced(name: &CollectionName) -> Error {
+    Error::operator(format!("{name} of the target is another one than was replayed into: {REPLACED}"))
+        .advice(OTHERS)
 }
 
 /// The name that a definition is about to give takes nobody else's place. `source`: the collection that is created.

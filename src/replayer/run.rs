@@ -304,7 +304,7 @@ impl Run {
             Scope::Everything => {
                 self.drain().await?;
                 self.journal.ack_within(LogPosition { rows: true, ..place.start }).await?;
-                self.definer.apply(dropped(definition), &changes).await?;
+                self.definer.apply(taken_from(definition), &changes).await?;
                 self.journal.ack_within(place.end).await
             }
             scope @ (Scope::Collection(id) | Scope::Serving(id)) => {
@@ -324,10 +324,13 @@ impl Run {
     }
 }
 
-/// The collection that a definition drops.
-fn dropped(definition: &pb::Definition) -> Option<CollectionId> {
+/// The collection that a definition drops or renames, or of which it drops something.
+fn taken_from(definition: &pb::Definition) -> Option<CollectionId> {
     match &definition.change {
         Some(Change::DropCollection(dropped)) => Some(dropped.id),
+        Some(Change::RenameCollection(renamed)) => Some(renamed.id),
+        Some(Change::DropPartition(dropped)) => Some(dropped.collection_id),
+        Some(Change::DropIndex(dropped)) => Some(dropped.collection_id),
         _ => None,
     }
 }

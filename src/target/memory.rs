@@ -34,6 +34,9 @@ pub struct MemoryTarget(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     contents: Contents,
+    /// Of collections; below 0, so that none is a source's.
+    ids: BTreeMap<CollectionName, CollectionId>,
+    newest_id: CollectionId,
     calls: u64,
     faults: BTreeMap<u64, Fault>,
 }
@@ -70,6 +73,22 @@ impl State {
         self.calls += 1;
         self.faults.remove(&self.calls)
     }
+
+    fn define(&mut self, change: &DefinitionChange) -> Result<()> {
+        self.contents.define(change)?;
+        if let DefinitionChange::RenameCollection { from, to } = change
+            && let Some(id) = self.ids.remove(from)
+        {
+            self.ids.insert(to.clone(), id);
+        }
+        let collections = &self.contents.collections;
+        self.ids.retain(|name, _| collections.contains_key(name));
+        for name in collections.keys().filter(|name| !self.ids.contains_key(name)).collect::<Vec<_>>() {
+            self.newest_id -= 1;
+            self.ids.insert(name.clone(), self.newest_id);
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -81,15 +100,14 @@ impl Target for MemoryTarget {
     async fn define(&self, change: &DefinitionChange) -> Result<()> {
         let mut state = self.state();
         match state.count() {
-            None => state.contents.define(change),
-            Some(Fault::After) => state.contents.define(change).and(Err(injected())),
+            None => state.define(change),
+            Some(Fault::After) => state.define(change).and(Err(injected())),
             Some(Fault::Before | Fault::Half) => Err(injected()),
         }
     }
 
-    /// 0: here they have none.
     async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
-        Ok(self.state().contents.collections.get(collection).map(|_| 0))
+        Ok(self.state().ids.get(collection).copied())
     }
 
     async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {

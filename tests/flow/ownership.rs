@@ -19,7 +19,7 @@ use tapedeck::target::{Mode, Target};
 use super::crash::{death, faulty, whole};
 use super::faulty_store::Fault;
 use super::oracle::assert_same;
-use super::stage::{finish, forget, open, process, record_all, replay, replayer, seed};
+use super::stage::{finish, forget, open, process, record_all, replay, replayer, seed, settle};
 use super::world::{Duplicates, World};
 
 /// A log with two collections that have rows, the second of them `docs`.
@@ -193,6 +193,56 @@ fn a_target_that_has_lost_a_collection_is_found_before_anything_is_applied() {
         assert_eq!(error.verdict, Verdict::Operator, "{error}");
         assert!(error.to_string().contains("lacks default.docs"), "{error}");
         assert_same(&target.contents(), &left, &format!("seed {seed}"));
+    });
+}
+
+/// Others put a collection of their own in the place of one that is replayed; then the source drops or renames its own.
+fn replaced_during_a_run(then: impl Fn(&mut World)) {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        world.create(CollectionSpec::new("docs"));
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        recording.reach(settle(&mut world)).await;
+        let target = Arc::new(MemoryTarget::new());
+        let mut replaying = replay(replayer(&store, target.clone(), "r", Until::Cancelled));
+        replaying.reach(world.source.now()).await;
+        drop_collection(&target, "docs").await;
+        replay(replayer(&store, target.clone(), "theirs", Until::Latest)).end().await.unwrap();
+        let theirs = target.contents();
+        then(&mut world);
+        finish(&mut world, recording).await;
+        let error = replaying.error().await;
+        assert_eq!(error.verdict, Verdict::Operator, "{error}");
+        assert!(error.message.contains("default.docs of the target is another one"), "{error}");
+        assert_same(&target.contents(), &theirs, "as others left it");
+        let error = replay(replayer(&store, target.clone(), "r", Until::Latest)).error().await;
+        assert!(error.message.contains("default.docs of the target is another one"), "{error}");
+        assert_same(&target.contents(), &theirs, "as others left it");
+    });
+}
+
+#[test]
+fn what_others_put_in_the_place_of_a_collection_goes_neither_with_a_drop_nor_with_a_rename() {
+    replaced_during_a_run(|world| world.drop_collection(0));
+    replaced_during_a_run(|world| world.rename(0, 1, "papers"));
+}
+
+#[test]
+fn a_collection_that_others_have_dropped_is_no_hindrance_to_its_drop() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        world.create(CollectionSpec::new("docs"));
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        recording.reach(settle(&mut world)).await;
+        let target = Arc::new(MemoryTarget::new());
+        let mut replaying = replay(replayer(&store, target.clone(), "r", Until::Cancelled));
+        replaying.reach(world.source.now()).await;
+        drop_collection(&target, "docs").await;
+        world.drop_collection(0);
+        let to = settle(&mut world);
+        recording.reach(to).await;
+        replaying.reach(to).await;
+        assert_same(&target.contents(), &world.oracle.contents(), "without it");
     });
 }
 
