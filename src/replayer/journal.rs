@@ -86,7 +86,7 @@ impl Journal {
             intent,
             doubt: intent,
             tail,
-            made: Arc::new(Made::new(&state.made)),
+            made: Arc::new(Made::new(&state)),
             stored: ack,
             stored_at: Instant::now(),
             in_flight: VecDeque::new(),
@@ -273,7 +273,7 @@ impl Journal {
             self.state.base = 0;
         }
         self.state.ack = Some(self.ack.into());
-        self.state.made = self.made.all();
+        self.made.store(&mut self.state);
         self.state.intent = Some(self.intent.max(self.ack).into());
         self.lease.store(self.state.clone()).await?;
         (self.stored, self.stored_at) = (self.ack, Instant::now());

@@ -9,7 +9,7 @@ use futures::{TryStreamExt, stream};
 use crate::catalog::CollectionId;
 use crate::change::{CollectionName, DefinitionChange};
 use crate::error::{Error, Result};
-use crate::pb::log::{Definition, definition::Change};
+use crate::pb::log::{Checkpoint, Definition, definition::Change};
 use crate::position::LogPosition;
 use crate::target::{Target, name_is_alias};
 use crate::tick::Tso;
@@ -25,36 +25,63 @@ const OTHERS: &str =
 
 const REPLACED: &str = "it was dropped and created again by others, or the target was restored from a backup";
 
-/// The collections that were created in a target: its ids by those of the source.
+/// What was created in a target.
 #[derive(Debug)]
-pub struct Made(Mutex<BTreeMap<CollectionId, CollectionId>>);
+pub struct Made {
+    /// Its ids of collections by those of the source.
+    collections: Mutex<BTreeMap<CollectionId, CollectionId>>,
+    /// Its databases, also those that are about to be created.
+    databases: Mutex<BTreeSet<String>>,
+}
 
 impl Made {
-    /// As a checkpoint has them.
-    pub fn new(made: &BTreeMap<CollectionId, CollectionId>) -> Made {
-        Made(Mutex::new(made.clone()))
+    /// As a checkpoint has it.
+    pub fn new(state: &Checkpoint) -> Made {
+        let databases = state.made_databases.iter().cloned().collect();
+        Made { collections: Mutex::new(state.made.clone()), databases: Mutex::new(databases) }
     }
 
-    /// As a checkpoint takes them.
-    pub fn all(&self) -> BTreeMap<CollectionId, CollectionId> {
-        self.known().clone()
+    /// As a checkpoint takes it.
+    pub fn store(&self, state: &mut Checkpoint) {
+        state.made = self.known().clone();
+        state.made_databases = self.databases().iter().cloned().collect();
+    }
+
+    /// Called, and stored, before a database is created: it is this replay's if it is not there yet.
+    pub async fn claim(&self, target: &dyn Target, changes: &[DefinitionChange]) -> Result<()> {
+        for change in changes {
+            if let DefinitionChange::CreateDatabase { database } = change
+                && !target.has_database(database).await?
+            {
+                self.databases().insert(database.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a change would drop a database that others have created.
+    pub fn is_of_others(&self, change: &DefinitionChange) -> bool {
+        matches!(change, DefinitionChange::DropDatabase { database } if !self.databases().contains(database))
     }
 
     /// Notes what a change has made or removed.
     pub async fn note(
         &self,
         target: &dyn Target,
-        source: CollectionId,
+        source: Option<CollectionId>,
         change: &DefinitionChange,
     ) -> Result<()> {
-        match change {
-            DefinitionChange::CreateCollection(new) => {
+        match (change, source) {
+            (DefinitionChange::CreateCollection(new), Some(source)) => {
                 if let Some(id) = target.id_of(&new.name).await? {
                     self.known().insert(source, id);
                 }
             }
-            DefinitionChange::DropCollection { .. } => {
+            (DefinitionChange::DropCollection { .. }, Some(source)) => {
                 self.known().remove(&source);
+            }
+            (DefinitionChange::DropDatabase { database }, _) => {
+                self.databases().remove(database);
             }
             _ => {}
         }
@@ -66,10 +93,10 @@ impl Made {
     pub async fn check(
         &self,
         target: &dyn Target,
-        source: CollectionId,
+        source: Option<CollectionId>,
         change: &DefinitionChange,
     ) -> Result<()> {
-        let Some(made) = self.of(source) else { return Ok(()) };
+        let Some(made) = source.and_then(|source| self.of(source)) else { return Ok(()) };
         let (name, instead) = match change {
             DefinitionChange::CreateCollection(new) => (&new.name, None),
             DefinitionChange::RenameCollection { from, to } => (from, Some(to)),
@@ -94,7 +121,11 @@ impl Made {
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<CollectionId, CollectionId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.collections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn databases(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.databases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -303,6 +303,7 @@ impl Run {
         match scope(definition) {
             Scope::Everything => {
                 self.drain().await?;
+                self.definer.claim(&changes).await?;
                 self.journal.ack_within(LogPosition { rows: true, ..place.start }).await?;
                 self.definer.apply(taken_from(definition), &changes).await?;
                 self.journal.ack_within(place.end).await

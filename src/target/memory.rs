@@ -106,6 +106,10 @@ impl Target for MemoryTarget {
         }
     }
 
+    async fn has_database(&self, database: &str) -> Result<bool> {
+        Ok(self.state().contents.databases.contains(database))
+    }
+
     async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
         Ok(self.state().ids.get(collection).copied())
     }

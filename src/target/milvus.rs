@@ -54,6 +54,10 @@ impl Target for MilvusTarget {
         result.map_err(|error| error.context(definitions::describe(change)))
     }
 
+    async fn has_database(&self, database: &str) -> Result<bool> {
+        Ok(self.databases().await?.iter().any(|known| known == database))
+    }
+
     async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
         match self.behind(collection).await.map_err(|error| error.context(collection))? {
             Behind::Collection(found) => Ok(Some(found.collection_id)),

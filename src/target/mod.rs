@@ -32,8 +32,12 @@ pub trait Target: Send + Sync + 'static {
     async fn hello(&self) -> Result<String>;
 
     /// Applies a change of what exists. Bears repetition: what is already so is success. A target that has another
-    /// definition under the same name is an error for a person, with the difference named.
+    /// definition under the same name is an error for a person, with the difference named. A database that holds anything
+    /// is not dropped: it stays, which the program's log says.
     async fn define(&self, change: &DefinitionChange) -> Result<()>;
+
+    /// Whether there is a database of this name.
+    async fn has_database(&self, database: &str) -> Result<bool>;
 
     /// The id that the target itself gave to the collection of this name; an alias is none.
     async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>>;

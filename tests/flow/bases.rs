@@ -341,6 +341,10 @@ impl Target for Slow {
         self.0.define(change).await
     }
 
+    async fn has_database(&self, database: &str) -> Result<bool> {
+        self.0.has_database(database).await
+    }
+
     async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
         self.0.id_of(collection).await
     }

@@ -49,6 +49,10 @@ impl Target for Doomed {
         self.inner.define(change).await
     }
 
+    async fn has_database(&self, database: &str) -> Result<bool> {
+        self.inner.has_database(database).await
+    }
+
     async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
         self.inner.id_of(collection).await
     }

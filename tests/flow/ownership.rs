@@ -1,5 +1,6 @@
 //! Whose a target's collections are: nothing is mixed with rows of another, nothing goes missing unnoticed.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,11 +8,12 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use object_store::memory::InMemory;
 use tapedeck::catalog::CollectionId;
-use tapedeck::change::{CollectionName, DefinitionChange, RowChange};
+use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
 use tapedeck::error::{Result, Verdict};
 use tapedeck::log::store::Store;
 use tapedeck::recorder::Start;
-use tapedeck::replayer::{Depth, Until};
+use tapedeck::replayer::{Depth, Replayer, Until};
+use tapedeck::selection::{Renames, Selection};
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::MemoryTarget;
 use tapedeck::target::{Mode, Target};
@@ -262,6 +264,10 @@ where
         self.0.define(change).await
     }
 
+    async fn has_database(&self, database: &str) -> Result<bool> {
+        self.0.has_database(database).await
+    }
+
     async fn id_of(&self, name: &CollectionName) -> Result<Option<CollectionId>> {
         Ok(self.1(self.0.id_of(name).await?))
     }
@@ -308,5 +314,57 @@ fn a_collection_created_again_by_others_while_nobody_replayed_is_found_before_an
         assert_same(&target.contents(), &left, &format!("seed {seed}"));
         replay(replayer(&store, target.clone(), "r", Until::Latest)).end().await.unwrap();
         assert_same(&target.contents(), &world.oracle.contents(), &format!("seed {seed}"));
+    });
+}
+
+fn empty(database: &str, name: &str) -> DefinitionChange {
+    DefinitionChange::CreateCollection(NewCollection {
+        name: CollectionName::new(database, name),
+        schema: Default::default(),
+        shards: 1,
+        consistency_level: 0,
+        properties: vec![],
+        partitions: vec![],
+    })
+}
+
+#[test]
+fn a_database_goes_only_if_this_replay_created_it_and_nothing_of_others_is_in_it() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        let database = world.create_database("shop");
+        world.create(CollectionSpec { database, ..CollectionSpec::new("docs") });
+        record_all(&mut world, &store).await;
+        let before = world.oracle.last();
+        world.drop_collection(0);
+        world.drop_empty_database();
+        world.create(CollectionSpec::new("later"));
+        record_all(&mut world, &store).await;
+
+        let (all, shop) =
+            (Selection::default(), DefinitionChange::CreateDatabase { database: "shop".into() });
+        let some = Selection::new(&["shop.docs".into(), "default.later".into()], &[]).unwrap();
+        let renames = BTreeMap::from([("shop.docs".to_owned(), "copies.docs".to_owned())]);
+        let renames = Renames::new(&renames, &some).unwrap();
+        for (selection, renames, first, between, stays) in [
+            (&some, renames, vec![shop.clone(), empty("shop", "docs")], vec![], true),
+            (&all, Renames::default(), vec![shop], vec![], true),
+            (&all, Renames::default(), vec![], vec![empty("shop", "theirs")], true),
+            (&all, Renames::default(), vec![], vec![], false),
+        ] {
+            let target = Arc::new(MemoryTarget::new());
+            for (theirs, until) in [(first, Until::Tso(before)), (between, Until::Latest)] {
+                for change in theirs {
+                    target.define(&change).await.unwrap();
+                }
+                let replayer = replayer(&store, target.clone(), "r", until);
+                let (selection, renames) = (selection.clone(), renames.clone());
+                replay(Replayer { selection, renames, ..replayer }).end().await.unwrap();
+            }
+            forget(&store, "r").await;
+            let (contents, later) = (target.contents(), CollectionName::new("default", "later"));
+            assert!(contents.collections.contains_key(&later));
+            assert_eq!(contents.databases.contains("shop"), stays, "{contents:?}");
+        }
     });
 }

@@ -69,10 +69,9 @@ impl Contents {
                 self.databases.insert(database.clone());
             }
             Change::DropDatabase { database } => {
-                if let Some(name) = self.collections.keys().find(|name| name.database == *database) {
-                    return Err(Error::operator(format!("database {database} is not empty: {name}")));
+                if self.collections.keys().all(|name| name.database != *database) {
+                    self.databases.remove(database);
                 }
-                self.databases.remove(database);
             }
             Change::CreateCollection(new) => self.create_collection(new)?,
             Change::DropCollection { name } => {
