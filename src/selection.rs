@@ -67,6 +67,13 @@ impl Selection {
         })
     }
 
+    /// Whether every collection of a database is selected, later ones too.
+    pub fn takes_all_of(&self, database: &str) -> bool {
+        let here = |pattern: &&Pattern| glob(&pattern.database, database);
+        self.include.iter().filter(here).any(|pattern| pattern.collection == "*")
+            && !self.exclude.iter().any(|pattern| here(&pattern))
+    }
+
     /// Whether some included pattern names this very database.
     fn names_database(&self, database: &str) -> bool {
         self.include.iter().any(|pattern| pattern.database == database)
@@ -312,6 +319,14 @@ mod tests {
         assert!(selection.matches_database("sales_eu"));
         assert!(!selection.matches_database("sales_old"));
         assert!(!selection.matches_database("default"));
+    }
+
+    #[test]
+    fn a_database_is_taken_as_a_whole_when_nothing_of_it_can_stay_out() {
+        let selection = select(&["db1.docs", "sales_*.*", "x.a*"], &["sales_old.tmp", "*_eu.*"]).unwrap();
+        let whole = ["db1", "sales", "sales_us", "sales_old", "sales_eu", "x"];
+        assert_eq!(whole.map(|name| selection.takes_all_of(name)), [false, false, true, false, false, false]);
+        assert!(Selection::default().takes_all_of("any"));
     }
 
     #[test]

@@ -293,7 +293,7 @@ async fn a_target_with_another_schema_of_the_name_stops_the_task_and_is_left_alo
     ensure(answer.status == 201, || format!("{} {}", answer.status, answer.body))?;
     service.api.reaches(&task, "failed").await?;
     let error = service.api.status(&task).await?["last_error"].to_string();
-    for part in [name.collection.as_str(), "id"] {
+    for part in [name.collection.as_str(), "which this replay did not create"] {
         ensure(error.contains(part), || format!("\"{part}\" is not named: {error}"))?;
     }
     ensure(target.count(&name, &[]).await? == 5, || "the target was changed".into())?;

@@ -41,7 +41,7 @@ impl Checkpoints {
     }
 
     /// Saves the next checkpoint; its number is filled in here. `Fenced` when another replayer has saved one since.
-    /// After a `Retry` error the same or a newer one may be saved.
+    /// After a `Retry` error the same or a newer one may be saved. Cancel safe.
     pub async fn save(&mut self, checkpoint: Checkpoint) -> Result<()> {
         loop {
             let n = self.numbers.last().map_or(1, |last| last.saturating_add(1));
@@ -82,12 +82,14 @@ impl Checkpoints {
     }
 
     async fn delete_old(&mut self) {
-        let old = self.numbers.len().saturating_sub(KEPT);
-        for n in self.numbers.drain(..old) {
+        while self.numbers.len() > KEPT
+            && let Some(&n) = self.numbers.first()
+        {
             let key = layout::checkpoint(&self.folder, n);
             if let Err(error) = self.store.delete(&key).await {
                 tracing::warn!(%error, "an old checkpoint stays");
             }
+            self.numbers.remove(0);
         }
     }
 }

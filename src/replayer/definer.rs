@@ -114,6 +114,12 @@ impl Definer {
         define(&self.shared, id, changes).await
     }
 
+    /// Notes the databases that changes are to create; before it is stored that they may be there.
+    pub async fn claim(&self, changes: &[DefinitionChange]) -> Result<()> {
+        let claim = || self.shared.made.claim(&*self.shared.target, changes);
+        self.shared.ask("looking at a database", claim).await
+    }
+
     /// Refuses names that others have in the target.
     pub async fn check_free(&self, new: &[(Option<CollectionId>, DefinitionChange)]) -> Result<()> {
         let target = &*self.shared.target;
@@ -132,10 +138,17 @@ impl Definer {
 async fn define(shared: &Shared, id: Option<CollectionId>, changes: &[DefinitionChange]) -> Result<()> {
     let target = &*shared.target;
     for change in changes {
-        shared.ask("changing a definition", || target.define(change)).await?;
-        if let Some(id) = id {
-            shared.ask("looking at a collection", || shared.made.note(target, id, change)).await?;
+        let change_it = async || {
+            shared.lease.hold().await?;
+            target.define(change).await
+        };
+        if shared.made.is_of_others(change) {
+            tracing::warn!(?change, "left out: it was not created by this replay");
+            continue;
         }
+        shared.ask("looking at a collection", || shared.made.check(target, id, change)).await?;
+        shared.ask("changing a definition", change_it).await?;
+        shared.ask("looking at a collection", || shared.made.note(target, id, change)).await?;
         tracing::info!(?change, "applied");
     }
     Ok(())

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -21,16 +21,16 @@ use crate::pb::log as pb;
 use crate::position::{LogPosition, Seq};
 use crate::progress::ReplayProgress;
 use crate::tick::Tso;
-use crate::trouble::Trouble;
 
+use super::lease::Lease;
 use super::ownership::Made;
 
 /// Commits that an intent covers ahead, so that not every commit of a backlog costs a checkpoint.
 const AHEAD: u64 = 16;
 /// Segments of one commit that an intent covers ahead.
 const SEGMENTS_AHEAD: u64 = 4;
-/// How often a checkpoint is stored while there is work: it shows whether another replayer has taken over.
-pub const STORE_AT_LEAST: Duration = Duration::from_secs(1);
+/// How often the ack is stored while there is work.
+const STORE_AT_LEAST: Duration = Duration::from_secs(1);
 
 /// What was sent and need not be in the target yet.
 struct Sent {
@@ -44,8 +44,10 @@ struct Sent {
 
 /// The replayer's checkpoints and the segments in flight.
 pub struct Journal {
-    checkpoints: Checkpoints,
+    lease: Arc<Lease>,
     state: pb::Checkpoint,
+    /// Whether the replayer before may still be at work.
+    is_contested: bool,
     ack: LogPosition,
     intent: LogPosition,
     /// The intent of earlier runs: what lies between it and their ack may be in the target.
@@ -65,7 +67,7 @@ impl Journal {
     /// the ack does not move any more. `tail`: the last commit of the log.
     pub fn new(
         checkpoints: Checkpoints,
-        state: pb::Checkpoint,
+        mut state: pb::Checkpoint,
         tail: Seq,
         progress: &watch::Sender<ReplayProgress>,
         stop: CancellationToken,
@@ -76,13 +78,15 @@ impl Journal {
         }
         let ack = state.ack.map(LogPosition::from).unwrap_or_default();
         let intent = state.intent.map(LogPosition::from).unwrap_or_default().max(ack);
+        let is_contested = state.n > 0 && !std::mem::take(&mut state.closed);
         Journal {
-            checkpoints,
+            lease: Lease::new(checkpoints, state.clone(), progress),
+            is_contested,
             ack,
             intent,
             doubt: intent,
             tail,
-            made: Arc::new(Made::new(&state.made)),
+            made: Arc::new(Made::new(&state)),
             stored: ack,
             stored_at: Instant::now(),
             in_flight: VecDeque::new(),
@@ -90,6 +94,16 @@ impl Journal {
             progress: progress.clone(),
             stop,
         }
+    }
+
+    /// What allows to write.
+    pub fn lease(&self) -> Arc<Lease> {
+        self.lease.clone()
+    }
+
+    /// Whether the replayer before, which never said that it ended, may still be at work.
+    pub fn is_contested(&self) -> bool {
+        self.is_contested
     }
 
     /// Everything before it is in the target.
@@ -100,11 +114,6 @@ impl Journal {
     /// Every change up to it is in the target.
     pub fn applied(&self) -> Tso {
         Tso(self.state.applied_tso)
-    }
-
-    /// Whether anything may have been sent that is not acked.
-    pub fn is_in_doubt(&self) -> bool {
-        self.doubt > self.ack
     }
 
     /// Whether whole commits are in the target, and no change that takes a name away may have been sent since.
@@ -236,7 +245,7 @@ impl Journal {
     pub async fn close(&mut self, sent: LogPosition) -> Result<()> {
         self.collect();
         self.intent = self.ack.max(self.doubt).max(sent);
-        self.store().await
+        self.end().await
     }
 
     /// Ends within the commit after the ack, applied up to a TSO: a start after this applies that part again, safely.
@@ -245,6 +254,12 @@ impl Journal {
         self.intent = LogPosition::after(self.ack.seq.next()).max(self.doubt);
         self.state.applied_tso = tso.0;
         self.progress.send_modify(|progress| progress.applied_to = tso);
+        self.end().await
+    }
+
+    /// Ends where it began: nothing was sent.
+    pub async fn end(&mut self) -> Result<()> {
+        self.state.closed = true;
         self.store().await
     }
 
@@ -258,15 +273,9 @@ impl Journal {
             self.state.base = 0;
         }
         self.state.ack = Some(self.ack.into());
-        self.state.made = self.made.all();
+        self.made.store(&mut self.state);
         self.state.intent = Some(self.intent.max(self.ack).into());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.state.wall_time_ms = u64::try_from(now.as_millis()).unwrap_or_default();
-        let mut trouble = Trouble::new(&self.progress, "storing a checkpoint");
-        while let Err(error) = self.checkpoints.save(self.state.clone()).await {
-            trouble.wait(error).await?;
-        }
-        trouble.over();
+        self.lease.store(self.state.clone()).await?;
         (self.stored, self.stored_at) = (self.ack, Instant::now());
         Ok(())
     }
@@ -336,7 +345,7 @@ mod tests {
         killed.collect();
         killed.take_over().await.unwrap();
         let mut next = journal(&store).await;
-        assert_eq!((next.ack(), next.applied(), next.is_in_doubt()), (after(2), Tso::ZERO, true));
+        assert_eq!((next.ack(), next.applied(), next.is_contested()), (after(2), Tso::ZERO, true));
         let in_doubt = |journal: &Journal| {
             (0..8).filter(|number| journal.may_have_been_sent(after(*number))).collect::<Vec<_>>()
         };
@@ -344,6 +353,6 @@ mod tests {
         next.sent(after(5), None, TaskTracker::new());
         next.close(after(5)).await.unwrap();
         let stopped = journal(&store).await;
-        assert!(!stopped.is_in_doubt() && !stopped.may_have_been_sent(after(5)));
+        assert!(!stopped.is_contested() && !stopped.may_have_been_sent(after(5)));
     }
 }

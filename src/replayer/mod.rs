@@ -5,6 +5,9 @@
 //! everything. [`journal`] says how far the target is, and what a start after a crash applies again: there, inserts go
 //! out as upserts ("safe mode"), so that rows which are in the target already stay single.
 //!
+//! Two replayers on one task cannot both write: writes need a [`lease`], which checkpoints renew. Nor does a replay touch what
+//! it has not created: [`ownership`].
+//!
 //! Named changes can be left out ([`Skip`]). What they clash with, and what a replay to an instant would do ([`Plan`]), a
 //! [`rehearsal`] finds: the same walk over the log without a target.
 //!
@@ -23,6 +26,7 @@ mod fetch;
 mod journal;
 mod lane;
 mod lanes;
+mod lease;
 mod naming;
 mod opening;
 mod ownership;

@@ -158,9 +158,11 @@ impl Naming {
                 let name = self.catalog.database_name(dropped.id).unwrap_or_default();
                 let database = self.renames.apply_database(name);
                 // Another may have the same name at the target: by renames, or because one that was found by comparison
-                // came before the old one went. `default` is always there.
+                // came before the old one went. Where single collections stay out or are moved in it is not this
+                // replay's alone. `default` is always there.
                 let mut others = self.catalog.databases.values().filter(|other| other.id != dropped.id);
-                let gone = self.selection.matches_database(name)
+                let gone = self.selection.takes_all_of(name)
+                    && !self.renames.target_databases().contains(database.as_str())
                     && database != "default"
                     && others.all(|other| self.renames.apply_database(&other.name) != database);
                 if gone { vec![DefinitionChange::DropDatabase { database }] } else { Vec::new() }

@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use futures::{TryStreamExt, stream};
 
 use crate::catalog::CollectionId;
-use crate::change::{CollectionName, DefinitionChange, NewCollection};
+use crate::change::{CollectionName, DefinitionChange};
 use crate::error::{Error, Result};
-use crate::pb::log::{Definition, definition::Change};
+use crate::pb::log::{Checkpoint, Definition, definition::Change};
 use crate::position::LogPosition;
 use crate::target::{Target, name_is_alias};
 use crate::tick::Tso;
@@ -25,44 +25,107 @@ const OTHERS: &str =
 
 const REPLACED: &str = "it was dropped and created again by others, or the target was restored from a backup";
 
-/// The collections that were created in a target: its ids by those of the source.
+/// What was created in a target.
 #[derive(Debug)]
-pub struct Made(Mutex<BTreeMap<CollectionId, CollectionId>>);
+pub struct Made {
+    /// Its ids of collections by those of the source.
+    collections: Mutex<BTreeMap<CollectionId, CollectionId>>,
+    /// Its databases, also those that are about to be created.
+    databases: Mutex<BTreeSet<String>>,
+}
 
 impl Made {
-    /// As a checkpoint has them.
-    pub fn new(made: &BTreeMap<CollectionId, CollectionId>) -> Made {
-        Made(Mutex::new(made.clone()))
+    /// As a checkpoint has it.
+    pub fn new(state: &Checkpoint) -> Made {
+        let databases = state.made_databases.iter().cloned().collect();
+        Made { collections: Mutex::new(state.made.clone()), databases: Mutex::new(databases) }
     }
 
-    /// As a checkpoint takes them.
-    pub fn all(&self) -> BTreeMap<CollectionId, CollectionId> {
-        self.known().clone()
+    /// As a checkpoint takes it.
+    pub fn store(&self, state: &mut Checkpoint) {
+        state.made = self.known().clone();
+        state.made_databases = self.databases().iter().cloned().collect();
+    }
+
+    /// Called, and stored, before a database is created: it is this replay's if it is not there yet.
+    pub async fn claim(&self, target: &dyn Target, changes: &[DefinitionChange]) -> Result<()> {
+        for change in changes {
+            if let DefinitionChange::CreateDatabase { database } = change
+                && !target.has_database(database).await?
+            {
+                self.databases().insert(database.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a change would drop a database that others have created.
+    pub fn is_of_others(&self, change: &DefinitionChange) -> bool {
+        matches!(change, DefinitionChange::DropDatabase { database } if !self.databases().contains(database))
     }
 
     /// Notes what a change has made or removed.
     pub async fn note(
         &self,
         target: &dyn Target,
-        source: CollectionId,
+        source: Option<CollectionId>,
         change: &DefinitionChange,
     ) -> Result<()> {
-        match change {
-            DefinitionChange::CreateCollection(new) => {
+        match (change, source) {
+            (DefinitionChange::CreateCollection(new), Some(source)) => {
                 if let Some(id) = target.id_of(&new.name).await? {
                     self.known().insert(source, id);
                 }
             }
-            DefinitionChange::DropCollection { .. } => {
+            (DefinitionChange::DropCollection { .. }, Some(source)) => {
                 self.known().remove(&source);
+            }
+            (DefinitionChange::DropDatabase { database }, _) => {
+                self.databases().remove(database);
             }
             _ => {}
         }
         Ok(())
     }
 
+    /// What a change drops, renames or creates once more in the target is what was created there, not what others have put
+    /// in its place. What is no longer there has come to no harm.
+    pub async fn check(
+        &self,
+        target: &dyn Target,
+        source: Option<CollectionId>,
+        change: &DefinitionChange,
+    ) -> Result<()> {
+        let Some(made) = source.and_then(|source| self.of(source)) else { return Ok(()) };
+        let (name, instead) = match change {
+            DefinitionChange::CreateCollection(new) => (&new.name, None),
+            DefinitionChange::RenameCollection { from, to } => (from, Some(to)),
+            DefinitionChange::DropCollection { name }
+            | DefinitionChange::DropPartition { name, .. }
+            | DefinitionChange::DropIndex { name, .. } => (name, None),
+            _ => return Ok(()),
+        };
+        for name in [Some(name), instead].into_iter().flatten() {
+            match target.id_of(name).await? {
+                None => {}
+                Some(found) if found == made => break,
+                Some(_) => return Err(replaced(name)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The target's id of a collection of the source.
+    fn of(&self, source: CollectionId) -> Option<CollectionId> {
+        self.known().get(&source).copied()
+    }
+
     fn known(&self) -> MutexGuard<'_, BTreeMap<CollectionId, CollectionId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.collections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn databases(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.databases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,16 +141,19 @@ pub async fn check_there(
 }
 
 async fn check_one(target: &dyn Target, id: CollectionId, name: CollectionName, made: &Made) -> Result<()> {
-    let found = target.id_of(&name).await?;
-    let made = made.known().get(&id).copied();
-    let what = match found {
-        None => format!("the target lacks {name}, which is replayed by this task's position"),
-        Some(found) if made.is_some_and(|made| made != found) => {
-            format!("{name} of the target is another one than was replayed into: {REPLACED}")
+    match target.id_of(&name).await? {
+        None => {
+            let what = format!("the target lacks {name}, which is replayed by this task's position");
+            Err(Error::operator(what).advice(OTHERS))
         }
-        Some(_) => return Ok(()),
-    };
-    Err(Error::operator(what).advice(OTHERS))
+        Some(found) if made.of(id).is_some_and(|made| made != found) => Err(replaced(&name)),
+        Some(_) => Ok(()),
+    }
+}
+
+fn replaced(name: &CollectionName) -> Error {
+    Error::operator(format!("{name} of the target is another one than was replayed into: {REPLACED}"))
+        .advice(OTHERS)
 }
 
 /// The name that a definition is about to give takes nobody else's place. `source`: the collection that is created.
@@ -97,8 +163,8 @@ pub async fn check_new(
     change: &DefinitionChange,
 ) -> Result<()> {
     match change {
-        DefinitionChange::CreateCollection(new) => check_free(target, source, new).await,
-        DefinitionChange::RenameCollection { to, .. } => check_absent(target, to).await,
+        DefinitionChange::CreateCollection(new) => check_free(target, source, &new.name).await,
+        DefinitionChange::RenameCollection { to, .. } => check_free(target, None, to).await,
         DefinitionChange::CreateAlias { name, alias } | DefinitionChange::AlterAlias { name, alias, .. } => {
             check_alias(target, name, alias).await
         }
@@ -132,26 +198,19 @@ async fn check_alias(target: &dyn Target, name: &CollectionName, alias: &str) ->
     Err(Error::operator(in_the_way).advice("drop or rename it in the target, or replay into another one"))
 }
 
-/// A name that a collection is about to be given by a rename is free.
-async fn check_absent(target: &dyn Target, name: &CollectionName) -> Result<()> {
+/// A name that a collection is about to be given is free: rows go into what the replay itself has created, and into the
+/// collection that they come from least of all, where each would come back as a new one, without end.
+async fn check_free(target: &dyn Target, source: Option<CollectionId>, name: &CollectionName) -> Result<()> {
     if let Some(of) = target.alias_of(name).await? {
         return Err(name_is_alias(name, &of));
     }
-    if target.id_of(name).await?.is_none() {
-        return Ok(());
-    }
-    Err(Error::operator(format!("the target has {name} already, to which a collection is renamed"))
-        .advice("drop or rename it in the target, or map the source's collection to another name"))
-}
-
-/// A collection that is about to be created takes nobody else's place, and that of its own source least of all: each row
-/// would come back as a new one, without end.
-async fn check_free(target: &dyn Target, source: Option<CollectionId>, new: &NewCollection) -> Result<()> {
-    if source.is_some() && target.id_of(&new.name).await? == source {
-        return Err(Error::operator(format!("{} of the target is the source's own", new.name))
+    let Some(found) = target.id_of(name).await? else { return Ok(()) };
+    if source == Some(found) {
+        return Err(Error::operator(format!("{name} of the target is the source's own"))
             .advice("write the address of another Milvus, or rename what is selected out of the selection"));
     }
-    target.check_free(new).await
+    Err(Error::operator(format!("the target has {name} already, which this replay did not create"))
+        .advice("drop or rename it in the target, or map the source's collection to another name"))
 }
 
 /// Whether a definition gives a name to a collection or an alias.

@@ -162,7 +162,7 @@ pub async fn plan(
     let [ack, intent] =
         [state.ack, state.intent].map(|place| place.map(LogPosition::from).unwrap_or_default());
     let touched = intent.max(ack).reaches();
-    let made = Made::new(&state.made);
+    let made = Made::new(&state);
     let mut plan = Plan {
         log_id: reader.log_id().to_owned(),
         name: replayer.reader.clone(),

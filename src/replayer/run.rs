@@ -20,8 +20,9 @@ use crate::tick::Tso;
 use super::Replayer;
 use super::definer::{Definer, Scope, scope};
 use super::fetch;
-use super::journal::{self, Journal};
+use super::journal::Journal;
 use super::lanes::Lanes;
+use super::lease;
 use super::naming::Naming;
 use super::opening::Opening;
 use super::ownership;
@@ -76,12 +77,11 @@ impl Run {
         let (opening, checkpoints, state) = Opening::look(replayer).await?;
         let stop = CancellationToken::new();
         let mut journal = Journal::new(checkpoints, state, opening.tail, progress, stop.clone());
-        let shared = Shared::new(replayer.target.clone(), progress, journal.made(), stop.clone());
+        let shared = Shared::new(replayer.target.clone(), progress, &journal, stop.clone());
         let (catalog, skip, follower) = opening.walk(replayer, progress).await?;
         opening.take_over(&mut journal).await?;
-        if journal.is_in_doubt() {
-            // The one before may still be at work: it finds out when it stores its next checkpoint.
-            tokio::time::sleep(journal::STORE_AT_LEAST * 2).await;
+        if journal.is_contested() {
+            tokio::time::sleep(lease::TAKEN_OVER_AFTER).await;
         }
         let naming = Naming::new(catalog, replayer.selection.clone(), replayer.renames.clone());
         if journal.is_after_a_commit() {
@@ -129,7 +129,7 @@ impl Run {
         let ended = self.apply_all(&mut fetched, &cancel).await;
         drop(follow);
         let closed = match ended {
-            Ok(end) => self.close(end).await,
+            Ok(end) => self.shared.lease.clone().kept_during(self.close(end)).await,
             Err(error) => Err(error),
         };
         match closed {
@@ -142,7 +142,7 @@ impl Run {
     async fn close(&mut self, end: End) -> Result<()> {
         self.drain().await?;
         match end {
-            End::Already => Ok(()),
+            End::Already => self.journal.end().await,
             End::AfterCommit => self.journal.close(self.within.unwrap_or_default()).await,
             End::WithinCommit => self.journal.close_within(self.until).await,
         }
@@ -157,7 +157,7 @@ impl Run {
             return Ok(End::Already);
         }
         let mut second = tokio::time::interval(Duration::from_secs(1));
-        let stop = self.stop.clone();
+        let (stop, lease) = (self.stop.clone(), self.shared.lease.clone());
         loop {
             if self.last.is_some_and(|last| self.journal.newest_sent() >= last) {
                 return Ok(End::AfterCommit);
@@ -169,12 +169,15 @@ impl Run {
                 _ = second.tick() => {}
                 () = self.journal.oldest_applied() => {}
                 next = fetched.recv(), if self.journal.in_flight() < IN_FLIGHT => match next {
-                    Some(Ok(next)) => if let Some(end) = self.apply(next, !fetched.is_empty()).await? {
-                        return Ok(end);
-                    },
+                    Some(Ok(next)) => {
+                        let behind = !fetched.is_empty();
+                        if let Some(end) = lease.kept_during(self.apply(next, behind)).await? {
+                            return Ok(end);
+                        }
+                    }
                     Some(Err(error)) => {
                         // The log ends here, but what came before is whole.
-                        self.close(End::AfterCommit).await?;
+                        lease.kept_during(self.close(End::AfterCommit)).await?;
                         return Err(error);
                     }
                     None => return Err(Error::operator("the reader of the log has stopped")),
@@ -300,8 +303,9 @@ impl Run {
         match scope(definition) {
             Scope::Everything => {
                 self.drain().await?;
+                self.definer.claim(&changes).await?;
                 self.journal.ack_within(LogPosition { rows: true, ..place.start }).await?;
-                self.definer.apply(dropped(definition), &changes).await?;
+                self.definer.apply(taken_from(definition), &changes).await?;
                 self.journal.ack_within(place.end).await
             }
             scope @ (Scope::Collection(id) | Scope::Serving(id)) => {
@@ -321,10 +325,13 @@ impl Run {
     }
 }
 
-/// The collection that a definition drops.
-fn dropped(definition: &pb::Definition) -> Option<CollectionId> {
+/// The collection that a definition drops or renames, or of which it drops something.
+fn taken_from(definition: &pb::Definition) -> Option<CollectionId> {
     match &definition.change {
         Some(Change::DropCollection(dropped)) => Some(dropped.id),
+        Some(Change::RenameCollection(renamed)) => Some(renamed.id),
+        Some(Change::DropPartition(dropped)) => Some(dropped.collection_id),
+        Some(Change::DropIndex(dropped)) => Some(dropped.collection_id),
         _ => None,
     }
 }

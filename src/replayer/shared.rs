@@ -10,6 +10,8 @@ use crate::progress::ReplayProgress;
 use crate::target::Target;
 use crate::trouble::Trouble;
 
+use super::journal::Journal;
+use super::lease::Lease;
 use super::ownership::Made;
 
 /// Requests that the target gets at once.
@@ -23,6 +25,8 @@ pub struct Shared {
     pub requests: Semaphore,
     /// Where counts and tries are shown.
     pub progress: watch::Sender<ReplayProgress>,
+    /// What allows to write to it.
+    pub lease: Arc<Lease>,
     /// What was created in the target.
     pub made: Arc<Made>,
     failure: Mutex<Option<Error>>,
@@ -35,12 +39,13 @@ impl Shared {
     pub fn new(
         target: Arc<dyn Target>,
         progress: &watch::Sender<ReplayProgress>,
-        made: Arc<Made>,
+        journal: &Journal,
         stop: CancellationToken,
     ) -> Arc<Shared> {
         let requests = Semaphore::new(REQUESTS);
         let (progress, failure) = (progress.clone(), Mutex::new(None));
-        Arc::new(Shared { target, requests, progress, made, failure, stop })
+        let (lease, made) = (journal.lease(), journal.made());
+        Arc::new(Shared { target, requests, progress, lease, made, failure, stop })
     }
 
     /// Why everything has stopped.

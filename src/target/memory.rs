@@ -12,7 +12,7 @@ use async_trait::async_trait;
 pub use contents::{Collection, Contents, Index, Row};
 
 use crate::catalog::CollectionId;
-use crate::change::{CollectionName, DefinitionChange, NewCollection, RowChange, Rows};
+use crate::change::{CollectionName, DefinitionChange, RowChange, Rows};
 use crate::error::{Error, Result};
 use crate::target::{Mode, Target};
 
@@ -34,6 +34,9 @@ pub struct MemoryTarget(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     contents: Contents,
+    /// Of collections; below 0, so that none is a source's.
+    ids: BTreeMap<CollectionName, CollectionId>,
+    newest_id: CollectionId,
     calls: u64,
     faults: BTreeMap<u64, Fault>,
 }
@@ -70,6 +73,22 @@ impl State {
         self.calls += 1;
         self.faults.remove(&self.calls)
     }
+
+    fn define(&mut self, change: &DefinitionChange) -> Result<()> {
+        self.contents.define(change)?;
+        if let DefinitionChange::RenameCollection { from, to } = change
+            && let Some(id) = self.ids.remove(from)
+        {
+            self.ids.insert(to.clone(), id);
+        }
+        let collections = &self.contents.collections;
+        self.ids.retain(|name, _| collections.contains_key(name));
+        for name in collections.keys().filter(|name| !self.ids.contains_key(name)).collect::<Vec<_>>() {
+            self.newest_id -= 1;
+            self.ids.insert(name.clone(), self.newest_id);
+        }
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -81,24 +100,23 @@ impl Target for MemoryTarget {
     async fn define(&self, change: &DefinitionChange) -> Result<()> {
         let mut state = self.state();
         match state.count() {
-            None => state.contents.define(change),
-            Some(Fault::After) => state.contents.define(change).and(Err(injected())),
+            None => state.define(change),
+            Some(Fault::After) => state.define(change).and(Err(injected())),
             Some(Fault::Before | Fault::Half) => Err(injected()),
         }
     }
 
-    /// 0: here they have none.
+    async fn has_database(&self, database: &str) -> Result<bool> {
+        Ok(self.state().contents.databases.contains(database))
+    }
+
     async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
-        Ok(self.state().contents.collections.get(collection).map(|_| 0))
+        Ok(self.state().ids.get(collection).copied())
     }
 
     async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
         let alias = (alias.database.clone(), alias.collection.clone());
         Ok(self.state().contents.aliases.get(&alias).map(|behind| behind.collection.clone()))
-    }
-
-    async fn check_free(&self, new: &NewCollection) -> Result<()> {
-        self.state().contents.check_free(new)
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {

@@ -19,7 +19,7 @@ pub use options::MilvusOptions;
 pub use reading::{Found, MilvusReader, RowsOf};
 
 use crate::catalog::CollectionId;
-use crate::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
+use crate::change::{CollectionName, DefinitionChange, RowChange};
 use crate::error::Result;
 use crate::target::{Mode, Target};
 use collections::Behind;
@@ -54,6 +54,10 @@ impl Target for MilvusTarget {
         result.map_err(|error| error.context(definitions::describe(change)))
     }
 
+    async fn has_database(&self, database: &str) -> Result<bool> {
+        Ok(self.databases().await?.iter().any(|known| known == database))
+    }
+
     async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
         match self.behind(collection).await.map_err(|error| error.context(collection))? {
             Behind::Collection(found) => Ok(Some(found.collection_id)),
@@ -66,10 +70,6 @@ impl Target for MilvusTarget {
             Behind::Alias(of) => Ok(Some(of)),
             Behind::Nothing | Behind::Collection(_) => Ok(None),
         }
-    }
-
-    async fn check_free(&self, new: &NewCollection) -> Result<()> {
-        self.check_name(new).await.map_err(|error| error.context(format!("create collection {}", new.name)))
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {

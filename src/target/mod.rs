@@ -7,7 +7,7 @@ pub mod request;
 use async_trait::async_trait;
 
 use crate::catalog::CollectionId;
-use crate::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
+use crate::change::{CollectionName, DefinitionChange, RowChange};
 use crate::error::{Error, Result};
 
 /// How rows are sent.
@@ -32,19 +32,18 @@ pub trait Target: Send + Sync + 'static {
     async fn hello(&self) -> Result<String>;
 
     /// Applies a change of what exists. Bears repetition: what is already so is success. A target that has another
-    /// definition under the same name is an error for a person, with the difference named.
+    /// definition under the same name is an error for a person, with the difference named. A database that holds anything
+    /// is not dropped: it stays, which the program's log says.
     async fn define(&self, change: &DefinitionChange) -> Result<()>;
+
+    /// Whether there is a database of this name.
+    async fn has_database(&self, database: &str) -> Result<bool>;
 
     /// The id that the target itself gave to the collection of this name; an alias is none.
     async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>>;
 
     /// The name of the collection for which an alias stands; none: the name is no alias.
     async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>>;
-
-    /// Whether a collection can be created for the first time: its name is free, or there is an empty collection of the
-    /// same definition. Any other is an error for a person, with what is in the way named. Deleted rows may count as
-    /// rows; rows may be persisted to find them.
-    async fn check_free(&self, new: &NewCollection) -> Result<()>;
 
     /// Applies changes of rows to one collection.
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()>;
@@ -54,10 +53,4 @@ pub trait Target: Send + Sync + 'static {
 pub(crate) fn name_is_alias(name: &CollectionName, of: &str) -> Error {
     Error::operator(format!("in the target {name} is an alias of {of}"))
         .advice("drop that alias in the target, or map the source's collection to another name")
-}
-
-/// The refusal to mix rows with those of another.
-fn has_rows(name: &CollectionName) -> Error {
-    Error::operator(format!("the target has {name} already, with rows of its own"))
-        .advice("drop or rename it in the target, or map the source's collection to another name")
 }

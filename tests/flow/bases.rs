@@ -11,7 +11,7 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tapedeck::archive::base::Report;
 use tapedeck::catalog::CollectionId;
-use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
+use tapedeck::change::{CollectionName, DefinitionChange, RowChange};
 use tapedeck::error::{Error, Result, Verdict};
 use tapedeck::log::layout;
 use tapedeck::log::reader::LogReader;
@@ -341,16 +341,16 @@ impl Target for Slow {
         self.0.define(change).await
     }
 
+    async fn has_database(&self, database: &str) -> Result<bool> {
+        self.0.has_database(database).await
+    }
+
     async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
         self.0.id_of(collection).await
     }
 
     async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
         self.0.alias_of(alias).await
-    }
-
-    async fn check_free(&self, new: &NewCollection) -> Result<()> {
-        self.0.check_free(new).await
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {

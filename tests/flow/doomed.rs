@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use tapedeck::catalog::CollectionId;
-use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
+use tapedeck::change::{CollectionName, DefinitionChange, RowChange};
 use tapedeck::error::{Error, Result};
 use tapedeck::target::memory::{Fault, MemoryTarget};
 use tapedeck::target::{Mode, Target};
@@ -49,16 +49,16 @@ impl Target for Doomed {
         self.inner.define(change).await
     }
 
+    async fn has_database(&self, database: &str) -> Result<bool> {
+        self.inner.has_database(database).await
+    }
+
     async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
         self.inner.id_of(collection).await
     }
 
     async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
         self.inner.alias_of(alias).await
-    }
-
-    async fn check_free(&self, new: &NewCollection) -> Result<()> {
-        self.inner.check_free(new).await
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {

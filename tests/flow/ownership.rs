@@ -1,5 +1,6 @@
 //! Whose a target's collections are: nothing is mixed with rows of another, nothing goes missing unnoticed.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +12,8 @@ use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChang
 use tapedeck::error::{Result, Verdict};
 use tapedeck::log::store::Store;
 use tapedeck::recorder::Start;
-use tapedeck::replayer::Until;
+use tapedeck::replayer::{Depth, Replayer, Until};
+use tapedeck::selection::{Renames, Selection};
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::MemoryTarget;
 use tapedeck::target::{Mode, Target};
@@ -19,7 +21,7 @@ use tapedeck::target::{Mode, Target};
 use super::crash::{death, faulty, whole};
 use super::faulty_store::Fault;
 use super::oracle::assert_same;
-use super::stage::{finish, forget, open, process, record_all, replay, replayer, seed};
+use super::stage::{finish, forget, open, process, record_all, replay, replayer, seed, settle};
 use super::world::{Duplicates, World};
 
 /// A log with two collections that have rows, the second of them `docs`.
@@ -44,7 +46,7 @@ async fn drop_collection(target: &MemoryTarget, name: &str) {
 }
 
 #[test]
-fn a_collection_with_rows_of_its_own_is_not_taken_over_however_often_it_is_tried() {
+fn a_collection_of_others_is_not_taken_over_however_often_it_is_tried() {
     let seed = seed();
     process(async {
         let (store, world) = recorded(seed).await;
@@ -56,7 +58,10 @@ fn a_collection_with_rows_of_its_own_is_not_taken_over_however_often_it_is_tried
         for _ in 0..3 {
             let error = replay(replayer(&store, target.clone(), "r", Until::Latest)).error().await;
             assert_eq!(error.verdict, Verdict::Operator, "{error}");
-            assert!(error.to_string().contains("default.docs already, with rows of its own"), "{error}");
+            assert!(
+                error.to_string().contains("default.docs already, which this replay did not create"),
+                "{error}"
+            );
             assert_eq!(target.contents().collections[&docs], before);
         }
         drop_collection(&target, "docs").await;
@@ -65,9 +70,38 @@ fn a_collection_with_rows_of_its_own_is_not_taken_over_however_often_it_is_tried
     });
 }
 
+#[test]
+fn an_empty_collection_of_the_same_definition_is_not_filled_either() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        world.create(CollectionSpec::new("docs"));
+        record_all(&mut world, &store).await;
+        let target = Arc::new(MemoryTarget::new());
+        replay(replayer(&store, target.clone(), "other", Until::Latest)).end().await.unwrap();
+        let before = target.contents();
+        insert(&mut world, 0, 0..20);
+        record_all(&mut world, &store).await;
+        for _ in 0..2 {
+            let error = replay(replayer(&store, target.clone(), "r", Until::Latest)).error().await;
+            assert!(
+                error.message.contains("default.docs already, which this replay did not create"),
+                "{error}"
+            );
+            assert!(error.advice.is_some());
+            assert_same(&target.contents(), &before, "as it was");
+        }
+        let to = world.oracle.last();
+        let plan = replayer(&store, target.clone(), "r", Until::Tso(to));
+        let plan = plan.plan(to, Depth::Definitions, |_, _| {}).await.unwrap();
+        assert_eq!(plan.conflicts.len(), 1, "{plan:?}");
+        replay(replayer(&store, target.clone(), "other", Until::Latest)).end().await.unwrap();
+        assert_same(&target.contents(), &world.oracle.contents(), "the one that created it");
+    });
+}
+
 /// The creation that would take it over may lie in the stretch that a crash leaves in doubt.
 #[test]
-fn a_collection_with_rows_of_its_own_is_not_taken_over_wherever_the_replayer_dies() {
+fn a_collection_of_others_is_not_taken_over_wherever_the_replayer_dies() {
     let seed = seed();
     let inner = Arc::new(InMemory::new());
     let world = process(async {
@@ -99,7 +133,10 @@ fn a_collection_with_rows_of_its_own_is_not_taken_over_wherever_the_replayer_die
         });
         process(async {
             let error = replay(replayer(&whole(&inner), target.clone(), "r", Until::Latest)).error().await;
-            assert!(error.to_string().contains("default.docs already, with rows of its own"), "{k}: {error}");
+            assert!(
+                error.to_string().contains("default.docs already, which this replay did not create"),
+                "{k}: {error}"
+            );
             assert_eq!(target.contents().collections[&docs], before, "call {k}");
             forget(&whole(&inner), "r").await;
         });
@@ -131,7 +168,10 @@ fn a_run_is_not_stopped_by_what_comes_after_its_end_and_the_next_one_finds_it() 
         replay(replayer(&store, target.clone(), "r", Until::Tso(between))).end().await.unwrap();
         for _ in 0..2 {
             let error = replay(replayer(&store, target.clone(), "r", Until::Latest)).error().await;
-            assert!(error.to_string().contains("default.docs already, with rows of its own"), "{error}");
+            assert!(
+                error.to_string().contains("default.docs already, which this replay did not create"),
+                "{error}"
+            );
             assert_eq!(target.contents().collections[&docs], theirs);
         }
         drop_collection(&target, "docs").await;
@@ -158,6 +198,56 @@ fn a_target_that_has_lost_a_collection_is_found_before_anything_is_applied() {
     });
 }
 
+/// Others put a collection of their own in the place of one that is replayed; then the source drops or renames its own.
+fn replaced_during_a_run(then: impl Fn(&mut World)) {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        world.create(CollectionSpec::new("docs"));
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        recording.reach(settle(&mut world)).await;
+        let target = Arc::new(MemoryTarget::new());
+        let mut replaying = replay(replayer(&store, target.clone(), "r", Until::Cancelled));
+        replaying.reach(world.source.now()).await;
+        drop_collection(&target, "docs").await;
+        replay(replayer(&store, target.clone(), "theirs", Until::Latest)).end().await.unwrap();
+        let theirs = target.contents();
+        then(&mut world);
+        finish(&mut world, recording).await;
+        let error = replaying.error().await;
+        assert_eq!(error.verdict, Verdict::Operator, "{error}");
+        assert!(error.message.contains("default.docs of the target is another one"), "{error}");
+        assert_same(&target.contents(), &theirs, "as others left it");
+        let error = replay(replayer(&store, target.clone(), "r", Until::Latest)).error().await;
+        assert!(error.message.contains("default.docs of the target is another one"), "{error}");
+        assert_same(&target.contents(), &theirs, "as others left it");
+    });
+}
+
+#[test]
+fn what_others_put_in_the_place_of_a_collection_goes_neither_with_a_drop_nor_with_a_rename() {
+    replaced_during_a_run(|world| world.drop_collection(0));
+    replaced_during_a_run(|world| world.rename(0, 1, "papers"));
+}
+
+#[test]
+fn a_collection_that_others_have_dropped_is_no_hindrance_to_its_drop() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        world.create(CollectionSpec::new("docs"));
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        recording.reach(settle(&mut world)).await;
+        let target = Arc::new(MemoryTarget::new());
+        let mut replaying = replay(replayer(&store, target.clone(), "r", Until::Cancelled));
+        replaying.reach(world.source.now()).await;
+        drop_collection(&target, "docs").await;
+        world.drop_collection(0);
+        let to = settle(&mut world);
+        recording.reach(to).await;
+        replaying.reach(to).await;
+        assert_same(&target.contents(), &world.oracle.contents(), "without it");
+    });
+}
+
 /// A target whose collections have other ids.
 struct WithIds<F>(Arc<MemoryTarget>, F);
 
@@ -174,16 +264,16 @@ where
         self.0.define(change).await
     }
 
+    async fn has_database(&self, database: &str) -> Result<bool> {
+        self.0.has_database(database).await
+    }
+
     async fn id_of(&self, name: &CollectionName) -> Result<Option<CollectionId>> {
         Ok(self.1(self.0.id_of(name).await?))
     }
 
     async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
         self.0.alias_of(alias).await
-    }
-
-    async fn check_free(&self, new: &NewCollection) -> Result<()> {
-        self.0.check_free(new).await
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
@@ -224,5 +314,57 @@ fn a_collection_created_again_by_others_while_nobody_replayed_is_found_before_an
         assert_same(&target.contents(), &left, &format!("seed {seed}"));
         replay(replayer(&store, target.clone(), "r", Until::Latest)).end().await.unwrap();
         assert_same(&target.contents(), &world.oracle.contents(), &format!("seed {seed}"));
+    });
+}
+
+fn empty(database: &str, name: &str) -> DefinitionChange {
+    DefinitionChange::CreateCollection(NewCollection {
+        name: CollectionName::new(database, name),
+        schema: Default::default(),
+        shards: 1,
+        consistency_level: 0,
+        properties: vec![],
+        partitions: vec![],
+    })
+}
+
+#[test]
+fn a_database_goes_only_if_this_replay_created_it_and_nothing_of_others_is_in_it() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        let database = world.create_database("shop");
+        world.create(CollectionSpec { database, ..CollectionSpec::new("docs") });
+        record_all(&mut world, &store).await;
+        let before = world.oracle.last();
+        world.drop_collection(0);
+        world.drop_empty_database();
+        world.create(CollectionSpec::new("later"));
+        record_all(&mut world, &store).await;
+
+        let (all, shop) =
+            (Selection::default(), DefinitionChange::CreateDatabase { database: "shop".into() });
+        let some = Selection::new(&["shop.docs".into(), "default.later".into()], &[]).unwrap();
+        let renames = BTreeMap::from([("shop.docs".to_owned(), "copies.docs".to_owned())]);
+        let renames = Renames::new(&renames, &some).unwrap();
+        for (selection, renames, first, between, stays) in [
+            (&some, renames, vec![shop.clone(), empty("shop", "docs")], vec![], true),
+            (&all, Renames::default(), vec![shop], vec![], true),
+            (&all, Renames::default(), vec![], vec![empty("shop", "theirs")], true),
+            (&all, Renames::default(), vec![], vec![], false),
+        ] {
+            let target = Arc::new(MemoryTarget::new());
+            for (theirs, until) in [(first, Until::Tso(before)), (between, Until::Latest)] {
+                for change in theirs {
+                    target.define(&change).await.unwrap();
+                }
+                let replayer = replayer(&store, target.clone(), "r", until);
+                let (selection, renames) = (selection.clone(), renames.clone());
+                replay(Replayer { selection, renames, ..replayer }).end().await.unwrap();
+            }
+            forget(&store, "r").await;
+            let (contents, later) = (target.contents(), CollectionName::new("default", "later"));
+            assert!(contents.collections.contains_key(&later));
+            assert_eq!(contents.databases.contains("shop"), stays, "{contents:?}");
+        }
     });
 }

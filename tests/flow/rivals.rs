@@ -1,16 +1,28 @@
 //! Two of a kind on one task: one stays, the other finds out and touches nothing any more.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use tapedeck::error::Verdict;
+use async_trait::async_trait;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use tapedeck::catalog::CollectionId;
+use tapedeck::change::{CollectionName, DefinitionChange, RowChange};
+use tapedeck::error::{Result, Verdict};
 use tapedeck::log::store::Store;
 use tapedeck::recorder::Start;
 use tapedeck::replayer::Until;
+use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::MemoryTarget;
+use tapedeck::target::{Mode, Target};
 
+use super::crash::whole;
+use super::faulty_store::{Fault, FaultyStore};
 use super::oracle::assert_same;
 use super::stage::{
-    assert_clean, finish, open, process, record, recorder, replay, replayed, replayer, runtime, seed, settle,
+    assert_clean, finish, open, process, record, record_all, recorder, replay, replayed, replayer, runtime,
+    seed, settle,
 };
 use super::world::{Duplicates, World};
 
@@ -130,4 +142,130 @@ fn a_replayer_that_takes_over_from_one_at_work_doubles_nothing() {
             assert_same(&target.contents(), &world.oracle.contents(), &format!("seed {seed}"));
         });
     }
+}
+
+/// A target that writes at once and answers late.
+struct Late(Arc<MemoryTarget>);
+
+#[async_trait]
+impl Target for Late {
+    async fn hello(&self) -> Result<String> {
+        self.0.hello().await
+    }
+
+    async fn define(&self, change: &DefinitionChange) -> Result<()> {
+        self.0.define(change).await
+    }
+
+    async fn has_database(&self, database: &str) -> Result<bool> {
+        self.0.has_database(database).await
+    }
+
+    async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
+        self.0.id_of(collection).await
+    }
+
+    async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
+        self.0.alias_of(alias).await
+    }
+
+    async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
+        let written = self.0.write(collection, change, mode).await;
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        written
+    }
+}
+
+const KEYS: [i64; 3] = [1, 2, 3];
+
+/// A log of which one commit takes many writes, and then a definition that waits for them.
+async fn many_writes(world: &mut World, store: &Store) {
+    world.create(CollectionSpec::new("docs"));
+    let partition = world.tables[0].default_partition();
+    for _ in 0..10 {
+        world.insert(0, partition, &KEYS);
+        world.delete(0, None, &KEYS);
+    }
+    world.insert(0, partition, &KEYS);
+    world.create_partition(0, "p");
+    record_all(world, store).await;
+}
+
+/// After the first few writes of another replayer.
+async fn first_writes(target: &MemoryTarget) {
+    while target.calls() < 4 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Goes beyond what [`many_writes`] did.
+async fn take_over_and_go_beyond(world: &mut World, store: &Store, target: &Arc<MemoryTarget>) {
+    world.delete(0, None, &KEYS);
+    record_all(world, store).await;
+    let other = replay(replayer(store, target.clone(), "r", Until::Latest));
+    other.end().await.expect("a replay to its end");
+    assert_same(&target.contents(), &world.oracle.contents(), "after the take-over");
+}
+
+#[test]
+fn a_replayer_that_slept_while_another_took_over_writes_nothing_more() {
+    let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+    process(many_writes(&mut world, &store));
+    let target = Arc::new(MemoryTarget::new());
+    let sleeper = runtime();
+    let first = sleeper.block_on(async {
+        let first = replay(replayer(&store, Arc::new(Late(target.clone())), "r", Until::Cancelled));
+        first_writes(&target).await;
+        first
+    });
+    process(take_over_and_go_beyond(&mut world, &store, &target));
+    let calls = target.calls();
+    let error = sleeper.block_on(async {
+        tokio::time::advance(Duration::from_secs(5)).await;
+        first.error().await
+    });
+    assert_eq!((error.verdict, target.calls()), (Verdict::Fenced, calls), "{error}");
+    assert_same(&target.contents(), &world.oracle.contents(), "after it woke");
+}
+
+#[test]
+fn a_replayer_that_cannot_store_a_checkpoint_stops_writing_before_another_one_begins() {
+    process(async {
+        let (inner, mut world) = (Arc::new(InMemory::new()), World::new(1, 0, Duplicates::Kept));
+        many_writes(&mut world, &whole(&inner)).await;
+        let target = Arc::new(MemoryTarget::new());
+        let cut_off = FaultyStore::new(inner.clone(), Fault::None);
+        let down = cut_off.down();
+        let cut_off = Store::new(Arc::new(cut_off), Path::ROOT, "memory://".into());
+        let first = replay(replayer(&cut_off, Arc::new(Late(target.clone())), "r", Until::Cancelled));
+        first_writes(&target).await;
+        down.store(true, Ordering::SeqCst);
+        take_over_and_go_beyond(&mut world, &whole(&inner), &target).await;
+        let calls = target.calls();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!first.has_ended());
+        down.store(false, Ordering::SeqCst);
+        let error = first.error().await;
+        assert_eq!((error.verdict, target.calls()), (Verdict::Fenced, calls), "{error}");
+        assert_same(&target.contents(), &world.oracle.contents(), "in the end");
+    });
+}
+
+#[test]
+fn a_replayer_finds_out_that_it_was_taken_over_also_while_it_waits_for_a_slow_target() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        many_writes(&mut world, &store).await;
+        let target = Arc::new(MemoryTarget::new());
+        let mut first = replay(replayer(&store, Arc::new(Late(target.clone())), "r", Until::Cancelled));
+        first_writes(&target).await;
+        // Longer than it may write without a checkpoint: it has stored some since.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!((7..12).contains(&target.calls()), "{} calls", target.calls());
+        let other = replay(replayer(&store, target.clone(), "r", Until::Latest));
+        tokio::time::timeout(Duration::from_secs(2), first.ended()).await.expect("its end");
+        assert_eq!(first.error().await.verdict, Verdict::Fenced);
+        other.end().await.expect("a replay to its end");
+        assert_same(&target.contents(), &world.oracle.contents(), "in the end");
+    });
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::pb::milvus::proto::schema::{CollectionSchema, DataType};
 use crate::rows::Key;
 use crate::target::request;
-use crate::target::{Mode, has_rows, name_is_alias};
+use crate::target::{Mode, name_is_alias};
 
 /// One row: its cells by the names of their columns, each as an encoded column of one row.
 pub type Row = BTreeMap<String, Bytes>;
@@ -69,10 +69,9 @@ impl Contents {
                 self.databases.insert(database.clone());
             }
             Change::DropDatabase { database } => {
-                if let Some(name) = self.collections.keys().find(|name| name.database == *database) {
-                    return Err(Error::operator(format!("database {database} is not empty: {name}")));
+                if self.collections.keys().all(|name| name.database != *database) {
+                    self.databases.remove(database);
                 }
-                self.databases.remove(database);
             }
             Change::CreateCollection(new) => self.create_collection(new)?,
             Change::DropCollection { name } => {
@@ -167,19 +166,6 @@ impl Contents {
             collection.partitions.entry(partition).or_default();
         }
         Ok(())
-    }
-
-    /// Whether a collection can be created for the first time.
-    pub(super) fn check_free(&self, new: &NewCollection) -> Result<()> {
-        if let Some(behind) = self.aliases.get(&(new.name.database.clone(), new.name.collection.clone())) {
-            return Err(name_is_alias(&new.name, &behind.collection));
-        }
-        let Some(found) = self.collections.get(&new.name) else { return Ok(()) };
-        found.check_same(new, &request::schema(new))?;
-        match found.rows().next() {
-            None => Ok(()),
-            Some(_) => Err(has_rows(&new.name)),
-        }
     }
 
     fn rename(&mut self, from: &CollectionName, to: &CollectionName) -> Result<()> {

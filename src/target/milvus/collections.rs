@@ -7,7 +7,7 @@ use crate::pb::milvus::proto::milvus as pb;
 use crate::target::milvus::MilvusTarget;
 use crate::target::milvus::connection::call;
 use crate::target::milvus::failure::{ALIAS_EXISTS, ALIAS_NOT_FOUND, PARTITION_NOT_FOUND};
-use crate::target::{has_rows, name_is_alias, request};
+use crate::target::{name_is_alias, request};
 
 /// What stands behind a name.
 pub(super) enum Behind {
@@ -34,33 +34,6 @@ impl MilvusTarget {
             Some(own) if *own != name.collection => Behind::Alias(own.clone()),
             _ => Behind::Collection(Box::new(found)),
         })
-    }
-
-    /// Whether a collection can be created for the first time. What else is wrong with its name its creation tells.
-    pub(super) async fn check_name(&self, new: &NewCollection) -> Result<()> {
-        let found = match self.behind(&new.name).await? {
-            Behind::Collection(found) => found,
-            Behind::Alias(of) => return Err(name_is_alias(&new.name, &of)),
-            Behind::Nothing => return Ok(()),
-        };
-        check_same(new, &found)?;
-        if self.count_rows(&new.name).await? > 0 { Err(has_rows(&new.name)) } else { Ok(()) }
-    }
-
-    /// Rows, deleted ones among them until a compaction. Milvus counts only what is flushed.
-    async fn count_rows(&self, name: &CollectionName) -> Result<u64> {
-        self.flush(name).await?;
-        let request = pb::CollectionRequest {
-            db_name: name.database.clone(),
-            collection_name: name.collection.clone(),
-            ..Default::default()
-        };
-        let stats = call!(self.connection, get_collection_statistics, request)?.stats;
-        let count = stats.iter().find(|stat| stat.key == "row_count").map(|stat| stat.value.parse());
-        match count {
-            Some(Ok(count)) => Ok(count),
-            _ => Err(Error::operator(format!("the target does not count rows: it answered {stats:?}"))),
-        }
     }
 
     pub(super) async fn create_collection(&self, new: &NewCollection) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Changes of what exists: which is done where.
 
 use crate::change::DefinitionChange as Change;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pb::milvus::proto::milvus as pb;
 use crate::target::milvus::MilvusTarget;
 use crate::target::milvus::connection::call;
@@ -33,7 +33,7 @@ impl MilvusTarget {
         }
     }
 
-    async fn databases(&self) -> Result<Vec<String>> {
+    pub(super) async fn databases(&self) -> Result<Vec<String>> {
         Ok(call!(self.connection, list_databases, pb::ListDatabasesRequest {})?.db_names)
     }
 
@@ -54,11 +54,8 @@ impl MilvusTarget {
         let request = pb::ShowCollectionsRequest { db_name: database.to_owned(), ..Default::default() };
         let left = call!(self.connection, show_collections, request)?.collection_names;
         if !left.is_empty() {
-            let message =
-                format!("the target's database holds collections that the source's did not: {left:?}");
-            return Err(
-                Error::operator(message).advice("drop them in the target, or move them to another database")
-            );
+            tracing::warn!(database, ?left, "a dropped database stays: it holds collections of others");
+            return Ok(());
         }
         let request = pb::DatabaseRequest { db_name: database.to_owned(), ..Default::default() };
         call!(self.connection, drop_database, request)?;
