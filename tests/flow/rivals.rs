@@ -181,6 +181,7 @@ const KEYS: [i64; 3] = [1, 2, 3];
 /// A log of which one commit takes many writes, and then a definition that waits for them.
 async fn many_writes(world: &mut World, store: &Store) {
     world.create(CollectionSpec::new("docs"));
+    record_all(world, store).await;
     let partition = world.tables[0].default_partition();
     for _ in 0..10 {
         world.insert(0, partition, &KEYS);

@@ -74,6 +74,22 @@ fn a_renamed_default_database_is_made_and_no_drop_reaches_default() {
     assert_eq!(naming.apply(&dropped).unwrap(), []);
 }
 
+#[test]
+fn a_database_is_dropped_only_where_it_is_replayed_as_a_whole() {
+    let dropped = DefinitionChange::DropDatabase { database: "shop".into() };
+    for (include, renames, changes) in [
+        (vec!["shop.*"], vec![], vec![dropped]),
+        (vec!["shop.docs"], vec![("shop.docs", "copies.docs")], vec![]),
+        (vec!["shop.*", "default.docs"], vec![("default.docs", "shop.docs_of_default")], vec![]),
+    ] {
+        let mut naming = naming(&include, &renames);
+        let shop = pb::Database { id: 2, name: "shop".into(), ..Default::default() };
+        naming.apply(&definition(Change::CreateDatabase(shop))).unwrap();
+        let drop = definition(Change::DropDatabase(pb::DropDatabase { id: 2 }));
+        assert_eq!(naming.apply(&drop).unwrap(), changes, "{include:?}");
+    }
+}
+
 fn bound(alias: &str, collection_id: CollectionId) -> pb::Alias {
     pb::Alias { database_id: 1, name: alias.into(), collection_id }
 }
