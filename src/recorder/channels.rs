@@ -123,6 +123,12 @@ impl Channels {
         Ok(())
     }
 
+    /// The channel that is furthest behind, and the bytes that wait for its next tick or the watermark.
+    pub fn furthest_behind(&self) -> Option<(&Channel, Tso, usize)> {
+        let behind = self.mattering().min_by_key(|reading| reading.tick)?;
+        Some((&behind.channel, behind.tick, behind.held_bytes()))
+    }
+
     /// Bytes of messages that wait for the watermark.
     pub fn held_bytes(&self) -> usize {
         self.readings.values().map(Reading::held_bytes).sum()

@@ -42,6 +42,8 @@ const LOOK_PAUSE: Duration = Duration::from_secs(1);
 const IDLE_COMMIT: Duration = Duration::from_secs(5);
 /// A source whose channels give nothing for so long is not at work: Milvus ticks every 200 ms.
 const SILENCE: Duration = Duration::from_secs(10);
+/// A channel with so many bytes behind its last tick is shown: memory has no other bound than its next tick.
+const STANDING_BYTES: usize = 64 << 20;
 /// How long a graceful stop may take.
 const STOP: Duration = Duration::from_secs(3);
 
@@ -131,6 +133,7 @@ impl Session {
         let mut pulling = Trouble::new(&self.progress, "reading the queue");
         let mut cutting = Trouble::new(&self.progress, "cutting");
         let mut silence = Trouble::new(&self.progress, "waiting for the source");
+        let mut standing = Trouble::new(&self.progress, "waiting for a tick");
         let cancel = self.cancel.clone();
         let (mut last_try, mut tried_at) = (Instant::now(), None);
         let mut heard = Instant::now();
@@ -154,6 +157,10 @@ impl Session {
                         heard = Instant::now(); // nothing is pulled, or nothing has to come
                     } else if heard.elapsed() > SILENCE {
                         silence.tell_once(silent);
+                    }
+                    match self.stands() {
+                        Some(error) => standing.tell_once(|| error),
+                        None => standing.over(),
                     }
                     let tried = self.cut(recorder, false).await;
                     if tried.is_err() {
@@ -180,6 +187,17 @@ impl Session {
                 last_try = Instant::now();
             }
         }
+    }
+
+    /// What a channel waits for that gets messages and no tick. Those that have their tick are not read meanwhile.
+    fn stands(&self) -> Option<Error> {
+        let (channel, tick, bytes) = self.channels.furthest_behind()?;
+        (tick <= self.watermark && bytes >= STANDING_BYTES).then(|| {
+            let mib = bytes >> 20;
+            let since = if tick == Tso::ZERO { "yet".into() } else { format!("since {}", tick.time()) };
+            Error::retry(format!("channel {channel} has had no tick {since}: {mib} MiB of it wait in memory"))
+                .advice("see whether the source's root coordinator is well: it gives ticks to every channel")
+        })
     }
 
     fn look_pause(&self) -> Duration {
@@ -259,12 +277,12 @@ impl Session {
 
         content.definitions(&definitions);
         let turnover = Turnover::of(&definitions);
-        for (channel, held) in &drained {
-            let kept = held.iter().filter(|(known, held)| turnover.keeps(*known, held));
-            content.messages(channel, kept.map(|(_, held)| held));
+        for (channel, held) in drained {
+            let kept = held.into_iter().filter(|(known, held)| turnover.keeps(*known, held));
+            content.messages(&channel, kept.map(|(_, held)| held));
         }
-        if let Some((channel, held)) = &asked {
-            content.messages(channel, held.iter().filter(|held| held.header.kind != Kind::Request));
+        if let Some((channel, held)) = asked {
+            content.messages(&channel, held.into_iter().filter(|held| held.header.kind != Kind::Request));
         }
         self.watermark = to;
         self.channels.close_unneeded();
@@ -305,9 +323,9 @@ impl Session {
             opens_at: self.opens_at.0,
             ..Default::default()
         };
-        let (segment, mut rows, unknown) = content.finish();
+        let (segments, mut rows, unknown) = content.finish();
         rows.inserted += base.rows.inserted;
-        let draft = Draft { seq: self.seq, segment, catalog, commit, rows, unknown };
+        let draft = Draft { seq: self.seq, segments, catalog, commit, rows, unknown };
         tokio::select! {
             biased;
             sent = self.drafts.send(draft) => {
