@@ -11,6 +11,7 @@ use crate::position::{Channel, Position};
 use crate::source::{Queue, QueueMessage};
 use crate::tick::Tso;
 
+use super::CLOCK_SLACK_MS;
 use super::definitions::Need;
 use super::origin::check_origin;
 use super::reading::{Held, Reading};
@@ -24,12 +25,15 @@ pub struct Channels {
     readings: BTreeMap<Channel, Reading>,
     needs: BTreeMap<Channel, Need>,
     requests: Option<Reading>,
+    /// This run has seen that there was no replicate channel.
+    without_requests: bool,
 }
 
 impl Channels {
     /// No channels yet.
     pub fn new(queue: Arc<dyn Queue>) -> Channels {
-        Channels { queue, readings: BTreeMap::new(), needs: BTreeMap::new(), requests: None }
+        let (readings, needs) = Default::default();
+        Channels { queue, readings, needs, requests: None, without_requests: false }
     }
 
     /// Opens a channel at a position that follows no commit.
@@ -39,14 +43,24 @@ impl Channels {
         Ok(())
     }
 
-    /// Opens the replicate channel with what was written since a time (Unix milliseconds). A source creates it with the
-    /// first request that it carries: until then there is nothing to open.
-    pub async fn open_requests(&mut self, channel: &Channel, since_millis: u64) -> Result<()> {
-        if self.requests.is_none() && self.queue.exists(channel).await? {
-            let from = self.queue.position_at(channel, since_millis).await?;
-            let subscription = self.queue.subscribe(channel, from).await?;
-            self.requests = Some(Reading::open(channel.clone(), subscription, from));
+    /// Opens the replicate channel with the requests since a TSO, but none up to the one at which the log opens. A source
+    /// creates it with the first request that it carries: until then there is nothing to open, and then all of it is new,
+    /// whenever the queue says that it was written.
+    pub async fn open_requests(&mut self, channel: &Channel, since: Tso, opens_at: Tso) -> Result<()> {
+        if self.requests.is_some() {
+            return Ok(());
         }
+        if !self.queue.exists(channel).await? {
+            self.without_requests = true;
+            return Ok(());
+        }
+        let millis = since.millis().saturating_sub(CLOCK_SLACK_MS);
+        let from = match self.without_requests {
+            true => self.queue.bounds(channel).await?.start,
+            false => self.queue.position_at(channel, millis).await?,
+        };
+        let subscription = self.queue.subscribe(channel, from).await?;
+        self.requests = Some(Reading::open(channel.clone(), subscription, from).above(opens_at));
         Ok(())
     }
 

@@ -44,6 +44,9 @@ pub use origin::{check_origin, newest};
 /// etcd tells which TSOs the source has reserved, a few seconds ahead of those it has given out.
 const RESERVED_MS: u64 = 5_000;
 
+/// Queues date messages by their producers' clocks: a position sought by time is taken this much earlier.
+const CLOCK_SLACK_MS: u64 = 60_000;
+
 /// Where a new log begins. A log that exists is continued from its last commit, whatever is said here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {

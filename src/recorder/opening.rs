@@ -24,10 +24,7 @@ use super::channels::Channels;
 use super::definitions::{Definitions, Need};
 use super::origin::check_origin;
 use super::session::Session;
-use super::{RESERVED_MS, Recorder, Start};
-
-/// Queues date messages by their producers' clocks: a position sought by time is taken this much earlier.
-const CLOCK_SLACK_MS: u64 = 60_000;
+use super::{CLOCK_SLACK_MS, RESERVED_MS, Recorder, Start};
 
 /// The source reserves time every few seconds.
 const CLOCK_MOVES: Duration = Duration::from_secs(30);
@@ -161,7 +158,7 @@ async fn open_channels(
         channels.open(&channel, from).await?;
     }
     if let Some(channel) = &recorder.replicate_channel {
-        channels.open_requests(channel, opens_at.millis()).await?;
+        channels.open_requests(channel, opens_at, opens_at).await?;
     }
     Ok(channels)
 }
@@ -317,7 +314,7 @@ async fn resume(
         }
     }
     if let Some(channel) = &recorder.replicate_channel {
-        channels.open_requests(channel, watermark.millis()).await?;
+        channels.open_requests(channel, watermark, opens_at).await?;
     }
     Ok(Session::new(
         writer,

@@ -49,6 +49,8 @@ pub struct Reading {
     /// The tick of the last commit: messages from before it may be read again.
     committed_tick: Tso,
     malformed: Option<QueueMessage>,
+    /// Requests up to this TSO are not those of this log.
+    above: Tso,
 }
 
 impl Reading {
@@ -70,7 +72,13 @@ impl Reading {
             expected: None,
             committed_tick: Tso::ZERO,
             malformed: None,
+            above: Tso::ZERO,
         }
+    }
+
+    /// Without the requests up to a TSO.
+    pub fn above(self, above: Tso) -> Reading {
+        Reading { above, ..self }
     }
 
     /// A channel from where the last commit left it, `subscription` beginning at its anchor where that is still kept.
@@ -105,7 +113,8 @@ impl Reading {
 
     /// Takes in a request of the replicate channel, which has no ticks and keeps its own order. Cancel safe.
     pub async fn pull_request(&mut self) -> Result<()> {
-        if let Some((header, message)) = self.receive().await? {
+        let Some((header, message)) = self.receive().await? else { return Ok(()) };
+        if header.tso == Tso::ZERO || header.tso > self.above {
             if header.kind == Kind::Request
                 && let Err(error) = message::request(message.payload.clone())
             {
@@ -113,8 +122,8 @@ impl Reading {
             }
             let (position, payload) = (message.position, message.payload.clone());
             self.held.push_back(Held { position, tso: header.tso, header, payload });
-            self.advance(message);
         }
+        self.advance(message);
         Ok(())
     }
 

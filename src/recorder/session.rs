@@ -213,7 +213,7 @@ impl Session {
         let given_out = Tso::from_millis(look.bound.millis().saturating_sub(RESERVED_MS));
         self.definitions.observe(look, self.watermark);
         if let Some(channel) = &recorder.replicate_channel {
-            self.channels.open_requests(channel, self.watermark.millis()).await?;
+            self.channels.open_requests(channel, self.watermark, self.opens_at).await?;
             self.channels.pull_requests()?;
         }
         self.tell();
