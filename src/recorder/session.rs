@@ -66,6 +66,8 @@ pub struct Session {
     cancel: CancellationToken,
     /// A cut was begun that was not handed on: none may follow it.
     broken: bool,
+    /// It has come to its end by an error: perhaps at a request, and no later one may be taken in.
+    failed: bool,
 }
 
 impl Session {
@@ -103,6 +105,7 @@ impl Session {
             look_took: Duration::ZERO,
             cancel,
             broken: false,
+            failed: false,
         }
     }
 
@@ -117,7 +120,10 @@ impl Session {
     /// Pulls and cuts until cancelled or until a person must act.
     pub async fn run(mut self, mut recorder: Recorder) -> Result<()> {
         let ended = match self.pull_and_cut(&mut recorder).await {
-            Err(error) => Err(self.keep_malformed(&recorder, error).await),
+            Err(error) => {
+                self.failed = true;
+                Err(self.keep_malformed(&recorder, error).await)
+            }
             ok => ok,
         };
         // What was read before is recorded, whatever comes after it.
@@ -212,7 +218,7 @@ impl Session {
         self.look_took = began.elapsed();
         let given_out = Tso::from_millis(look.bound.millis().saturating_sub(RESERVED_MS));
         self.definitions.observe(look, self.watermark);
-        if let Some(channel) = &recorder.replicate_channel {
+        if let Some(channel) = recorder.replicate_channel.as_ref().filter(|_| !self.failed) {
             self.channels.open_requests(channel, self.watermark, self.opens_at).await?;
             self.channels.pull_requests()?;
         }

@@ -7,6 +7,7 @@ use tapedeck::log::store::Store;
 use tapedeck::message::{self, Kind};
 use tapedeck::pb::milvus::proto::common::{MsgBase, MsgHeader};
 use tapedeck::position::{Channel, Position};
+use tapedeck::progress::RecordProgress;
 use tapedeck::recorder::Start;
 use tapedeck::replayer::Until;
 use tapedeck::source::QueueMessage;
@@ -15,7 +16,7 @@ use tapedeck::tick::Tso;
 
 use super::oracle::assert_same;
 use super::stage::{
-    assert_clean, finish, open, process, record, record_all, recorder, replayed, seed, settle,
+    Running, assert_clean, finish, open, process, record, record_all, recorder, replayed, seed, settle,
 };
 use super::world::{Duplicates, World};
 
@@ -297,7 +298,7 @@ fn a_malformed_message_stops_the_recorder_is_kept_and_what_came_before_it_is_rec
 }
 
 #[test]
-fn a_malformed_request_stops_the_recorder_and_is_kept() {
+fn a_malformed_request_stops_the_recorder_each_time_and_is_kept() {
     process(async {
         let store = Store::memory();
         let (mut world, _) = small(&store).await;
@@ -307,9 +308,17 @@ fn a_malformed_request_stops_the_recorder_and_is_kept() {
         flush.extend_from_slice(b"\x12\xff");
         let channel = world.source.replicate_channel();
         let position = world.source.queue.push(&channel, flush.into());
+        world.source.flush(world.tables[0].id);
         settle(&mut world);
-        let error = recording.error().await;
-        assert_eq!(error.verdict, Verdict::Refused, "{error}");
-        assert!(store.exists(&format!("malformed/{channel}-{position}.bin")).await.unwrap(), "{error}");
+        let fails_there = async |recording: Running<RecordProgress>| {
+            let error = recording.error().await;
+            assert_eq!(error.verdict, Verdict::Refused, "{error}");
+            assert!(error.message.contains(&format!("position {position} of channel {channel}")), "{error}");
+            let key = format!("malformed/{channel}-{position}.bin");
+            assert!(store.exists(&key).await.unwrap(), "{error}");
+            store.delete(&key).await.unwrap();
+        };
+        fails_there(recording).await;
+        fails_there(record(recorder(&world.source, &store, Start::Earliest))).await;
     });
 }
