@@ -88,9 +88,11 @@ impl Recorder {
         cancel: CancellationToken,
     ) -> Result<()> {
         let mut trouble = Trouble::new(progress, "opening");
+        // Over all tries: a catalog tells each change once.
+        let mut newest = Tso::ZERO;
         let session = loop {
             let opened = tokio::select! {
-                opened = opening::open(&mut self, progress, &cancel) => opened,
+                opened = opening::open(&mut self, &mut newest, progress, &cancel) => opened,
                 () = cancel.cancelled() => return Ok(()),
             };
             match opened {

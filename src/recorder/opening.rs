@@ -30,9 +30,11 @@ use super::{CLOCK_SLACK_MS, RESERVED_MS, Recorder, Start};
 const CLOCK_MOVES: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
-/// Opens the log and the source. May be tried again after an error.
+/// Opens the log and the source. May be tried again after an error; `newest` is the newest definition that any look has
+/// shown.
 pub async fn open(
     recorder: &mut Recorder,
+    newest: &mut Tso,
     progress: &watch::Sender<RecordProgress>,
     cancel: &CancellationToken,
 ) -> Result<Session> {
@@ -43,7 +45,7 @@ pub async fn open(
     recorder.store.probe().await?;
     // Before anything is written: where a log cannot begin, none is left behind.
     let look = match Identity::load(&recorder.store).await? {
-        None => Some(first_look(recorder).await?),
+        None => Some(first_look(recorder, newest).await?),
         Some(_) => None,
     };
     let (writer, tail) = LogWriter::open(recorder.store.clone(), &source).await?;
@@ -52,21 +54,22 @@ pub async fn open(
         None => {
             let look = match look {
                 Some(look) => look,
-                None => first_look(recorder).await?,
+                None => first_look(recorder, newest).await?,
             };
-            begin(recorder, writer, look, progress, cancel).await
+            begin(recorder, writer, (look, newest), progress, cancel).await
         }
     }
 }
 
 /// What a new log begins with; refused where it cannot begin.
-async fn first_look(recorder: &mut Recorder) -> Result<FirstLook> {
+async fn first_look(recorder: &mut Recorder, newest: &mut Tso) -> Result<FirstLook> {
     let look = recorder.catalog.read().await?;
+    *newest = newest_definition(&look).max(*newest);
     if let Some(channel) = &recorder.replicate_channel {
         check_replicate_channel(recorder.queue.as_ref(), channel, &look.live).await?;
     }
     let now = Tso::from_millis(look.bound.millis().saturating_sub(RESERVED_MS));
-    let opens_at = newest_definition(&look).max(now);
+    let opens_at = now.max(*newest);
     match recorder.start {
         // A client may have it already; soon the source is certainly beyond it.
         Start::After(tso) if (opens_at..look.bound).contains(&tso) => Err(Error::retry(format!(
@@ -115,7 +118,7 @@ pub async fn check_replicate_channel(queue: &dyn Queue, channel: &Channel, live:
 async fn begin(
     recorder: &mut Recorder,
     writer: LogWriter,
-    look: FirstLook,
+    look: (FirstLook, &mut Tso),
     progress: &watch::Sender<RecordProgress>,
     cancel: &CancellationToken,
 ) -> Result<Session> {
@@ -167,7 +170,7 @@ async fn open_channels(
 async fn with_base(
     recorder: &mut Recorder,
     writer: &LogWriter,
-    mut first: FirstLook,
+    (mut first, newest): (FirstLook, &mut Tso),
     progress: &watch::Sender<RecordProgress>,
 ) -> Result<(FirstLook, Stored)> {
     let Some(storage) = recorder.storage.as_ref().filter(|_| recorder.start == Start::Earliest) else {
@@ -189,7 +192,7 @@ async fn with_base(
     let before = first.look.live;
     let mut trouble = Trouble::new(progress, "looking at the source after its base was copied");
     let mut then = loop {
-        match look_after_now(recorder).await {
+        match look_after_now(recorder, newest).await {
             Ok(then) => break then,
             Err(error) => trouble.wait(error).await?,
         }
@@ -219,11 +222,13 @@ fn tell_imports(selected: &Catalog, list: &SegmentList, progress: &watch::Sender
 }
 
 /// A look that opens a log above all that the source has given out by now, and so above whatever it has stored.
-async fn look_after_now(recorder: &mut Recorder) -> Result<FirstLook> {
-    let given_out = recorder.catalog.read().await?.bound;
+async fn look_after_now(recorder: &mut Recorder, newest: &mut Tso) -> Result<FirstLook> {
+    let look = recorder.catalog.read().await?;
+    let given_out = look.bound;
+    *newest = newest_definition(&look).max(*newest);
     let deadline = Instant::now() + CLOCK_MOVES;
     loop {
-        let then = first_look(recorder).await?;
+        let then = first_look(recorder, newest).await?;
         if then.opens_at >= given_out {
             return Ok(then);
         }

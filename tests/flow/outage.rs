@@ -285,3 +285,21 @@ fn a_channel_that_gets_messages_and_no_tick_is_named_and_its_cut_is_stored_in_bo
         assert_clean(&store).await;
     });
 }
+
+#[test]
+fn a_log_opens_after_the_definitions_that_it_begins_with_however_often_its_opening_was_tried() {
+    for call in 1..16 {
+        process(async {
+            let mut world = World::new(1, 0, Duplicates::Kept);
+            world.create(CollectionSpec::new("docs"));
+            let defined = world.source.now();
+            let store = FaultyStore::new(Arc::new(InMemory::new()), Fault::FailOnce(call));
+            let store = Store::new(Arc::new(store), Path::ROOT, "memory://".into());
+            let mut recording = open(&world, &store, Start::Earliest).await;
+            let opens_at = recording.progress.borrow().opens_at;
+            assert!(opens_at >= defined, "{opens_at} before {defined}, call {call} failed");
+            recording.reach(settle(&mut world)).await;
+            recording.stop().await.expect("a clean stop");
+        });
+    }
+}
