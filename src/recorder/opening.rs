@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::error::{Context, Error, Result};
 use crate::log::identity::Identity;
 use crate::log::writer::{LogWriter, Tail};
+use crate::message::{self, Header, Kind};
 use crate::pb::log as pb;
 use crate::position::{Channel, Position};
 use crate::progress::RecordProgress;
@@ -25,6 +26,9 @@ use super::definitions::{Definitions, Need};
 use super::origin::check_origin;
 use super::session::Session;
 use super::{CLOCK_SLACK_MS, RESERVED_MS, Recorder, Start};
+
+/// How long the first tick of a channel may take.
+const FIRST_TICK: Duration = Duration::from_secs(5);
 
 /// The source reserves time every few seconds.
 const CLOCK_MOVES: Duration = Duration::from_secs(30);
@@ -258,10 +262,21 @@ async fn first_position(
     let from = match recorder.start {
         Start::Earliest => need.from,
         Start::Now | Start::After(_) => {
-            let millis = watermark.millis().saturating_sub(CLOCK_SLACK_MS);
-            let from = recorder.queue.position_at(channel, millis).await?.max(need.from);
-            // The first message that is kept may not be the first that was written since then.
-            if from == kept.start { need.from } else { from }
+            let (queue, before) = (&*recorder.queue, watermark.millis().saturating_sub(CLOCK_SLACK_MS / 2));
+            let mut slack = CLOCK_SLACK_MS;
+            loop {
+                let millis = watermark.millis().saturating_sub(slack);
+                let from = queue.position_at(channel, millis).await?.max(need.from);
+                // The first message that is kept may not be the first that was written since then.
+                if from == kept.start || from == need.from {
+                    break need.from;
+                }
+                if from < kept.end && first_tick(queue, channel, from).await?.millis() <= before {
+                    break from;
+                }
+                // The queue's clock is behind.
+                slack = slack.saturating_mul(2);
+            }
         }
     };
     if from < kept.start {
@@ -285,6 +300,18 @@ async fn first_position(
         }));
     }
     Ok(from)
+}
+
+/// The first tick from a position on; the lowest where none comes.
+async fn first_tick(queue: &dyn Queue, channel: &Channel, from: Position) -> Result<Tso> {
+    let mut subscription = queue.subscribe(channel, from).await?;
+    let deadline = Instant::now() + FIRST_TICK;
+    while let Ok(next) = tokio::time::timeout_at(deadline, subscription.next()).await {
+        if let Ok(Header { kind: Kind::Tick, tso, .. }) = message::header(&next?.payload) {
+            return Ok(tso);
+        }
+    }
+    Ok(Tso::ZERO)
 }
 
 fn names_on(catalog: &Catalog, channel: &Channel) -> String {

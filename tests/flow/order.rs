@@ -322,3 +322,24 @@ fn a_malformed_request_stops_the_recorder_each_time_and_is_kept() {
         fails_there(record(recorder(&world.source, &store, Start::Earliest))).await;
     });
 }
+
+#[test]
+fn a_log_that_begins_at_a_tso_has_every_row_after_it_though_the_clock_of_the_queue_is_minutes_behind() {
+    for behind in [0, 100_000] {
+        process(async {
+            let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+            world.source.set_queue_behind(behind);
+            world.create(CollectionSpec::new("docs"));
+            world.source.tick();
+            world.source.advance(300_000);
+            let from = world.source.tick();
+            insert(&mut world, &[1, 2]);
+            world.source.tick();
+            world.source.advance(100_000);
+            let recording = open(&world, &store, Start::After(from)).await;
+            let progress = recording.progress.clone();
+            finish(&mut world, recording).await;
+            assert_eq!(progress.borrow().rows.inserted, 2, "{behind} ms behind");
+        });
+    }
+}
