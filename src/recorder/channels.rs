@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::Result;
 use crate::pb::log as pb;
@@ -18,6 +20,12 @@ use super::reading::{Held, Reading};
 
 /// Requests of the replicate channel that may wait at once.
 const REQUESTS_HELD: usize = 4096;
+
+/// A channel that gives nothing for so long after the drop of a collection gives nothing from before it any more. A tick
+/// after the drop says the same at once.
+const STRAGGLERS: Duration = Duration::from_secs(3);
+/// How long a channel is waited for whose time is over: what is there comes at once.
+const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// The channels being read.
 pub struct Channels {
@@ -119,10 +127,25 @@ impl Channels {
     pub async fn pull(&mut self, watermark: Tso) -> Result<()> {
         let needs = &self.needs;
         let mattering = self.readings.values_mut().filter(|reading| matters(needs, reading));
-        match mattering.min_by_key(|reading| reading.tick) {
-            Some(reading) => reading.pull(watermark).await,
-            None => std::future::pending().await,
+        let Some(reading) = mattering.min_by_key(|reading| reading.tick) else {
+            return std::future::pending().await;
+        };
+        let pulled = match reading.may_be_over() {
+            false => reading.pull(watermark).await,
+            true => {
+                let until = (reading.heard + STRAGGLERS).max(Instant::now() + LAST_LOOK);
+                let pulled = timeout_at(until, reading.pull(watermark)).await;
+                pulled.unwrap_or_else(|_| {
+                    reading.believe_announcements();
+                    Ok(())
+                })
+            }
+        };
+        if pulled.is_err() {
+            // The queue was away, and may be slow.
+            self.readings.values_mut().for_each(|reading| reading.heard = Instant::now());
         }
+        pulled
     }
 
     /// Takes in what the replicate channel has ready.
@@ -179,5 +202,5 @@ impl Channels {
 }
 
 fn matters(needs: &BTreeMap<Channel, Need>, reading: &Reading) -> bool {
-    needs.get(&reading.channel).is_some_and(|need| reading.tick.max(reading.announced) < need.until)
+    needs.get(&reading.channel).is_some_and(|need| reading.tick.max(reading.over) < need.until)
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::message::{self, Header, Kind};
@@ -30,9 +31,13 @@ pub struct Reading {
     pub channel: Channel,
     /// The last tick read: every message up to it has been read. Only moves forward.
     pub tick: Tso,
+    /// Nothing up to here is to come, as far as announcements tell.
+    pub over: Tso,
+    /// When the last message came.
+    pub heard: Instant,
     /// The newest announcement read. A channel may get no tick after the drop of its last collection, but the drop is
     /// announced on it, later than it happened.
-    pub announced: Tso,
+    announced: Tso,
     subscription: Box<dyn Subscription>,
     held: VecDeque<Held>,
     held_bytes: usize,
@@ -59,6 +64,8 @@ impl Reading {
         Reading {
             channel,
             tick: Tso::ZERO,
+            over: Tso::ZERO,
+            heard: Instant::now(),
             announced: Tso::ZERO,
             subscription,
             held: VecDeque::new(),
@@ -111,6 +118,16 @@ impl Reading {
         Ok(())
     }
 
+    /// Whether something is announced that may be the end: but what was written before it can still come.
+    pub fn may_be_over(&self) -> bool {
+        self.announced > self.tick.max(self.over)
+    }
+
+    /// Nothing more has come for long.
+    pub fn believe_announcements(&mut self) {
+        self.over = self.announced;
+    }
+
     /// Takes in a request of the replicate channel, which has no ticks and keeps its own order. Cancel safe.
     pub async fn pull_request(&mut self) -> Result<()> {
         let Some((header, message)) = self.receive().await? else { return Ok(()) };
@@ -135,6 +152,7 @@ impl Reading {
     /// The next message that was not read before.
     async fn receive(&mut self) -> Result<Option<(Header, QueueMessage)>> {
         let message = self.subscription.next().await?;
+        self.heard = Instant::now();
         if let Some(expected) = self.expected.take() {
             check_anchor(&expected, self.begins, &message)?;
         }

@@ -1,5 +1,7 @@
 //! The source's order is kept, and a source that breaks it is not believed.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message;
 use tapedeck::error::Verdict;
@@ -342,4 +344,32 @@ fn a_log_that_begins_at_a_tso_has_every_row_after_it_though_the_clock_of_the_que
             assert_eq!(progress.borrow().rows.inserted, 2, "{behind} ms behind");
         });
     }
+}
+
+#[test]
+fn a_row_that_comes_after_the_drop_of_its_collection_is_announced_is_recorded() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        world.create(CollectionSpec::new("docs"));
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        insert(&mut world, &[1]);
+        recording.reach(settle(&mut world)).await;
+        let channel = world.source.ticking().pop_first().expect("a channel");
+        let inserted = world.source.queue.messages(&channel).into_iter().map(|message| message.payload);
+        let mut late =
+            inserted.filter_map(|payload| message::insert(payload).ok()).last().expect("an insert");
+        world.source.advance(1);
+        late.timestamps = vec![world.source.now().0];
+        late.base.as_mut().expect("a base").msg_id += 1;
+        world.drop_collection(0);
+        let dropped = world.source.now();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.source.queue.push(&channel, late.encode_to_vec().into());
+        world.source.advance(20_000);
+        recording.reach(dropped).await;
+        recording.until("both rows", |progress| progress.rows.inserted == 2).await;
+        recording.stop().await.expect("a clean stop");
+        assert_same(&replayed(&store, Until::Latest).await, &world.oracle.contents(), "in the end");
+        assert_clean(&store).await;
+    });
 }
