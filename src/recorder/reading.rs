@@ -210,7 +210,14 @@ impl Reading {
                 return Ok(());
             }
             Kind::Insert | Kind::Delete => {}
-            Kind::Request | Kind::Other | Kind::Streaming => tso = tso.max(self.tick.next()),
+            Kind::Request | Kind::Other | Kind::Streaming => {
+                tso = tso.max(self.tick.next());
+                // It was given this TSO before. Where the tick before it is not read again that cannot be told: rather
+                // twice than never.
+                if self.tick > Tso::ZERO && tso <= watermark {
+                    return Ok(());
+                }
+            }
         }
         self.held_bytes += message.payload.len();
         self.held.push_back(Held {
@@ -306,8 +313,11 @@ fn check_anchor(expected: &pb::ChannelRange, begins: Position, message: &QueueMe
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+
     use super::*;
     use crate::error::Verdict;
+    use crate::pb::milvus::proto::common::{MsgBase, MsgHeader};
 
     struct One(i64);
 
@@ -338,5 +348,36 @@ mod tests {
             let error = pull(7, first, recorded).await.expect("a refusal");
             assert!(error.message.contains("dml_0") && error.message.contains("position 7"), "{error}");
         }
+    }
+
+    struct Script(VecDeque<QueueMessage>);
+
+    #[async_trait::async_trait]
+    impl Subscription for Script {
+        async fn next(&mut self) -> Result<QueueMessage> {
+            self.0.pop_front().ok_or_else(|| Error::retry("nothing more"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_of_another_type_that_is_in_an_earlier_commit_is_passed_over_after_a_restart() {
+        const OTHER: i32 = 1212;
+        let of = |(offset, (msg_type, timestamp))| {
+            let base = Some(MsgBase { msg_type, timestamp, ..MsgBase::default() });
+            let payload = MsgHeader { base }.encode_to_vec().into();
+            QueueMessage { position: Position::offset(offset), payload }
+        };
+        // a drop; then a message from before the commit, and one that came after the tick of its time
+        let written = [(101, 30), (1200, 15), (OTHER, 16), (1200, 20), (OTHER, 12)];
+        let messages = (7..).zip(written).map(of).collect::<VecDeque<_>>();
+        let at = Some(Position::offset(7).into());
+        let anchor_digest = messages.front().map(|anchor| digest(&anchor.payload)).unwrap();
+        let range = pb::ChannelRange { end: at, anchor: at, anchor_digest, ..pb::ChannelRange::default() };
+        let mut reading = Reading::resume(Box::new(Script(messages)), Position::offset(7), range);
+        for _ in written {
+            reading.pull(Tso(20)).await.unwrap();
+        }
+        let kept = reading.drain(Tso::MAX).into_iter().map(|held| (held.position.offset, held.tso));
+        assert_eq!(kept.collect::<Vec<_>>(), [(11, Tso(20).next())]);
     }
 }
