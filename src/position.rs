@@ -55,12 +55,12 @@ impl Position {
 
     /// As the clients of queues write it: 8 bytes, little endian, in Kafka and RocksMQ; a protobuf message in Pulsar.
     /// A message id can have 8 bytes too. Read as a number it is near 2^53: beyond any offset, and long before the
-    /// ids that RocksMQ makes from the time.
+    /// ids that RocksMQ makes from the time. One without its partition is none of Milvus', and could be such a time.
     pub fn of_queue(bytes: &[u8]) -> Option<Position> {
         let id =
             MessageIdData::decode(bytes).ok().filter(|id| id.encode_to_vec() == bytes).unwrap_or_default();
         match (id.ledger_id, id.entry_id, id.partition) {
-            (Some(ledger), Some(entry), None | Some(-1 | 0)) => {
+            (Some(ledger), Some(entry), Some(-1 | 0)) => {
                 let batch = id.batch_index.and_then(|batch| u32::try_from(batch).ok()).unwrap_or_default();
                 Some(Position::entry(ledger, i64::try_from(entry).ok()?, batch))
             }
@@ -164,6 +164,8 @@ impl From<pb::LogPosition> for LogPosition {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -204,7 +206,21 @@ mod tests {
         };
         assert_eq!(id(17, 4, Some(-1), Some(-1)), Some(Position::entry(17, 4, 0)));
         assert_eq!(id(17, 4, Some(0), Some(2)), Some(Position::entry(17, 4, 2)));
-        assert_eq!(id(170_000, 0, None, None), Some(Position::entry(170_000, 0, 0)));
-        assert_eq!([Position::of_queue(&[1, 2, 3]), id(1, 2, Some(7), None)], [None; 2]);
+        assert_eq!(id(170_000, 0, Some(0), None), Some(Position::entry(170_000, 0, 0)));
+        let others = [Position::of_queue(&[1, 2, 3]), id(1, 2, Some(7), None), id(170_000, 0, None, None)];
+        assert_eq!(others, [None; 3]);
+    }
+
+    proptest! {
+        /// Their last byte is 6 for decades.
+        #[test]
+        fn an_id_that_rocksmq_made_from_the_time_is_never_read_as_one_of_pulsar(
+            more in proptest::array::uniform4(0x80u8..), split in 0usize..=4, low in 1u8..0x80,
+        ) {
+            let (ledger, entry) = more.split_at(split);
+            let id = [&[0x08][..], ledger, &[low, 0x10][..], entry, &[6][..]].concat();
+            let number = i64::from_le_bytes(id.clone().try_into().unwrap());
+            prop_assert_eq!(Position::of_queue(&id), Some(Position::offset(number)));
+        }
     }
 }

@@ -205,11 +205,25 @@ impl Store {
         Ok(self.inner.put_opts(&path, stored.into(), PutMode::Create.into()).await)
     }
 
-    /// What is stored of an object's bytes.
+    /// What is stored of an object's bytes; refused where nobody would read that again.
     async fn sealed(&self, key: &str, bytes: Bytes) -> Result<Bytes> {
-        let Some(encryption) = &self.encryption else { return Ok(bytes) };
-        let key = key.to_owned();
-        apart(encryption, move |it| it.encrypt(&key, &bytes)).await?
+        let stored = match &self.encryption {
+            None => bytes,
+            Some(encryption) => {
+                let key = key.to_owned();
+                apart(encryption, move |it| it.encrypt(&key, &bytes)).await??
+            }
+        };
+        let length = stored.len();
+        if length as u64 > LARGEST {
+            return Err(Error::refused(format!(
+                "object {key} would have {length} bytes, too many to be read"
+            ))
+            .advice(
+                "report it with the version of the source: one change is larger than was thought possible",
+            ));
+        }
+        Ok(stored)
     }
 
     /// Removes an object; one that is not there is removed already.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::Result;
 use crate::pb::log as pb;
@@ -11,6 +13,7 @@ use crate::position::{Channel, Position};
 use crate::source::{Queue, QueueMessage};
 use crate::tick::Tso;
 
+use super::CLOCK_SLACK_MS;
 use super::definitions::Need;
 use super::origin::check_origin;
 use super::reading::{Held, Reading};
@@ -18,18 +21,27 @@ use super::reading::{Held, Reading};
 /// Requests of the replicate channel that may wait at once.
 const REQUESTS_HELD: usize = 4096;
 
+/// A channel that gives nothing for so long after the drop of a collection gives nothing from before it any more. A tick
+/// after the drop says the same at once.
+const STRAGGLERS: Duration = Duration::from_secs(3);
+/// How long a channel is waited for whose time is over: what is there comes at once.
+const LAST_LOOK: Duration = Duration::from_millis(100);
+
 /// The channels being read.
 pub struct Channels {
     queue: Arc<dyn Queue>,
     readings: BTreeMap<Channel, Reading>,
     needs: BTreeMap<Channel, Need>,
     requests: Option<Reading>,
+    /// This run has seen that there was no replicate channel.
+    without_requests: bool,
 }
 
 impl Channels {
     /// No channels yet.
     pub fn new(queue: Arc<dyn Queue>) -> Channels {
-        Channels { queue, readings: BTreeMap::new(), needs: BTreeMap::new(), requests: None }
+        let (readings, needs) = Default::default();
+        Channels { queue, readings, needs, requests: None, without_requests: false }
     }
 
     /// Opens a channel at a position that follows no commit.
@@ -39,14 +51,24 @@ impl Channels {
         Ok(())
     }
 
-    /// Opens the replicate channel with what was written since a time (Unix milliseconds). A source creates it with the
-    /// first request that it carries: until then there is nothing to open.
-    pub async fn open_requests(&mut self, channel: &Channel, since_millis: u64) -> Result<()> {
-        if self.requests.is_none() && self.queue.exists(channel).await? {
-            let from = self.queue.position_at(channel, since_millis).await?;
-            let subscription = self.queue.subscribe(channel, from).await?;
-            self.requests = Some(Reading::open(channel.clone(), subscription, from));
+    /// Opens the replicate channel with the requests since a TSO, but none up to the one at which the log opens. A source
+    /// creates it with the first request that it carries: until then there is nothing to open, and then all of it is new,
+    /// whenever the queue says that it was written.
+    pub async fn open_requests(&mut self, channel: &Channel, since: Tso, opens_at: Tso) -> Result<()> {
+        if self.requests.is_some() {
+            return Ok(());
         }
+        if !self.queue.exists(channel).await? {
+            self.without_requests = true;
+            return Ok(());
+        }
+        let millis = since.millis().saturating_sub(CLOCK_SLACK_MS);
+        let from = match self.without_requests {
+            true => self.queue.bounds(channel).await?.start,
+            false => self.queue.position_at(channel, millis).await?,
+        };
+        let subscription = self.queue.subscribe(channel, from).await?;
+        self.requests = Some(Reading::open(channel.clone(), subscription, from).above(opens_at));
         Ok(())
     }
 
@@ -105,10 +127,25 @@ impl Channels {
     pub async fn pull(&mut self, watermark: Tso) -> Result<()> {
         let needs = &self.needs;
         let mattering = self.readings.values_mut().filter(|reading| matters(needs, reading));
-        match mattering.min_by_key(|reading| reading.tick) {
-            Some(reading) => reading.pull(watermark).await,
-            None => std::future::pending().await,
+        let Some(reading) = mattering.min_by_key(|reading| reading.tick) else {
+            return std::future::pending().await;
+        };
+        let pulled = match reading.may_be_over() {
+            false => reading.pull(watermark).await,
+            true => {
+                let until = (reading.heard + STRAGGLERS).max(Instant::now() + LAST_LOOK);
+                let pulled = timeout_at(until, reading.pull(watermark)).await;
+                pulled.unwrap_or_else(|_| {
+                    reading.believe_announcements();
+                    Ok(())
+                })
+            }
+        };
+        if pulled.is_err() {
+            // The queue was away, and may be slow.
+            self.readings.values_mut().for_each(|reading| reading.heard = Instant::now());
         }
+        pulled
     }
 
     /// Takes in what the replicate channel has ready.
@@ -121,6 +158,12 @@ impl Channels {
             }
         }
         Ok(())
+    }
+
+    /// The channel that is furthest behind, and the bytes that wait for its next tick or the watermark.
+    pub fn furthest_behind(&self) -> Option<(&Channel, Tso, usize)> {
+        let behind = self.mattering().min_by_key(|reading| reading.tick)?;
+        Some((&behind.channel, behind.tick, behind.held_bytes()))
     }
 
     /// Bytes of messages that wait for the watermark.
@@ -159,5 +202,5 @@ impl Channels {
 }
 
 fn matters(needs: &BTreeMap<Channel, Need>, reading: &Reading) -> bool {
-    needs.get(&reading.channel).is_some_and(|need| reading.tick.max(reading.announced) < need.until)
+    needs.get(&reading.channel).is_some_and(|need| reading.tick.max(reading.over) < need.until)
 }

@@ -7,13 +7,14 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
-use crate::log::segment::SegmentWriter;
 use crate::log::writer::{LogWriter, Uploader};
 use crate::pb::log as pb;
 use crate::position::Seq;
 use crate::progress::{RecordProgress, RowCounts};
 use crate::tick::Tso;
 use crate::trouble::Trouble;
+
+use super::content::Unwritten;
 
 /// Cuts that are uploaded at once.
 const UPLOADS: usize = 3;
@@ -23,7 +24,7 @@ pub struct Draft {
     /// The number that its commit will have.
     pub seq: Seq,
     /// Its changes; none in a cut that only moves the watermark.
-    pub segment: Option<SegmentWriter>,
+    pub segments: Vec<Unwritten>,
     /// The catalog after it, where it has definitions.
     pub catalog: Option<Catalog>,
     /// Its commit, with the references of what is stored already: they follow its changes.
@@ -114,13 +115,16 @@ fn upload(
     progress: watch::Sender<RecordProgress>,
 ) -> AbortOnDropHandle<Result<Uploaded>> {
     AbortOnDropHandle::new(tokio::spawn(async move {
-        let Draft { seq, segment, catalog, mut commit, rows, unknown } = draft;
+        let Draft { seq, segments, catalog, mut commit, rows, unknown } = draft;
         let mut trouble = Trouble::new(&progress, "storing a segment");
-        if let Some(segment) = segment {
-            let (bytes, reference) = segment.finish();
+        let mut stored = Vec::new();
+        // One after another: no second copy of all that a cut holds is made.
+        for segment in segments {
+            let (bytes, reference) = segment.write().finish();
             let put = || uploader.put_segment(seq, bytes.clone(), reference.clone());
-            commit.segments.insert(0, trouble.until_done(put).await?);
+            stored.push(trouble.until_done(put).await?);
         }
+        commit.segments.splice(0..0, stored);
         let catalog = match catalog {
             None => None,
             Some(catalog) => Some(trouble.until_done(|| uploader.put_catalog(seq, &catalog)).await?),

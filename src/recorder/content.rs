@@ -1,6 +1,8 @@
-//! What goes into the segment of one cut.
+//! What goes into the segments of one cut. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use prost::Message;
 
 use crate::catalog::{Catalog, CollectionId, PartitionId};
 use crate::error::Result;
@@ -15,14 +17,87 @@ use super::base::is_in_base;
 use super::reading::Held;
 use super::requests::Requests;
 
-/// The changes of a cut, encoded, and what they count.
+/// Bytes of a segment; more only where one TSO has more. A segment is read as a whole.
+const SEGMENT_BYTES: usize = 32 << 20;
+
+/// The changes of a cut, and what they count.
 pub struct Content {
-    segment: SegmentWriter,
+    header: pb::SegmentHeader,
     channels: Vec<Channel>,
+    all: Piece,
     /// Rows in it.
     pub rows: RowCounts,
     /// Types of messages that no replayer can apply.
     pub unknown: Vec<String>,
+}
+
+/// The content of one segment. The messages are those that wait, not copies of them.
+#[derive(Default)]
+struct Piece {
+    definitions: Vec<pb::Definition>,
+    messages: Vec<(u32, Held)>,
+    bytes: usize,
+}
+
+impl Piece {
+    fn definition(&mut self, definition: pb::Definition) {
+        self.bytes += definition.encoded_len();
+        self.definitions.push(definition);
+    }
+
+    fn message(&mut self, channel: u32, held: Held) {
+        self.bytes += held.payload.len();
+        self.messages.push((channel, held));
+    }
+
+    fn append(&mut self, later: Piece) {
+        self.bytes += later.bytes;
+        self.definitions.extend(later.definitions);
+        self.messages.extend(later.messages);
+    }
+
+    /// In pieces of a bounded size. What has one TSO stays together, and nothing changes places with a later TSO.
+    fn split(self, most: usize) -> Vec<Piece> {
+        if self.bytes <= most {
+            return vec![self];
+        }
+        let mut by_tso = BTreeMap::<Tso, Piece>::new();
+        for definition in self.definitions {
+            by_tso.entry(Tso(definition.tso)).or_default().definition(definition);
+        }
+        for (channel, held) in self.messages {
+            by_tso.entry(held.tso).or_default().message(channel, held);
+        }
+        let mut pieces = Vec::<Piece>::new();
+        for piece in by_tso.into_values() {
+            match pieces.last_mut().filter(|last| last.bytes.saturating_add(piece.bytes) <= most) {
+                Some(last) => last.append(piece),
+                None => pieces.push(piece),
+            }
+        }
+        pieces
+    }
+}
+
+/// A segment that is not written yet.
+pub struct Unwritten {
+    header: pb::SegmentHeader,
+    piece: Piece,
+}
+
+impl Unwritten {
+    /// Copies the changes into the segment.
+    pub fn write(self) -> SegmentWriter {
+        let mut segment = SegmentWriter::new(self.header);
+        for definition in &self.piece.definitions {
+            segment.definition(definition);
+        }
+        for (channel, Held { position, tso, header, payload }) in self.piece.messages {
+            let rows = header.rows.as_ref().map_or(0, |rows| rows.rows);
+            segment.message(channel, position, tso, header.msg_type, &payload, rows);
+        }
+        segment
+    }
 }
 
 impl Content {
@@ -30,45 +105,44 @@ impl Content {
     pub fn new(log_id: &str, epoch: u64, seq: u64, channels: Vec<Channel>) -> Content {
         let names = channels.iter().map(Channel::to_string).collect();
         let header = pb::SegmentHeader { log_id: log_id.to_owned(), epoch, seq, channels: names };
-        Content {
-            segment: SegmentWriter::new(header),
-            channels,
-            rows: RowCounts::default(),
-            unknown: Vec::new(),
-        }
+        Content { header, channels, all: Piece::default(), rows: RowCounts::default(), unknown: Vec::new() }
     }
 
     /// Adds definitions.
     pub fn definitions(&mut self, definitions: &[pb::Definition]) {
         for definition in definitions {
-            self.segment.definition(definition);
+            self.all.definition(definition.clone());
         }
     }
 
     /// Adds messages of one channel.
-    pub fn messages<'a>(&mut self, channel: &Channel, messages: impl Iterator<Item = &'a Held>) {
+    pub fn messages(&mut self, channel: &Channel, messages: impl Iterator<Item = Held>) {
         let index = self.channels.iter().position(|known| known == channel).unwrap_or_default();
         let index = u32::try_from(index).unwrap_or_default();
-        for Held { position, tso, header, payload } in messages {
-            let rows = header.rows.as_ref().map_or(0, |rows| rows.rows);
-            match header.kind {
+        for held in messages {
+            let rows = held.header.rows.as_ref().map_or(0, |rows| rows.rows);
+            match held.header.kind {
                 Kind::Insert => self.rows.inserted += rows,
                 Kind::Delete => self.rows.deleted += rows,
-                _ => self.unknown.push(message::type_name(header.msg_type).into_owned()),
+                _ => self.unknown.push(message::type_name(held.header.msg_type).into_owned()),
             }
-            self.segment.message(index, *position, *tso, header.msg_type, payload, rows);
+            self.all.message(index, held);
         }
     }
 
-    /// The segment; none where nothing was added.
-    pub fn finish(self) -> (Option<SegmentWriter>, RowCounts, Vec<String>) {
-        let Content { segment, rows, unknown, .. } = self;
-        ((segment.records() > 0).then_some(segment), rows, unknown)
+    /// The segments in their order; none where nothing was added.
+    pub fn finish(self) -> (Vec<Unwritten>, RowCounts, Vec<String>) {
+        if self.is_empty() {
+            return (Vec::new(), self.rows, self.unknown);
+        }
+        let Content { header, all, rows, unknown, .. } = self;
+        let pieces = all.split(SEGMENT_BYTES).into_iter();
+        (pieces.map(|piece| Unwritten { header: header.clone(), piece }).collect(), rows, unknown)
     }
 
     /// Whether nothing was added.
     pub fn is_empty(&self) -> bool {
-        self.segment.records() == 0
+        self.all.definitions.is_empty() && self.all.messages.is_empty()
     }
 }
 
@@ -132,4 +206,48 @@ impl Turnover {
 pub fn requests(held: &[Held]) -> Result<Requests> {
     let requests = held.iter().filter(|held| held.header.kind == Kind::Request);
     Ok(Requests(requests.map(|held| message::request(held.payload.clone())).collect::<Result<_>>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::Header;
+    use crate::position::Position;
+
+    fn held(tso: u64, bytes: usize) -> Held {
+        let tso = Tso(tso);
+        let header = Header { kind: Kind::Other, msg_type: 1212, id: 0, tso, rows: None };
+        Held { position: Position::offset(0), tso, header, payload: vec![0; bytes].into() }
+    }
+
+    proptest! {
+        #[test]
+        fn what_has_one_tso_is_in_one_segment_and_segments_are_bounded_and_follow_each_other(
+            all in proptest::collection::vec((1u64..20, 0usize..40, any::<bool>()), 0..60)
+        ) {
+            let mut whole = Piece::default();
+            for (tso, bytes, defines) in &all {
+                match defines {
+                    true => whole.definition(pb::Definition { tso: *tso, exact: true, change: None }),
+                    false => whole.message(0, held(*tso, *bytes)),
+                }
+            }
+            let pieces = whole.split(64);
+            let mut found = 0;
+            let mut before = 0;
+            for piece in &pieces {
+                let tsos = piece.messages.iter().map(|(_, held)| held.tso.0);
+                let tsos = tsos.chain(piece.definitions.iter().map(|it| it.tso)).collect::<BTreeSet<_>>();
+                found += piece.messages.len() + piece.definitions.len();
+                prop_assert!(piece.bytes <= 64 || tsos.len() == 1, "{} bytes", piece.bytes);
+                prop_assert!(tsos.first().is_none_or(|first| *first > before), "{tsos:?} after {before}");
+                before = tsos.last().copied().unwrap_or(before);
+            }
+            prop_assert_eq!(found, all.len());
+        }
+    }
 }

@@ -44,6 +44,9 @@ pub use origin::{check_origin, newest};
 /// etcd tells which TSOs the source has reserved, a few seconds ahead of those it has given out.
 const RESERVED_MS: u64 = 5_000;
 
+/// Queues date messages by their producers' clocks: a position sought by time is taken this much earlier.
+const CLOCK_SLACK_MS: u64 = 60_000;
+
 /// Where a new log begins. A log that exists is continued from its last commit, whatever is said here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -85,9 +88,11 @@ impl Recorder {
         cancel: CancellationToken,
     ) -> Result<()> {
         let mut trouble = Trouble::new(progress, "opening");
+        // Over all tries: a catalog tells each change once.
+        let mut newest = Tso::ZERO;
         let session = loop {
             let opened = tokio::select! {
-                opened = opening::open(&mut self, progress, &cancel) => opened,
+                opened = opening::open(&mut self, &mut newest, progress, &cancel) => opened,
                 () = cancel.cancelled() => return Ok(()),
             };
             match opened {

@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::error::{Context, Error, Result};
 use crate::log::identity::Identity;
 use crate::log::writer::{LogWriter, Tail};
+use crate::message::{self, Header, Kind};
 use crate::pb::log as pb;
 use crate::position::{Channel, Position};
 use crate::progress::RecordProgress;
@@ -24,18 +25,20 @@ use super::channels::Channels;
 use super::definitions::{Definitions, Need};
 use super::origin::check_origin;
 use super::session::Session;
-use super::{RESERVED_MS, Recorder, Start};
+use super::{CLOCK_SLACK_MS, RESERVED_MS, Recorder, Start};
 
-/// Queues date messages by their producers' clocks: a position sought by time is taken this much earlier.
-const CLOCK_SLACK_MS: u64 = 60_000;
+/// How long the first tick of a channel may take.
+const FIRST_TICK: Duration = Duration::from_secs(5);
 
 /// The source reserves time every few seconds.
 const CLOCK_MOVES: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 
-/// Opens the log and the source. May be tried again after an error.
+/// Opens the log and the source. May be tried again after an error; `newest` is the newest definition that any look has
+/// shown.
 pub async fn open(
     recorder: &mut Recorder,
+    newest: &mut Tso,
     progress: &watch::Sender<RecordProgress>,
     cancel: &CancellationToken,
 ) -> Result<Session> {
@@ -46,7 +49,7 @@ pub async fn open(
     recorder.store.probe().await?;
     // Before anything is written: where a log cannot begin, none is left behind.
     let look = match Identity::load(&recorder.store).await? {
-        None => Some(first_look(recorder).await?),
+        None => Some(first_look(recorder, newest).await?),
         Some(_) => None,
     };
     let (writer, tail) = LogWriter::open(recorder.store.clone(), &source).await?;
@@ -55,21 +58,22 @@ pub async fn open(
         None => {
             let look = match look {
                 Some(look) => look,
-                None => first_look(recorder).await?,
+                None => first_look(recorder, newest).await?,
             };
-            begin(recorder, writer, look, progress, cancel).await
+            begin(recorder, writer, (look, newest), progress, cancel).await
         }
     }
 }
 
 /// What a new log begins with; refused where it cannot begin.
-async fn first_look(recorder: &mut Recorder) -> Result<FirstLook> {
+async fn first_look(recorder: &mut Recorder, newest: &mut Tso) -> Result<FirstLook> {
     let look = recorder.catalog.read().await?;
+    *newest = newest_definition(&look).max(*newest);
     if let Some(channel) = &recorder.replicate_channel {
         check_replicate_channel(recorder.queue.as_ref(), channel, &look.live).await?;
     }
     let now = Tso::from_millis(look.bound.millis().saturating_sub(RESERVED_MS));
-    let opens_at = newest_definition(&look).max(now);
+    let opens_at = now.max(*newest);
     match recorder.start {
         // A client may have it already; soon the source is certainly beyond it.
         Start::After(tso) if (opens_at..look.bound).contains(&tso) => Err(Error::retry(format!(
@@ -118,7 +122,7 @@ pub async fn check_replicate_channel(queue: &dyn Queue, channel: &Channel, live:
 async fn begin(
     recorder: &mut Recorder,
     writer: LogWriter,
-    look: FirstLook,
+    look: (FirstLook, &mut Tso),
     progress: &watch::Sender<RecordProgress>,
     cancel: &CancellationToken,
 ) -> Result<Session> {
@@ -161,7 +165,7 @@ async fn open_channels(
         channels.open(&channel, from).await?;
     }
     if let Some(channel) = &recorder.replicate_channel {
-        channels.open_requests(channel, opens_at.millis()).await?;
+        channels.open_requests(channel, opens_at, opens_at).await?;
     }
     Ok(channels)
 }
@@ -170,7 +174,7 @@ async fn open_channels(
 async fn with_base(
     recorder: &mut Recorder,
     writer: &LogWriter,
-    mut first: FirstLook,
+    (mut first, newest): (FirstLook, &mut Tso),
     progress: &watch::Sender<RecordProgress>,
 ) -> Result<(FirstLook, Stored)> {
     let Some(storage) = recorder.storage.as_ref().filter(|_| recorder.start == Start::Earliest) else {
@@ -192,7 +196,7 @@ async fn with_base(
     let before = first.look.live;
     let mut trouble = Trouble::new(progress, "looking at the source after its base was copied");
     let mut then = loop {
-        match look_after_now(recorder).await {
+        match look_after_now(recorder, newest).await {
             Ok(then) => break then,
             Err(error) => trouble.wait(error).await?,
         }
@@ -222,11 +226,13 @@ fn tell_imports(selected: &Catalog, list: &SegmentList, progress: &watch::Sender
 }
 
 /// A look that opens a log above all that the source has given out by now, and so above whatever it has stored.
-async fn look_after_now(recorder: &mut Recorder) -> Result<FirstLook> {
-    let given_out = recorder.catalog.read().await?.bound;
+async fn look_after_now(recorder: &mut Recorder, newest: &mut Tso) -> Result<FirstLook> {
+    let look = recorder.catalog.read().await?;
+    let given_out = look.bound;
+    *newest = newest_definition(&look).max(*newest);
     let deadline = Instant::now() + CLOCK_MOVES;
     loop {
-        let then = first_look(recorder).await?;
+        let then = first_look(recorder, newest).await?;
         if then.opens_at >= given_out {
             return Ok(then);
         }
@@ -256,10 +262,21 @@ async fn first_position(
     let from = match recorder.start {
         Start::Earliest => need.from,
         Start::Now | Start::After(_) => {
-            let millis = watermark.millis().saturating_sub(CLOCK_SLACK_MS);
-            let from = recorder.queue.position_at(channel, millis).await?.max(need.from);
-            // The first message that is kept may not be the first that was written since then.
-            if from == kept.start { need.from } else { from }
+            let (queue, before) = (&*recorder.queue, watermark.millis().saturating_sub(CLOCK_SLACK_MS / 2));
+            let mut slack = CLOCK_SLACK_MS;
+            loop {
+                let millis = watermark.millis().saturating_sub(slack);
+                let from = queue.position_at(channel, millis).await?.max(need.from);
+                // The first message that is kept may not be the first that was written since then.
+                if from == kept.start || from == need.from {
+                    break need.from;
+                }
+                if from < kept.end && first_tick(queue, channel, from).await?.millis() <= before {
+                    break from;
+                }
+                // The queue's clock is behind.
+                slack = slack.saturating_mul(2);
+            }
         }
     };
     if from < kept.start {
@@ -283,6 +300,18 @@ async fn first_position(
         }));
     }
     Ok(from)
+}
+
+/// The first tick from a position on; the lowest where none comes.
+async fn first_tick(queue: &dyn Queue, channel: &Channel, from: Position) -> Result<Tso> {
+    let mut subscription = queue.subscribe(channel, from).await?;
+    let deadline = Instant::now() + FIRST_TICK;
+    while let Ok(next) = tokio::time::timeout_at(deadline, subscription.next()).await {
+        if let Ok(Header { kind: Kind::Tick, tso, .. }) = message::header(&next?.payload) {
+            return Ok(tso);
+        }
+    }
+    Ok(Tso::ZERO)
 }
 
 fn names_on(catalog: &Catalog, channel: &Channel) -> String {
@@ -317,7 +346,7 @@ async fn resume(
         }
     }
     if let Some(channel) = &recorder.replicate_channel {
-        channels.open_requests(channel, watermark.millis()).await?;
+        channels.open_requests(channel, watermark, opens_at).await?;
     }
     Ok(Session::new(
         writer,

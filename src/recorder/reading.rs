@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::message::{self, Header, Kind};
@@ -30,9 +31,13 @@ pub struct Reading {
     pub channel: Channel,
     /// The last tick read: every message up to it has been read. Only moves forward.
     pub tick: Tso,
+    /// Nothing up to here is to come, as far as announcements tell.
+    pub over: Tso,
+    /// When the last message came.
+    pub heard: Instant,
     /// The newest announcement read. A channel may get no tick after the drop of its last collection, but the drop is
     /// announced on it, later than it happened.
-    pub announced: Tso,
+    announced: Tso,
     subscription: Box<dyn Subscription>,
     held: VecDeque<Held>,
     held_bytes: usize,
@@ -49,6 +54,8 @@ pub struct Reading {
     /// The tick of the last commit: messages from before it may be read again.
     committed_tick: Tso,
     malformed: Option<QueueMessage>,
+    /// Requests up to this TSO are not those of this log.
+    above: Tso,
 }
 
 impl Reading {
@@ -57,6 +64,8 @@ impl Reading {
         Reading {
             channel,
             tick: Tso::ZERO,
+            over: Tso::ZERO,
+            heard: Instant::now(),
             announced: Tso::ZERO,
             subscription,
             held: VecDeque::new(),
@@ -70,7 +79,13 @@ impl Reading {
             expected: None,
             committed_tick: Tso::ZERO,
             malformed: None,
+            above: Tso::ZERO,
         }
+    }
+
+    /// Without the requests up to a TSO.
+    pub fn above(self, above: Tso) -> Reading {
+        Reading { above, ..self }
     }
 
     /// A channel from where the last commit left it, `subscription` beginning at its anchor where that is still kept.
@@ -103,9 +118,20 @@ impl Reading {
         Ok(())
     }
 
+    /// Whether something is announced that may be the end: but what was written before it can still come.
+    pub fn may_be_over(&self) -> bool {
+        self.announced > self.tick.max(self.over)
+    }
+
+    /// Nothing more has come for long.
+    pub fn believe_announcements(&mut self) {
+        self.over = self.announced;
+    }
+
     /// Takes in a request of the replicate channel, which has no ticks and keeps its own order. Cancel safe.
     pub async fn pull_request(&mut self) -> Result<()> {
-        if let Some((header, message)) = self.receive().await? {
+        let Some((header, message)) = self.receive().await? else { return Ok(()) };
+        if header.tso == Tso::ZERO || header.tso > self.above {
             if header.kind == Kind::Request
                 && let Err(error) = message::request(message.payload.clone())
             {
@@ -113,8 +139,8 @@ impl Reading {
             }
             let (position, payload) = (message.position, message.payload.clone());
             self.held.push_back(Held { position, tso: header.tso, header, payload });
-            self.advance(message);
         }
+        self.advance(message);
         Ok(())
     }
 
@@ -126,6 +152,7 @@ impl Reading {
     /// The next message that was not read before.
     async fn receive(&mut self) -> Result<Option<(Header, QueueMessage)>> {
         let message = self.subscription.next().await?;
+        self.heard = Instant::now();
         if let Some(expected) = self.expected.take() {
             check_anchor(&expected, self.begins, &message)?;
         }
@@ -183,7 +210,14 @@ impl Reading {
                 return Ok(());
             }
             Kind::Insert | Kind::Delete => {}
-            Kind::Request | Kind::Other | Kind::Streaming => tso = tso.max(self.tick.next()),
+            Kind::Request | Kind::Other | Kind::Streaming => {
+                tso = tso.max(self.tick.next());
+                // It was given this TSO before. Where the tick before it is not read again that cannot be told: rather
+                // twice than never.
+                if self.tick > Tso::ZERO && tso <= watermark {
+                    return Ok(());
+                }
+            }
         }
         self.held_bytes += message.payload.len();
         self.held.push_back(Held {
@@ -279,8 +313,11 @@ fn check_anchor(expected: &pb::ChannelRange, begins: Position, message: &QueueMe
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+
     use super::*;
     use crate::error::Verdict;
+    use crate::pb::milvus::proto::common::{MsgBase, MsgHeader};
 
     struct One(i64);
 
@@ -311,5 +348,36 @@ mod tests {
             let error = pull(7, first, recorded).await.expect("a refusal");
             assert!(error.message.contains("dml_0") && error.message.contains("position 7"), "{error}");
         }
+    }
+
+    struct Script(VecDeque<QueueMessage>);
+
+    #[async_trait::async_trait]
+    impl Subscription for Script {
+        async fn next(&mut self) -> Result<QueueMessage> {
+            self.0.pop_front().ok_or_else(|| Error::retry("nothing more"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_of_another_type_that_is_in_an_earlier_commit_is_passed_over_after_a_restart() {
+        const OTHER: i32 = 1212;
+        let of = |(offset, (msg_type, timestamp))| {
+            let base = Some(MsgBase { msg_type, timestamp, ..MsgBase::default() });
+            let payload = MsgHeader { base }.encode_to_vec().into();
+            QueueMessage { position: Position::offset(offset), payload }
+        };
+        // a drop; then a message from before the commit, and one that came after the tick of its time
+        let written = [(101, 30), (1200, 15), (OTHER, 16), (1200, 20), (OTHER, 12)];
+        let messages = (7..).zip(written).map(of).collect::<VecDeque<_>>();
+        let at = Some(Position::offset(7).into());
+        let anchor_digest = messages.front().map(|anchor| digest(&anchor.payload)).unwrap();
+        let range = pb::ChannelRange { end: at, anchor: at, anchor_digest, ..pb::ChannelRange::default() };
+        let mut reading = Reading::resume(Box::new(Script(messages)), Position::offset(7), range);
+        for _ in written {
+            reading.pull(Tso(20)).await.unwrap();
+        }
+        let kept = reading.drain(Tso::MAX).into_iter().map(|held| (held.position.offset, held.tso));
+        assert_eq!(kept.collect::<Vec<_>>(), [(11, Tso(20).next())]);
     }
 }

@@ -42,6 +42,8 @@ const LOOK_PAUSE: Duration = Duration::from_secs(1);
 const IDLE_COMMIT: Duration = Duration::from_secs(5);
 /// A source whose channels give nothing for so long is not at work: Milvus ticks every 200 ms.
 const SILENCE: Duration = Duration::from_secs(10);
+/// A channel with so many bytes behind its last tick is shown: memory has no other bound than its next tick.
+const STANDING_BYTES: usize = 64 << 20;
 /// How long a graceful stop may take.
 const STOP: Duration = Duration::from_secs(3);
 
@@ -64,6 +66,8 @@ pub struct Session {
     cancel: CancellationToken,
     /// A cut was begun that was not handed on: none may follow it.
     broken: bool,
+    /// It has come to its end by an error: perhaps at a request, and no later one may be taken in.
+    failed: bool,
 }
 
 impl Session {
@@ -101,6 +105,7 @@ impl Session {
             look_took: Duration::ZERO,
             cancel,
             broken: false,
+            failed: false,
         }
     }
 
@@ -115,7 +120,10 @@ impl Session {
     /// Pulls and cuts until cancelled or until a person must act.
     pub async fn run(mut self, mut recorder: Recorder) -> Result<()> {
         let ended = match self.pull_and_cut(&mut recorder).await {
-            Err(error) => Err(self.keep_malformed(&recorder, error).await),
+            Err(error) => {
+                self.failed = true;
+                Err(self.keep_malformed(&recorder, error).await)
+            }
             ok => ok,
         };
         // What was read before is recorded, whatever comes after it.
@@ -131,6 +139,7 @@ impl Session {
         let mut pulling = Trouble::new(&self.progress, "reading the queue");
         let mut cutting = Trouble::new(&self.progress, "cutting");
         let mut silence = Trouble::new(&self.progress, "waiting for the source");
+        let mut standing = Trouble::new(&self.progress, "waiting for a tick");
         let cancel = self.cancel.clone();
         let (mut last_try, mut tried_at) = (Instant::now(), None);
         let mut heard = Instant::now();
@@ -154,6 +163,10 @@ impl Session {
                         heard = Instant::now(); // nothing is pulled, or nothing has to come
                     } else if heard.elapsed() > SILENCE {
                         silence.tell_once(silent);
+                    }
+                    match self.stands() {
+                        Some(error) => standing.tell_once(|| error),
+                        None => standing.over(),
                     }
                     let tried = self.cut(recorder, false).await;
                     if tried.is_err() {
@@ -182,6 +195,17 @@ impl Session {
         }
     }
 
+    /// What a channel waits for that gets messages and no tick. Those that have their tick are not read meanwhile.
+    fn stands(&self) -> Option<Error> {
+        let (channel, tick, bytes) = self.channels.furthest_behind()?;
+        (tick <= self.watermark && bytes >= STANDING_BYTES).then(|| {
+            let mib = bytes >> 20;
+            let since = if tick == Tso::ZERO { "yet".into() } else { format!("since {}", tick.time()) };
+            Error::retry(format!("channel {channel} has had no tick {since}: {mib} MiB of it wait in memory"))
+                .advice("see whether the source's root coordinator is well: it gives ticks to every channel")
+        })
+    }
+
     fn look_pause(&self) -> Duration {
         self.look_took.saturating_mul(LOOK_SHARE).min(LOOK_PAUSE)
     }
@@ -194,8 +218,8 @@ impl Session {
         self.look_took = began.elapsed();
         let given_out = Tso::from_millis(look.bound.millis().saturating_sub(RESERVED_MS));
         self.definitions.observe(look, self.watermark);
-        if let Some(channel) = &recorder.replicate_channel {
-            self.channels.open_requests(channel, self.watermark.millis()).await?;
+        if let Some(channel) = recorder.replicate_channel.as_ref().filter(|_| !self.failed) {
+            self.channels.open_requests(channel, self.watermark, self.opens_at).await?;
             self.channels.pull_requests()?;
         }
         self.tell();
@@ -259,12 +283,12 @@ impl Session {
 
         content.definitions(&definitions);
         let turnover = Turnover::of(&definitions);
-        for (channel, held) in &drained {
-            let kept = held.iter().filter(|(known, held)| turnover.keeps(*known, held));
-            content.messages(channel, kept.map(|(_, held)| held));
+        for (channel, held) in drained {
+            let kept = held.into_iter().filter(|(known, held)| turnover.keeps(*known, held));
+            content.messages(&channel, kept.map(|(_, held)| held));
         }
-        if let Some((channel, held)) = &asked {
-            content.messages(channel, held.iter().filter(|held| held.header.kind != Kind::Request));
+        if let Some((channel, held)) = asked {
+            content.messages(&channel, held.into_iter().filter(|held| held.header.kind != Kind::Request));
         }
         self.watermark = to;
         self.channels.close_unneeded();
@@ -305,9 +329,9 @@ impl Session {
             opens_at: self.opens_at.0,
             ..Default::default()
         };
-        let (segment, mut rows, unknown) = content.finish();
+        let (segments, mut rows, unknown) = content.finish();
         rows.inserted += base.rows.inserted;
-        let draft = Draft { seq: self.seq, segment, catalog, commit, rows, unknown };
+        let draft = Draft { seq: self.seq, segments, catalog, commit, rows, unknown };
         tokio::select! {
             biased;
             sent = self.drafts.send(draft) => {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::position::{Channel, Position};
-use crate::source::{Event, Object};
+use crate::source::{Event, Object, QueueMessage};
 use crate::tick::Tso;
 
 impl Event {
@@ -27,17 +27,21 @@ impl Event {
 }
 
 /// Follows one channel whose positions rise by one, and judges what is delivered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Order {
     channel: Channel,
     next: Position,
+    /// The last message given out. Whoever takes it in holds it too: it costs no memory.
+    last: Option<QueueMessage>,
+    /// After an interruption: whether `last` has to come once more before anything else counts.
+    in_doubt: bool,
 }
 
 impl Order {
     /// Starts at `from` where `bounds` are kept; refuses a position outside them.
     pub fn start(channel: &Channel, from: Position, bounds: &Range<Position>) -> Result<Order> {
         check_kept(channel, from, bounds)?;
-        Ok(Order { channel: channel.clone(), next: from })
+        Ok(Order { channel: channel.clone(), next: from, last: None, in_doubt: false })
     }
 
     /// The position that comes next.
@@ -45,15 +49,36 @@ impl Order {
         self.next
     }
 
-    /// Whether the message at `position` is the next one. One that was there before is not; one that comes too early
-    /// is a hole.
-    pub fn admit(&mut self, position: Position) -> Result<bool> {
+    /// Where to go on after an interruption, in which the channel may have become another one and outgrown the next
+    /// position: at the last message, which shows that. Where retention has removed it, at the next one.
+    pub fn go_on(&mut self, kept: &Range<Position>) -> Result<Position> {
+        check_kept(&self.channel, self.next, kept)?;
+        let last = self.last.as_ref().map(|last| last.position).filter(|last| *last >= kept.start);
+        self.in_doubt = last.is_some();
+        Ok(last.unwrap_or(self.next))
+    }
+
+    /// Whether a message is the next one. One that was there before is not, and must be the same still where the order
+    /// goes on with it; one that comes too early is a hole.
+    pub fn admit(&mut self, message: &QueueMessage) -> Result<bool> {
+        let position = message.position;
+        if let Some(last) = self.last.as_ref().filter(|last| self.in_doubt && position >= last.position) {
+            if position > last.position {
+                return Err(hole(&self.channel, last.position..position));
+            }
+            if message.payload != last.payload {
+                let why = format_args!("position {position} holds another message than was read there");
+                return Err(truncated(&self.channel, why));
+            }
+            self.in_doubt = false;
+        }
         if position > self.next {
             return Err(hole(&self.channel, self.next..position));
         }
         let expected = position == self.next;
         if expected {
             self.next = position.next();
+            self.last = Some(message.clone());
         }
         Ok(expected)
     }
@@ -104,13 +129,47 @@ mod tests {
         assert!(Order::start(&channel, Position::offset(9), &kept).is_ok());
     }
 
+    fn message(position: i64, text: &'static str) -> QueueMessage {
+        QueueMessage { position: Position::offset(position), payload: text.into() }
+    }
+
+    fn interrupted(read: i64) -> Order {
+        let kept = Position::offset(0)..Position::offset(read);
+        let mut order = Order::start(&"dml_0".into(), Position::offset(0), &kept).unwrap();
+        for position in 0..read {
+            assert!(order.admit(&message(position, "old")).unwrap());
+        }
+        order
+    }
+
+    #[test]
+    fn after_an_interruption_a_channel_is_read_on_only_after_the_message_that_was_read_last() {
+        let outgrown = Position::offset(0)..Position::offset(9);
+        let mut order = interrupted(5);
+        assert_eq!(order.go_on(&outgrown).unwrap(), Position::offset(4));
+        assert!(!order.admit(&message(3, "another")).unwrap(), "what comes before it shows nothing");
+        assert!(!order.clone().admit(&message(4, "old")).unwrap());
+        let error = order.clone().admit(&message(4, "another")).unwrap_err();
+        assert!(error.verdict == Verdict::Refused && error.message.contains("was re-created"), "{error}");
+        let error = order.clone().admit(&message(5, "new")).unwrap_err();
+        assert!(error.message.contains("hole [4, 5)"), "{error}");
+        assert!(!order.admit(&message(4, "old")).unwrap() && order.admit(&message(5, "new")).unwrap());
+
+        let mut order = interrupted(5);
+        assert_eq!(order.go_on(&(Position::offset(5)..Position::offset(9))).unwrap(), Position::offset(5));
+        assert!(order.admit(&message(5, "new")).unwrap(), "retention has removed the last");
+        assert!(interrupted(5).go_on(&(Position::offset(0)..Position::offset(4))).is_err(), "truncated");
+        assert!(interrupted(5).go_on(&(Position::offset(6)..Position::offset(9))).is_err(), "a hole");
+        assert_eq!(interrupted(0).go_on(&outgrown).unwrap(), Position::offset(0), "nothing was read");
+    }
+
     proptest! {
         #[test]
         fn whatever_is_delivered_positions_rise_by_one(delivered in proptest::collection::vec(0i64..8, 0..64)) {
             let mut order = Order::start(&"c".into(), Position::offset(2), &(Position::offset(0)..Position::offset(8))).unwrap();
             let mut admitted = vec![];
             for position in delivered {
-                match order.admit(Position::offset(position)) {
+                match order.admit(&message(position, "text")) {
                     Ok(true) => admitted.push(position),
                     Ok(false) => prop_assert!(position < order.next().offset),
                     Err(error) => {

@@ -308,3 +308,12 @@ async fn of_a_sources_folder_nothing_is_made_and_advice_names_its_section() {
     let error = Store::open("s3://bucket/files", &options).await.unwrap_err();
     assert!(error.advice.unwrap().contains("source.storage.options"));
 }
+
+#[tokio::test]
+async fn an_object_that_would_be_too_large_to_be_read_is_not_written() {
+    let store = Store::memory();
+    let large = vec![0; usize::try_from(LARGEST).unwrap() + 1];
+    let error = store.put("large", large.into()).await.unwrap_err();
+    assert!(error.verdict == Verdict::Refused && error.message.contains("large"), "{error}");
+    assert!(!store.exists("large").await.unwrap());
+}

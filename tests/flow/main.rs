@@ -32,6 +32,7 @@ mod outage;
 mod pieces;
 mod plan;
 mod prune;
+mod requests;
 mod rivals;
 mod skip;
 mod stop;

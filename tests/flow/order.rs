@@ -1,5 +1,7 @@
 //! The source's order is kept, and a source that breaks it is not believed.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message;
 use tapedeck::error::Verdict;
@@ -7,6 +9,7 @@ use tapedeck::log::store::Store;
 use tapedeck::message::{self, Kind};
 use tapedeck::pb::milvus::proto::common::{MsgBase, MsgHeader};
 use tapedeck::position::{Channel, Position};
+use tapedeck::progress::RecordProgress;
 use tapedeck::recorder::Start;
 use tapedeck::replayer::Until;
 use tapedeck::source::QueueMessage;
@@ -15,7 +18,7 @@ use tapedeck::tick::Tso;
 
 use super::oracle::assert_same;
 use super::stage::{
-    assert_clean, finish, open, process, record, record_all, recorder, replayed, seed, settle,
+    Running, assert_clean, finish, open, process, record, record_all, recorder, replayed, seed, settle,
 };
 use super::world::{Duplicates, World};
 
@@ -297,7 +300,7 @@ fn a_malformed_message_stops_the_recorder_is_kept_and_what_came_before_it_is_rec
 }
 
 #[test]
-fn a_malformed_request_stops_the_recorder_and_is_kept() {
+fn a_malformed_request_stops_the_recorder_each_time_and_is_kept() {
     process(async {
         let store = Store::memory();
         let (mut world, _) = small(&store).await;
@@ -307,9 +310,66 @@ fn a_malformed_request_stops_the_recorder_and_is_kept() {
         flush.extend_from_slice(b"\x12\xff");
         let channel = world.source.replicate_channel();
         let position = world.source.queue.push(&channel, flush.into());
+        world.source.flush(world.tables[0].id);
         settle(&mut world);
-        let error = recording.error().await;
-        assert_eq!(error.verdict, Verdict::Refused, "{error}");
-        assert!(store.exists(&format!("malformed/{channel}-{position}.bin")).await.unwrap(), "{error}");
+        let fails_there = async |recording: Running<RecordProgress>| {
+            let error = recording.error().await;
+            assert_eq!(error.verdict, Verdict::Refused, "{error}");
+            assert!(error.message.contains(&format!("position {position} of channel {channel}")), "{error}");
+            let key = format!("malformed/{channel}-{position}.bin");
+            assert!(store.exists(&key).await.unwrap(), "{error}");
+            store.delete(&key).await.unwrap();
+        };
+        fails_there(recording).await;
+        fails_there(record(recorder(&world.source, &store, Start::Earliest))).await;
+    });
+}
+
+#[test]
+fn a_log_that_begins_at_a_tso_has_every_row_after_it_though_the_clock_of_the_queue_is_minutes_behind() {
+    for behind in [0, 100_000] {
+        process(async {
+            let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+            world.source.set_queue_behind(behind);
+            world.create(CollectionSpec::new("docs"));
+            world.source.tick();
+            world.source.advance(300_000);
+            let from = world.source.tick();
+            insert(&mut world, &[1, 2]);
+            world.source.tick();
+            world.source.advance(100_000);
+            let recording = open(&world, &store, Start::After(from)).await;
+            let progress = recording.progress.clone();
+            finish(&mut world, recording).await;
+            assert_eq!(progress.borrow().rows.inserted, 2, "{behind} ms behind");
+        });
+    }
+}
+
+#[test]
+fn a_row_that_comes_after_the_drop_of_its_collection_is_announced_is_recorded() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        world.create(CollectionSpec::new("docs"));
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        insert(&mut world, &[1]);
+        recording.reach(settle(&mut world)).await;
+        let channel = world.source.ticking().pop_first().expect("a channel");
+        let inserted = world.source.queue.messages(&channel).into_iter().map(|message| message.payload);
+        let mut late =
+            inserted.filter_map(|payload| message::insert(payload).ok()).last().expect("an insert");
+        world.source.advance(1);
+        late.timestamps = vec![world.source.now().0];
+        late.base.as_mut().expect("a base").msg_id += 1;
+        world.drop_collection(0);
+        let dropped = world.source.now();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.source.queue.push(&channel, late.encode_to_vec().into());
+        world.source.advance(20_000);
+        recording.reach(dropped).await;
+        recording.until("both rows", |progress| progress.rows.inserted == 2).await;
+        recording.stop().await.expect("a clean stop");
+        assert_same(&replayed(&store, Until::Latest).await, &world.oracle.contents(), "in the end");
+        assert_clean(&store).await;
     });
 }

@@ -11,9 +11,11 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use prost::Message;
 use tapedeck::error::{Result, Verdict};
+use tapedeck::log::reader::LogReader;
 use tapedeck::log::store::Store;
+use tapedeck::pb::log::ObjectRef;
 use tapedeck::pb::milvus::proto::common::{MsgBase, MsgHeader};
-use tapedeck::position::{Channel, Position};
+use tapedeck::position::{Channel, Position, Seq};
 use tapedeck::progress::RecordProgress;
 use tapedeck::recorder::Start;
 use tapedeck::replayer::Until;
@@ -242,4 +244,62 @@ fn a_source_that_gives_no_ticks_is_named_until_it_does() {
         recording.until("the silence over", |progress| named(progress).is_none()).await;
         recording.stop().await.unwrap();
     });
+}
+
+/// The segments of each commit.
+async fn segments(store: &Store) -> Vec<Vec<ObjectRef>> {
+    let reader = LogReader::open(store.clone()).await.unwrap();
+    let mut segments = Vec::new();
+    for seq in 1..=reader.tail().await.unwrap().unwrap_or_default().0 {
+        segments.push(reader.commit(Seq(seq)).await.unwrap().expect("a commit").commit.segments);
+    }
+    segments
+}
+
+#[test]
+fn a_channel_that_gets_messages_and_no_tick_is_named_and_its_cut_is_stored_in_bounded_segments() {
+    process(async {
+        let mut world = World::new(1, 0, Duplicates::Kept);
+        world.create(CollectionSpec::new("docs"));
+        let store = Store::memory();
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        recording.reach(settle(&mut world)).await;
+        let channel = world.source.ticking().pop_first().expect("a channel");
+        for _ in 0..80 {
+            world.source.queue.push(&channel, large(&world));
+            world.source.advance(1);
+        }
+        let named = |progress: &RecordProgress| {
+            let mut tries = progress.tries.now.values();
+            tries.any(|it| it.message.contains(&format!("channel {channel} has had no tick since")))
+        };
+        recording.until("the channel named", named).await;
+        recording.reach(settle(&mut world)).await;
+        recording.until("the trouble over", |progress| !named(progress)).await;
+        finish(&mut world, recording).await;
+        let segments = segments(&store).await;
+        assert!(segments.iter().any(|of| of.len() >= 3), "{segments:?}");
+        let all = segments.concat();
+        assert_eq!(all.iter().map(|segment| segment.messages).sum::<u64>(), 80);
+        assert!(all.iter().all(|segment| segment.length <= 33 << 20), "{all:?}");
+        assert_clean(&store).await;
+    });
+}
+
+#[test]
+fn a_log_opens_after_the_definitions_that_it_begins_with_however_often_its_opening_was_tried() {
+    for call in 1..16 {
+        process(async {
+            let mut world = World::new(1, 0, Duplicates::Kept);
+            world.create(CollectionSpec::new("docs"));
+            let defined = world.source.now();
+            let store = FaultyStore::new(Arc::new(InMemory::new()), Fault::FailOnce(call));
+            let store = Store::new(Arc::new(store), Path::ROOT, "memory://".into());
+            let mut recording = open(&world, &store, Start::Earliest).await;
+            let opens_at = recording.progress.borrow().opens_at;
+            assert!(opens_at >= defined, "{opens_at} before {defined}, call {call} failed");
+            recording.reach(settle(&mut world)).await;
+            recording.stop().await.expect("a clean stop");
+        });
+    }
 }

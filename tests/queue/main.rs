@@ -35,6 +35,7 @@ macro_rules! all_kept_by {
                 what_is_delivered_twice_is_told_once,
                 a_start_that_retention_removed_is_refused_with_the_hole_named,
                 a_topic_that_was_created_anew_is_refused,
+                an_open_topic_that_was_created_anew_and_outgrew_the_old_one_is_refused,
                 a_position_beyond_the_end_is_refused,
                 the_largest_message_passes,
                 a_silent_topic_is_waited_for,

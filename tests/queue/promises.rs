@@ -204,17 +204,38 @@ pub async fn a_topic_that_was_created_anew_is_refused(broker: &dyn Broker) -> Ou
     broker.remove(&topic).await?;
     broker.write(&topic, texts(0..3)).await?;
     refused(open(broker, &topic, at[9].next()).await, &[topic.as_str()])?;
+    let error = ends(&mut reading).await?;
+    ensure(!error.is_retry(), || error.to_string())
+}
+
+/// A topic that was created anew is found out while it is shorter; nobody asks until it is longer than the old one was.
+pub async fn an_open_topic_that_was_created_anew_and_outgrew_the_old_one_is_refused(
+    broker: &dyn Broker,
+) -> Outcome {
+    let topic = topic("outgrown");
+    let at = broker.write(&topic, texts(0..10)).await?;
+    let mut reading = open(broker, &topic, at[0]).await?;
+    take(&mut reading, 10).await?;
+    broker.remove(&topic).await?;
+    broker.write(&topic, texts(100..103)).await?;
+    sleep(Duration::from_secs(3)).await;
+    broker.write(&topic, texts(103..130)).await?;
+    let error = ends(&mut reading).await?;
+    ensure(!error.is_retry(), || error.to_string())
+}
+
+/// The error with which a reading ends that has no more to give.
+async fn ends(reading: &mut Reading) -> Outcome<Error> {
     let until = Instant::now() + PATIENCE;
-    let error = loop {
+    loop {
         match timeout(PATIENCE, reading.next()).await? {
             Ok(message) => return fail(format!("{} came from another topic", message.position)),
             Err(error) if error.is_retry() && Instant::now() < until => {
                 sleep(Duration::from_millis(100)).await;
             }
-            Err(error) => break error,
+            Err(error) => return Ok(error),
         }
-    };
-    ensure(!error.is_retry(), || error.to_string())
+    }
 }
 
 pub async fn a_position_beyond_the_end_is_refused(broker: &dyn Broker) -> Outcome {

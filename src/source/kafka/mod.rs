@@ -1,8 +1,8 @@
 //! A Kafka queue, over librdkafka: each channel is a topic with partition 0 alone.
 //!
 //! Offsets are the caller's: no group is joined, nothing is committed, and an offset that is not there is an error,
-//! never a reset. A subscription that stumbles asks for the topic's bounds before it goes on, so that a hole is named
-//! and never jumped over.
+//! never a reset. A subscription that stumbles asks for the topic's bounds before it goes on, and goes on after the same
+//! message as before, so that a hole is named and never jumped over.
 
 mod failure;
 mod reader;

@@ -31,7 +31,7 @@ const STARVED: u32 = 2;
 /// A topic being read.
 ///
 /// librdkafka reconnects by itself and says little about it, so what counts is the topic's bounds: they are asked for
-/// when a feed is quiet, and before a feed that stumbled is opened anew.
+/// when a feed is quiet, and before a feed that stumbled is opened anew: with the last message, which must be the same.
 pub(super) struct KafkaSubscription {
     queue: KafkaQueue,
     channel: Channel,
@@ -40,7 +40,7 @@ pub(super) struct KafkaSubscription {
     feed: Option<Feed>,
     /// The question for the bounds; kept here, it goes on when `next` is cancelled and called again.
     question: Option<BoxFuture<'static, Result<Range<Position>>>>,
-    /// Feeds opened at the next position in vain.
+    /// Feeds opened anew in vain.
     looks: u32,
     /// Looks at the bounds that showed more than had come, since the last message.
     starved: u32,
@@ -101,7 +101,12 @@ impl KafkaSubscription {
 impl Subscription for KafkaSubscription {
     async fn next(&mut self) -> Result<QueueMessage> {
         loop {
-            match self.event().await? {
+            let event = self.event().await;
+            if event.is_err() {
+                // brokers that were away may come back with another topic
+                (self.question, self.feed, self.looks) = (None, None, 0);
+            }
+            match event? {
                 Event::Next(message) => {
                     (self.question, self.looks, self.starved) = (None, 0, 0);
                     return Ok(message);
@@ -117,7 +122,8 @@ impl Subscription for KafkaSubscription {
                     check_kept(&self.channel, self.order.next(), &bounds)?;
                     match &self.feed {
                         None => {
-                            self.feed = Some(self.queue.feed(&self.channel, self.order.next())?);
+                            let from = self.order.go_on(&bounds)?;
+                            self.feed = Some(self.queue.feed(&self.channel, from)?);
                             self.looks = self.looks.saturating_add(1);
                         }
                         Some(feed) if self.order.next() < bounds.end => {
@@ -147,9 +153,9 @@ fn judge(
 ) -> Result<Event> {
     match received {
         Ok(message) => {
-            let position = Position::offset(message.offset());
-            match order.admit(position) {
-                Ok(true) => take(position, &message).map(Event::Next),
+            let message = take(&message)?;
+            match order.admit(&message) {
+                Ok(true) => Ok(Event::Next(message)),
                 Ok(false) => Ok(Event::Repeated),
                 Err(hole) => Ok(Event::Stumbled(hole)),
             }
@@ -159,7 +165,8 @@ fn judge(
     }
 }
 
-fn take(position: Position, message: &BorrowedMessage<'_>) -> Result<QueueMessage> {
+fn take(message: &BorrowedMessage<'_>) -> Result<QueueMessage> {
+    let position = Position::offset(message.offset());
     if message.headers().is_some_and(|headers| headers.iter().any(|header| header.key == STREAMING_PROPERTY))
     {
         return Err(streaming(STREAMING_PROPERTY).context(format_args!("{} at {position}", message.topic())));

@@ -54,12 +54,14 @@ pub struct MemorySource {
     channels: Vec<Channel>,
     pub(super) replicate: Channel,
     clock: Tso,
+    /// Milliseconds.
+    queue_behind: u64,
     last_id: i64,
     pub(super) stored: Stored,
 }
 
 impl MemorySource {
-    /// A Milvus with its database `default`, `channels` channels and a replicate channel.
+    /// A Milvus with its database `default` and `channels` channels. Its replicate channel comes with the first request.
     pub fn new(channels: usize) -> MemorySource {
         let queue = MemoryQueue::default();
         let mut source = MemorySource {
@@ -68,9 +70,10 @@ impl MemorySource {
             channels: (0..channels)
                 .map(|i| queue.create_channel(&format!("by-dev-rootcoord-dml_{i}")))
                 .collect(),
-            replicate: queue.create_channel("by-dev-replicate-msg"),
+            replicate: "by-dev-replicate-msg".into(),
             queue,
             clock: Tso::from_millis(START_MILLIS),
+            queue_behind: 0,
             last_id: 99,
             stored: Stored::default(),
         };
@@ -88,8 +91,13 @@ impl MemorySource {
     /// Lets time pass.
     pub fn advance(&mut self, millis: u64) {
         self.clock = Tso::from_millis(self.clock.millis() + millis);
-        self.queue.set_clock(self.clock.millis());
+        self.queue.set_clock(self.clock.millis().saturating_sub(self.queue_behind));
         self.catalog.set_bound(self.clock.next());
+    }
+
+    /// Lets the clock by which the queue dates messages be behind.
+    pub fn set_queue_behind(&mut self, millis: u64) {
+        self.queue_behind = millis;
     }
 
     /// Ticks on every channel that a live collection uses; all with the same TSO.

@@ -36,6 +36,8 @@ struct Log {
     low: i64,
     /// When it was written, and what.
     messages: Vec<(u64, Bytes)>,
+    /// How often it was created anew.
+    recreated: u64,
     /// Where subscriptions went back to, in the order in which they were told.
     rewinds: Vec<Position>,
 }
@@ -89,7 +91,11 @@ impl MemoryQueue {
 
     /// Removes the channel and creates it anew: positions start at 0 again.
     pub fn recreate(&self, channel: &Channel) {
-        self.lock().channels.insert(channel.clone(), Log::default());
+        {
+            let mut state = self.lock();
+            let log = state.channels.entry(channel.clone()).or_default();
+            *log = Log { recreated: log.recreated + 1, ..Log::default() };
+        }
         self.wake();
     }
 
@@ -165,6 +171,7 @@ impl Queue for MemoryQueue {
             order: Order::start(channel, from, &log.bounds())?,
             cursor: from,
             rewinds: log.rewinds.len(),
+            recreated: log.recreated,
             changed: self.changed.subscribe(),
             queue: self.clone(),
             channel: channel.clone(),
@@ -179,6 +186,7 @@ struct Reader {
     /// What is delivered next: behind `order` after a redelivery.
     cursor: Position,
     rewinds: usize,
+    recreated: u64,
     changed: watch::Receiver<u64>,
 }
 
@@ -193,13 +201,18 @@ impl Reader {
             self.cursor = self.cursor.min(*rewind);
         }
         self.rewinds = log.rewinds.len();
+        if log.recreated != self.recreated {
+            self.recreated = log.recreated;
+            self.cursor = self.order.go_on(&bounds)?;
+        }
         self.cursor = self.cursor.max(bounds.start);
         while let Some(payload) = log.get(self.cursor) {
             let position = self.cursor;
-            let admitted = self.order.admit(position)?;
+            let message = QueueMessage { position, payload: payload.clone() };
+            let admitted = self.order.admit(&message)?;
             self.cursor = position.next();
             if admitted {
-                return Ok(Some(QueueMessage { position, payload: payload.clone() }));
+                return Ok(Some(message));
             }
         }
         Ok(None)
