@@ -8,4 +8,4 @@ mod golden;
 mod living;
 mod prune;
 mod rows;
-mod sample;
+pub(crate) mod sample;
