@@ -15,6 +15,7 @@ use super::table::Table;
 use crate::catalog::{Catalog, CollectionId};
 use crate::error::{Context, Result};
 use crate::log::commit::{self, Sealed};
+use crate::log::incomplete::Incomplete;
 use crate::log::layout;
 use crate::log::reader::LogReader;
 use crate::log::segment::Segment;
@@ -85,8 +86,8 @@ pub async fn archive_to(
     let mut catalog = catalog(&reader, archived.as_ref()).await?;
     let from = archived.as_ref().map_or(Seq(1), |archived| archived.seq().next());
     let report = Report { from: from.0, to: from.0.saturating_sub(1), ..Report::default() };
-    let (runs, held, files) = Default::default();
-    let mut archiver = Archiver { store, limits, manifests, runs, held, files, report };
+    let (runs, held, files, incomplete) = Default::default();
+    let mut archiver = Archiver { store, limits, manifests, runs, held, files, incomplete, report };
     let mut pieces = pin!(pieces(&reader, archived, last));
     let mut taken: Option<Arc<Sealed>> = None;
     while let Some(Piece { sealed, number, segment }) = pieces.try_next().await? {
@@ -100,6 +101,7 @@ pub async fn archive_to(
         let (seq, is_last) = (sealed.seq(), number.saturating_add(1) >= named.len());
         if let Some(segment) = segment {
             let mut changes = Changes::new(seq, segment)?;
+            archiver.incomplete.join(changes.incomplete());
             while let Some(part) = changes.next(&mut catalog)? {
                 archiver.take(part).await?;
             }
@@ -169,6 +171,7 @@ struct Archiver {
     runs: BTreeMap<CollectionId, Run>,
     held: usize,
     files: Vec<ArchiveFile>,
+    incomplete: Incomplete,
     report: Report,
 }
 
@@ -205,7 +208,8 @@ impl Archiver {
         while let Some(id) = self.runs.keys().next().copied() {
             self.write(id).await?;
         }
-        self.manifests.add(last, std::mem::take(&mut self.files)).await?;
+        let (files, incomplete) = (std::mem::take(&mut self.files), std::mem::take(&mut self.incomplete));
+        self.manifests.add(last, files, incomplete).await?;
         self.report.to = last.seq().0;
         self.report.manifests += 1;
         Ok(())

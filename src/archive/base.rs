@@ -14,6 +14,7 @@ use super::manifests::{Manifests, other_commit};
 use crate::error::{Context, Error, Result};
 use crate::log::base::{self, Base};
 use crate::log::commit;
+use crate::log::incomplete::Incomplete;
 use crate::log::layout;
 use crate::log::reader::LogReader;
 use crate::log::seek::first_after;
@@ -111,7 +112,7 @@ pub async fn take(
     if let Some(there) = reader.base(after.seq()).await? {
         return Ok(report(&there, false));
     }
-    let earlier = earlier(&reader, &manifests, end.clone()).await?;
+    let (earlier, incomplete) = earlier(&reader, &manifests, end.clone()).await?;
     check_whole(&reader, earlier.as_ref(), &after).await?;
     let catalog = archiver::catalog(&reader, Some(&after)).await?;
     let mut segments = Segments::new(&store, reader.log_id(), &after, limits.segment_bytes);
@@ -132,7 +133,7 @@ pub async fn take(
     let segments = segments.finish(&catalog.definitions()).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wall_time_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let base = Base { after, segments, wall_time_ms };
+    let base = Base { after, segments, wall_time_ms, incomplete };
     let created = store.create(&layout::base(base.seq()), base::seal(reader.log_id(), &base)).await?;
     match created {
         Created::Yes => Ok(report(&base, true)),
@@ -180,15 +181,26 @@ async fn end(reader: &LogReader, manifests: &Manifests, wanted: Seq) -> Result<(
     Ok((sealed, commit))
 }
 
-/// The newest base right after which this manifest, or one before it, begins.
-async fn earlier(reader: &LogReader, manifests: &Manifests, mut first: Sealed) -> Result<Option<Base>> {
+/// The newest base right after which this manifest, or one before it, begins; and what up to this one's end no
+/// replayer can apply.
+async fn earlier(
+    reader: &LogReader,
+    manifests: &Manifests,
+    mut first: Sealed,
+) -> Result<(Option<Base>, Incomplete)> {
     let bases = reader.bases().await?;
-    let Some(oldest) = bases.first() else { return Ok(None) };
-    while first.manifest.first_seq > oldest.0 {
+    let mut since = Incomplete::default();
+    loop {
+        let mut incomplete = first.incomplete();
+        incomplete.join(&since);
+        since = incomplete;
         let seq = Seq(first.manifest.first_seq.saturating_sub(1));
         if bases.binary_search(&seq).is_ok() {
             let gone = || Error::retry(format!("{} went while the log was read", layout::base(seq)));
-            return Ok(Some(reader.base(seq).await?.ok_or_else(gone)?));
+            let base = reader.base(seq).await?.ok_or_else(gone)?;
+            let mut incomplete = base.incomplete.clone();
+            incomplete.join(&since);
+            return Ok((Some(base), incomplete));
         }
         match manifests.before(&first).await? {
             Some(before) => first = before,
@@ -201,7 +213,7 @@ async fn earlier(reader: &LogReader, manifests: &Manifests, mut first: Sealed) -
             base.seq()
         ))
         .advice("the archive was made anew since: bring it back from a copy of the bucket")),
-        None => Ok(None),
+        None => Ok((None, since)),
     }
 }
 

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod encrypted;
 pub(crate) mod golden;
+mod golden_added;
 mod golden_encrypted;
 mod golden_pruned;
 mod prune;

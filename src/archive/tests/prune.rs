@@ -47,7 +47,7 @@ async fn take_base(store: &Store, seq: Seq) {
     let key = layout::base_segment(seq, counted.digest.first_chunk().unwrap());
     store.put(&key, bytes).await.unwrap();
     let segments = vec![pb::ObjectRef { key, ..counted }];
-    let base = Base { after, segments, wall_time_ms: 0 };
+    let base = Base { after, segments, wall_time_ms: 0, incomplete: Default::default() };
     store.put(&layout::base(seq), base::seal(reader.log_id(), &base)).await.unwrap();
 }
 
@@ -151,7 +151,7 @@ async fn an_archiver_that_slept_until_its_slot_was_pruned_is_fenced_and_harms_no
     pruned(&store).await;
     assert_eq!(store.get(&layout::manifest(asleep_at + 1)).await.unwrap(), None);
     let last = reader.existing(Seq(8)).await.unwrap();
-    assert_eq!(asleep.add(&last, vec![]).await.unwrap_err().verdict, Verdict::Fenced);
+    assert_eq!(asleep.add(&last, vec![], Default::default()).await.unwrap_err().verdict, Verdict::Fenced);
     assert_eq!(checked(&store).await.1, Vec::<String>::new());
     assert_eq!(pruned(&store).await.removed.manifests, 1);
     assert_eq!(archive(store, SMALL, |_, _, _| {}).await.unwrap().manifests, 0);

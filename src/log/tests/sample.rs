@@ -213,7 +213,8 @@ pub async fn take_base(store: &Store, seq: Seq) -> Result<Base> {
     let (bytes, counted) = writer.finish();
     let key = layout::base_segment(seq, counted.digest.first_chunk().unwrap());
     patiently(async || store.put(&key, bytes.clone()).await).await?;
-    let base = Base { after, segments: vec![pb::ObjectRef { key, ..counted }], wall_time_ms: 7 };
+    let segments = vec![pb::ObjectRef { key, ..counted }];
+    let base = Base { after, segments, wall_time_ms: 7, incomplete: Default::default() };
     store.put(&layout::base(seq), base::seal(reader.log_id(), &base)).await?;
     Ok(base)
 }
