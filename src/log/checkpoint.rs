@@ -103,7 +103,9 @@ pub fn pinned(checkpoint: &Checkpoint) -> Option<Seq> {
     let done = checkpoint.intent_tso > 0 && checkpoint.applied_tso == checkpoint.intent_tso;
     // Within a base it needs this and what follows, nothing of what the base stands for.
     let stands = checkpoint.ack.as_ref().map_or(0, |ack| ack.seq).max(checkpoint.base);
-    (!done).then_some(Seq(stands))
+    // What is left out is not known to the catalogs of the log: each start goes through the definitions before it again.
+    let needs = if checkpoint.skip.is_empty() { stands } else { stands.min(checkpoint.rehearsed_from) };
+    (!done).then_some(Seq(needs))
 }
 
 /// The checkpoint in an object's bytes.

@@ -48,7 +48,7 @@ impl fmt::Display for Pin {
         match self {
             Pin::Reader { name, seq } => write!(
                 f,
-                "reader {name} stands at commit {seq} (where it is no more: delete the folder {}/{name})",
+                "reader {name} needs what follows commit {seq} (where it is no more: delete the folder {}/{name})",
                 layout::READERS
             ),
             Pin::Point { name, at } => write!(

@@ -46,10 +46,30 @@ fn manifest() -> pb::ArchiveManifest {
     }
 }
 
+fn checkpoint() -> pb::Checkpoint {
+    pb::Checkpoint {
+        n: 1,
+        log_id: LOG_ID.into(),
+        replayer: Bytes::from_static(&[3; 16]),
+        ack: Some(pb::LogPosition { seq: 4, definitions: 2, rows: true, segments: 1 }),
+        intent: Some(pb::LogPosition { seq: 4, segments: 3, ..Default::default() }),
+        applied_tso: tso(1).0,
+        wall_time_ms: tso(4).millis(),
+        intent_tso: tso(9).0,
+        checked: 3,
+        skip: vec!["3:1".into(), format!("tso:{}", tso(7))],
+        checked_tso: tso(2).0,
+        base: 2,
+        rehearsed_from: 2,
+        ..Default::default()
+    }
+}
+
 fn added() -> Vec<(String, Bytes)> {
     vec![
         (layout::base(Seq(1)), base::seal(LOG_ID, &base_of_1())),
         (layout::manifest(1), envelope::seal(Kind::ArchiveManifest, &manifest())),
+        (layout::checkpoint("readers/golden", 1), envelope::seal(Kind::Checkpoint, &checkpoint())),
     ]
 }
 
@@ -76,4 +96,7 @@ fn golden_objects_with_added_fields_are_read() {
     let key = layout::manifest(1);
     let opened: pb::ArchiveManifest = envelope::open(Kind::ArchiveManifest, &key, stored(&key)).unwrap();
     assert_eq!(opened, manifest());
+    let key = layout::checkpoint("readers/golden", 1);
+    let opened: pb::Checkpoint = envelope::open(Kind::Checkpoint, &key, stored(&key)).unwrap();
+    assert_eq!(opened, checkpoint());
 }

@@ -163,7 +163,7 @@ async fn nothing_goes_that_a_replayer_or_a_restore_point_needs_and_it_says_who()
     let reader = LogReader::open(store.clone()).await.unwrap();
     stand_at(&store, "slow", 3).await;
     let report = pruned_with(&store, KEEP).await;
-    assert!(report.held && report.in_the_way[0].contains("reader slow stands at commit 3"), "{report:?}");
+    assert!(report.held && report.in_the_way[0].contains("reader slow needs what follows commit 3"), "{report:?}");
     stand_at(&store, "slow", 4).await;
     points::keep(&reader, "before", Some(tso(6)), |_, _| {}).await.unwrap();
     let report = pruned_with(&store, KEEP).await;
@@ -180,6 +180,26 @@ async fn nothing_goes_that_a_replayer_or_a_restore_point_needs_and_it_says_who()
     points::keep(&reader, "at_the_base", Some(tso(7)), |_, _| {}).await.unwrap();
     assert_eq!(pruned_with(&store, KEEP).await.first_commit, 5);
     assert!(restored(&store, tso(7)).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_replay_that_leaves_something_out_holds_what_it_is_rehearsed_from_until_its_end() {
+    let (_, store, _) = stores(Fault::None).await;
+    let (mut checkpoints, _) = Checkpoints::open(store.clone(), "skips").await.unwrap();
+    let mut stand = async |rehearsed_from, applied_tso| {
+        let (ack, intent_tso) = (Some(pb::LogPosition { seq: 7, ..Default::default() }), tso(13).0);
+        let skip = vec!["3:1".to_owned()];
+        let at = pb::Checkpoint { ack, skip, rehearsed_from, applied_tso, intent_tso, ..Default::default() };
+        checkpoints.save(at).await.unwrap();
+    };
+    for from in [0, 2] {
+        stand(from, tso(11).0).await;
+        let report = pruned_with(&store, KEEP).await;
+        let why = format!("reader skips needs what follows commit {from}");
+        assert!(report.held && report.in_the_way[0].contains(&why), "{report:?}");
+    }
+    stand(2, tso(13).0).await;
+    assert!(pruned_with(&store, KEEP).await.raised);
 }
 
 #[tokio::test]
