@@ -89,8 +89,9 @@ impl Verifier<'_> {
     /// After a damaged manifest the chain is taken up again at the next one.
     async fn manifest(&mut self, n: u64, previous: Option<Sealed>) -> Result<Option<Sealed>> {
         let key = layout::manifest(n);
-        let opened = match self.store.get(&key).await? {
-            Some(bytes) => manifest::open(self.reader.log_id(), n, bytes),
+        let opened = match self.store.read(&key).await? {
+            Some(Ok(bytes)) => manifest::open(self.reader.log_id(), n, bytes),
+            Some(Err(why)) => Err(Damage::unreadable(&key, &why)),
             None => Err(Damage::new(&key, None, "is missing, though later manifests are there")),
         };
         let Some(sealed) = self.report.note(opened) else { return Ok(None) };

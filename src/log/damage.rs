@@ -27,7 +27,7 @@ impl Damage {
     }
 
     /// An object that is there and cannot be read.
-    pub(super) fn unreadable(object: &str, why: &Unreadable) -> Damage {
+    pub(crate) fn unreadable(object: &str, why: &Unreadable) -> Damage {
         Damage { advice: why.advice(), ..Damage::new(object, None, why.to_string()) }
     }
 
