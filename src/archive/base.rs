@@ -70,20 +70,37 @@ pub struct Report {
 }
 
 /// Takes the base of the last commit at or before an instant (none: of the log's last) at which a manifest of the archive
-/// ends; what is not archived up to there is archived first. Stopped anywhere, it leaves no base. Refused: a state that
-/// the log does not hold.
+/// ends; what is not archived up to there is archived first. Stopped anywhere, it leaves no base. Begins again where
+/// a prune has overtaken it. Refused: a state that the log does not hold.
 pub async fn take(
     store: Store,
     at: Option<Tso>,
     limits: Limits,
     mut on_progress: impl FnMut(Step),
 ) -> Result<Report> {
-    let reader = LogReader::open(store.clone()).await?;
+    loop {
+        let reader = LogReader::open(store.clone()).await?;
+        let floor = reader.floors().seen();
+        match take_above(&reader, &store, at, limits, &mut on_progress).await {
+            Err(_) if reader.floors().have_risen_from(&floor).await => {}
+            ended => return ended,
+        }
+    }
+}
+
+/// As [`take`], while the floor stays where it is.
+async fn take_above(
+    reader: &LogReader,
+    store: &Store,
+    at: Option<Tso>,
+    limits: Limits,
+    on_progress: &mut impl FnMut(Step),
+) -> Result<Report> {
     let beginning = reader.beginning().await?;
     let begin = beginning.as_ref().map(Base::seq).unwrap_or_default();
     let last = reader.last().await?;
     let wanted = match at {
-        Some(at) => Seq(first_after(&store, begin, last, at).await?.0.saturating_sub(1)),
+        Some(at) => Seq(first_after(store, begin, last, at).await?.0.saturating_sub(1)),
         None => last,
     };
     if let Some(base) = beginning.filter(|_| wanted <= begin) {
@@ -100,7 +117,7 @@ pub async fn take(
     let archived = |seq, last, _: &archiver::Report| on_progress(Step::Archived(seq, last));
     archive_to(store.clone(), limits.archive, wanted, archived).await.context(|| "archiving")?;
     let manifests = Manifests::open(store.clone(), reader.log_id()).await?;
-    let (end, after) = end(&reader, &manifests, wanted).await?;
+    let (end, after) = end(reader, &manifests, wanted).await?;
     if after.commit.watermark < tail.commit.opens_at {
         let (at, opens_at) = (Tso(after.commit.watermark).time(), Tso(tail.commit.opens_at).time());
         let seq = after.seq();
@@ -112,13 +129,13 @@ pub async fn take(
     if let Some(there) = reader.base(after.seq()).await? {
         return Ok(report(&there, false));
     }
-    let (earlier, incomplete) = earlier(&reader, &manifests, end.clone()).await?;
-    check_whole(&reader, earlier.as_ref(), &after).await?;
-    let catalog = archiver::catalog(&reader, Some(&after)).await?;
-    let mut segments = Segments::new(&store, reader.log_id(), &after, limits.segment_bytes);
+    let (earlier, incomplete) = earlier(reader, &manifests, end.clone()).await?;
+    check_whole(reader, earlier.as_ref(), &after).await?;
+    let catalog = archiver::catalog(reader, Some(&after)).await?;
+    let mut segments = Segments::new(store, reader.log_id(), &after, limits.segment_bytes);
     let history = History {
-        store: &store,
-        reader: &reader,
+        store,
+        reader,
         manifests: &manifests,
         end: &end,
         catalog: &catalog,

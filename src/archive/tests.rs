@@ -1,6 +1,6 @@
 //! What the archive promises as a whole.
 
-mod base;
+pub mod base;
 mod crash;
 mod damage;
 mod files;

@@ -8,7 +8,7 @@ pub(crate) mod golden;
 mod golden_added;
 mod golden_encrypted;
 mod golden_pruned;
-mod prune;
+pub(crate) mod prune;
 mod pruned;
 pub(crate) mod sample;
 mod timeline;

@@ -8,19 +8,23 @@ use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 
+use super::base::is_whole;
 use super::rows::{SMALL, archive_all, checked};
 use super::sample::{Action, Recorder};
 use crate::archive::archiver::archive;
-use crate::error::Verdict;
-use crate::log::base::{self, Base};
+use crate::archive::base;
+use crate::error::{Result, Verdict};
+use crate::log::base::{Base, seal};
 use crate::log::faulty_store::{Fault, FaultyStore};
 use crate::log::layout;
 use crate::log::prune::{Keep, Report, prune};
 use crate::log::reader::LogReader;
 use crate::log::segment::SegmentWriter;
+use crate::log::tests::prune::steps;
 use crate::pb::log::{self as pb, definition::Change};
 use crate::position::Seq;
 use crate::store::Store;
+use crate::tick::Tso;
 
 const KEEP: Keep = Keep { window: Duration::ZERO, bases: 1 };
 
@@ -48,7 +52,7 @@ async fn take_base(store: &Store, seq: Seq) {
     store.put(&key, bytes).await.unwrap();
     let segments = vec![pb::ObjectRef { key, ..counted }];
     let base = Base { after, segments, wall_time_ms: 0, incomplete: Default::default() };
-    store.put(&layout::base(seq), base::seal(reader.log_id(), &base)).await.unwrap();
+    store.put(&layout::base(seq), seal(reader.log_id(), &base)).await.unwrap();
 }
 
 async fn pruned(store: &Store) -> Report {
@@ -57,13 +61,19 @@ async fn pruned(store: &Store) -> Report {
 
 /// Five commits, each with a manifest or more of its own, and the base of one.
 async fn recorded(base: u64) -> (Arc<InMemory>, Store, Recorder) {
+    let (inner, store, recorder) = archived().await;
+    take_base(&store, Seq(base)).await;
+    (inner, store, recorder)
+}
+
+/// The same without a base.
+async fn archived() -> (Arc<InMemory>, Store, Recorder) {
     let inner = Arc::new(InMemory::new());
     let store = Store::new(inner.clone(), Path::from("a/log"), "memory://".into());
     let mut recorder = Recorder::new(&store).await;
     for round in 0..5 {
         step(&mut recorder, &store, round).await;
     }
-    take_base(&store, Seq(base)).await;
     (inner, store, recorder)
 }
 
@@ -135,6 +145,65 @@ async fn wherever_a_prune_is_stopped_the_next_one_takes_the_rest_of_the_archive(
             assert_eq!(checked(&store).await.1, Vec::<String>::new(), "{fault:?}");
         }
     }
+}
+
+/// Somebody is at work while the base of commit 3 is taken and all before it is pruned: after each of his steps.
+async fn overtaken<F, Fut>(work: F, check: impl AsyncFn(&Store, &Recorder))
+where
+    F: Fn(Store) -> Fut,
+    Fut: Future<Output = Result<()>>,
+{
+    let (filled, store, mut recorder) = archived().await;
+    let third = LogReader::open(store).await.unwrap().existing(Seq(3)).await.unwrap();
+    recorder.act(&Action::Delete { table: 0, partition: None, keys: vec![5, 11], again: false }).await;
+    recorder.commit().await;
+    for within in 0.. {
+        let inner: Arc<dyn ObjectStore> = Arc::new(filled.fork());
+        let store = |inner| Store::new(inner, Path::from("a/log"), "memory://".into());
+        let turns = store(Arc::new(FaultyStore::new(inner.clone(), Fault::None)));
+        let store = store(inner);
+        let mut working = Box::pin(work(turns));
+        let ended = steps(&mut working, within).await;
+        base::take(store.clone(), Some(Tso(third.commit.watermark)), Default::default(), |_| {})
+            .await
+            .unwrap();
+        let is_over = ended.is_some();
+        assert!(is_over || pruned(&store).await.raised);
+        match ended {
+            Some(ended) => ended.unwrap(),
+            None => working.await.unwrap(),
+        }
+        check(&store, &recorder).await;
+        if is_over {
+            assert!(within > 20, "{within} steps");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_archive_that_is_pruned_while_it_is_verified_is_not_damaged() {
+    let verify = |store: Store| async move {
+        assert_eq!(checked(&store).await.1, Vec::<String>::new());
+        Ok(())
+    };
+    overtaken(verify, async |_, _| {}).await;
+}
+
+#[tokio::test]
+async fn an_archiver_and_a_base_that_a_prune_overtakes_go_on_where_the_log_begins_then() {
+    let archive = |store: Store| async move { archive(store, SMALL, |_, _, _| {}).await.map(drop) };
+    overtaken(archive, async |store, _| {
+        let (archived, damages) = checked(store).await;
+        assert_eq!((damages, archived.to), (vec![], 6));
+    })
+    .await;
+    let take = |store| async { base::take(store, None, Default::default(), |_| {}).await.map(drop) };
+    overtaken(take, async |store, recorder| {
+        is_whole(store, recorder, "a base").await;
+        assert_eq!(checked(store).await.1, Vec::<String>::new());
+    })
+    .await;
 }
 
 #[tokio::test]

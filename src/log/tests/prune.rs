@@ -257,7 +257,7 @@ async fn what_cannot_be_read_may_be_needed_and_stops_a_prune_with_its_name() {
 }
 
 /// Goes on with `work` until it has given way so many times; its outcome if it has one by then.
-async fn steps<F: Future + Unpin>(work: &mut F, count: u64) -> Option<F::Output> {
+pub async fn steps<F: Future + Unpin>(work: &mut F, count: u64) -> Option<F::Output> {
     for _ in 0..count {
         if let Some(done) = poll_immediate(&mut *work).await {
             return Some(done);
@@ -388,6 +388,22 @@ async fn a_reader_of_old_commits_during_a_prune_reads_on_or_is_told() {
     every_interleaving(read, async |_, outcome, report| {
         assert!(report.raised && report.waits_for.is_empty());
         outcome.unwrap_or_else(|error| is_typed(&error));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_pruned_while_it_is_verified_is_not_damaged() {
+    let verify = |store: Store| async move {
+        for scope in [Scope::Whole, Scope::Since(tso(4))] {
+            let report = verify(store.clone(), scope, |_, _| ready(())).await?;
+            assert_eq!((report.damages, report.to), (vec![], 8), "{scope:?}");
+        }
+        Ok(())
+    };
+    every_interleaving(verify, async |_, outcome, report| {
+        assert!(report.raised);
+        outcome.unwrap();
     })
     .await;
 }
