@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -145,6 +146,46 @@ async fn wherever_a_prune_is_stopped_the_next_one_takes_the_rest_of_the_archive(
             assert_eq!(checked(&store).await.1, Vec::<String>::new(), "{fault:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_a_killed_archiver_has_left_below_the_floor_goes_and_what_lies_above_stays() {
+    let (_, store, _) = recorded(3).await;
+    let third = LogReader::open(store.clone()).await.unwrap().existing(Seq(3)).await.unwrap();
+    let watermark = third.commit.watermark;
+    let file =
+        |tsos: [u64; 2], digest| layout::archive_file(["default", "docs"], 7, tsos.map(Tso), &[digest; 32]);
+    let left = [file([1, 1], 1), file([1, watermark], 2)];
+    let stay = [
+        file([watermark, watermark + 1], 3),
+        "archive/default/docs-7/notes.txt".to_owned(),
+        "archive/default/docs-7/notes.parquet".to_owned(),
+    ];
+    for key in left.iter().chain(&stay) {
+        store.put(key, Bytes::from_static(b"left")).await.unwrap();
+    }
+    let dry = prune(store.clone(), KEEP, true, |_| {}).await.unwrap();
+    let removed = pruned(&store).await.removed;
+    assert_eq!(dry.removed, removed);
+    let there = keys(&store).await;
+    assert!(left.iter().all(|key| !there.contains(key)) && stay.iter().all(|key| there.contains(key)));
+    let (archived, damages) = checked(&store).await;
+    assert_eq!((damages, archived.orphans), (vec![], stay.len() as u64));
+}
+
+#[tokio::test]
+async fn a_file_that_ends_below_the_floor_stays_with_the_manifest_that_names_it() {
+    let store = Store::memory();
+    let mut recorder = Recorder::new(&store).await;
+    for table in [0, 0, 1] {
+        recorder.act(&Action::Insert { table, partition: 0, keys: vec![1], again: false }).await;
+        recorder.commit().await;
+    }
+    archive_all(&store, Default::default()).await;
+    take_base(&store, Seq(2)).await;
+    let report = pruned(&store).await;
+    assert_eq!((report.removed.commits, report.removed.files), (2, 0));
+    assert_eq!(checked(&store).await.1, Vec::<String>::new());
 }
 
 /// Somebody is at work while the base of commit 3 is taken and all before it is pruned: after each of his steps.
