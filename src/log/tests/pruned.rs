@@ -259,6 +259,28 @@ async fn a_writer_whose_slot_was_taken_and_pruned_while_it_slept_is_fenced_and_r
 }
 
 #[tokio::test]
+async fn a_commit_that_a_sleeping_writer_has_put_into_the_slot_of_the_base_is_not_taken_for_the_pruned_one() {
+    let store = Store::memory();
+    let (mut asleep, _) = LogWriter::open(store.clone(), &source()).await.unwrap();
+    commit(&mut asleep, 0, 2).await.unwrap();
+    record(&store, MESSAGES).await.unwrap();
+    let base = take_base(&store, Seq(2)).await.unwrap();
+    let stale = LogReader::open(store.clone()).await.unwrap();
+    pruned_with(&store, NOTHING).await;
+    assert_eq!(commit(&mut asleep, 2, 4).await.unwrap_err().verdict, Verdict::Fenced);
+    assert!(store.exists(&layout::commit(Seq(2))).await.unwrap());
+    stale.floors().look().await.unwrap();
+    for reader in [stale, LogReader::open(store.clone()).await.unwrap()] {
+        assert_eq!(reader.existing(Seq(2)).await.unwrap(), base.after);
+        let mut follower = Follower::after(reader, Seq(2)).await.unwrap();
+        assert_eq!(follower.next().await.unwrap().unwrap().seq(), Seq(3));
+    }
+    assert_eq!(replay(&store).await.unwrap(), Replayed::all(MESSAGES));
+    let report = verify(store.clone(), Scope::Whole, |_, _| ready(())).await.unwrap();
+    assert_eq!(report.damages, []);
+}
+
+#[tokio::test]
 async fn the_windows_of_a_pruned_log_begin_with_its_base_however_they_are_folded() {
     let store = pruned().await;
     let reader = LogReader::open(store).await.unwrap();
