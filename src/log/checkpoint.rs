@@ -108,8 +108,15 @@ pub fn pinned(checkpoint: &Checkpoint) -> Option<Seq> {
     (!done).then_some(Seq(needs))
 }
 
+/// The checkpoint of a reader of this log in an object's bytes.
+pub(super) fn open_in(log_id: &str, folder: &str, n: u64, bytes: bytes::Bytes) -> Result<Checkpoint, Damage> {
+    let checkpoint = open(folder, n, bytes)?;
+    Damage::check_log(&layout::checkpoint(folder, n), &checkpoint.log_id, log_id)?;
+    Ok(checkpoint)
+}
+
 /// The checkpoint in an object's bytes.
-pub(super) fn open(folder: &str, n: u64, bytes: bytes::Bytes) -> Result<Checkpoint, Damage> {
+fn open(folder: &str, n: u64, bytes: bytes::Bytes) -> Result<Checkpoint, Damage> {
     let key = layout::checkpoint(folder, n);
     let checkpoint: Checkpoint = envelope::open(Kind::Checkpoint, &key, bytes)?;
     if checkpoint.n != n {

@@ -8,6 +8,7 @@ pub(crate) mod golden;
 mod golden_added;
 mod golden_encrypted;
 mod golden_pruned;
+mod pins;
 pub(crate) mod prune;
 mod pruned;
 pub(crate) mod sample;

@@ -266,6 +266,7 @@ impl Verifier<'_> {
     }
 
     async fn points(&mut self) -> Result<()> {
+        let Some(log_id) = self.log_id.clone() else { return Ok(()) };
         for (key, _) in self.store.list(layout::POINTS, None).await? {
             let Some(name) = layout::parse_point(&key) else { continue };
             match self.store.read(&key).await? {
@@ -274,7 +275,7 @@ impl Verifier<'_> {
                 Some(Err(Unreadable::NoKeyFits)) => self.report.unopened(key),
                 Some(found) => {
                     let found = found.map_err(|why| Damage::unreadable(&key, &why));
-                    self.report.note(found.and_then(|bytes| points::open(&key, name, bytes)));
+                    self.report.note(found.and_then(|bytes| points::open(&log_id, &key, name, bytes)));
                 }
             }
         }
@@ -282,6 +283,7 @@ impl Verifier<'_> {
     }
 
     async fn checkpoints(&mut self) -> Result<()> {
+        let Some(log_id) = self.log_id.clone() else { return Ok(()) };
         for (key, _) in self.store.list(layout::READERS, None).await? {
             let Some((folder, n)) = key
                 .rsplit_once('/')
@@ -295,7 +297,7 @@ impl Verifier<'_> {
                 Some(Err(Unreadable::NoKeyFits)) => self.report.unopened(key),
                 Some(found) => {
                     let found = found.map_err(|why| Damage::unreadable(&key, &why));
-                    self.report.note(found.and_then(|bytes| checkpoint::open(folder, n, bytes)));
+                    self.report.note(found.and_then(|bytes| checkpoint::open_in(&log_id, folder, n, bytes)));
                 }
             }
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 
-use super::sample::{Replayed, record, replay, take_base};
+use super::sample::{Replayed, log_id, record, replay, take_base};
 use crate::error::Verdict;
 use crate::log::checkpoint::Checkpoints;
 use crate::log::layout;
@@ -56,7 +56,8 @@ impl Log {
         record(&log.recorder, MESSAGES).await.unwrap();
         for reader in ["a", "b"] {
             let (mut checkpoints, _) = Checkpoints::open(log.reader.clone(), reader).await.unwrap();
-            checkpoints.save(Checkpoint { applied_tso: 7, ..Default::default() }).await.unwrap();
+            let log_id = log_id(&log.reader).await;
+            checkpoints.save(Checkpoint { log_id, applied_tso: 7, ..Default::default() }).await.unwrap();
         }
         log.is_well().await;
         log

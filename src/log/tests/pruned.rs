@@ -4,7 +4,7 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::sample::{Replayed, commit, record, replay, source, take_base, tso};
+use super::sample::{Replayed, commit, log_id, record, replay, source, take_base, tso};
 use crate::error::{Error, Verdict};
 use crate::log::commit::Sealed;
 use crate::log::coverage::Coverage;
@@ -191,7 +191,8 @@ async fn a_lost_commit_of_a_pruned_log_is_damage_all_the_same() {
 async fn every_flipped_byte_of_a_pruned_log_is_found_and_named() {
     let store = pruned().await;
     let (mut checkpoints, _) = crate::log::checkpoint::Checkpoints::open(store.clone(), "a").await.unwrap();
-    checkpoints.save(Default::default()).await.unwrap();
+    let log_id = log_id(&store).await;
+    checkpoints.save(crate::pb::log::Checkpoint { log_id, ..Default::default() }).await.unwrap();
     let reader = LogReader::open(store.clone()).await.unwrap();
     crate::log::points::keep(&reader, "release", None, |_, _| {}).await.unwrap();
     is_well(&store).await;

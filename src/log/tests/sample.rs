@@ -122,6 +122,11 @@ pub async fn commit(writer: &mut LogWriter, from: i64, to: i64) -> Result<pb::Co
     patiently(async || writer.commit(draft.clone()).await).await
 }
 
+/// The uuid of a log.
+pub async fn log_id(store: &Store) -> String {
+    LogReader::open(store.clone()).await.unwrap().log_id().to_owned()
+}
+
 /// Records the messages up to `until`, two a commit, from wherever the log ends. Returns its number of commits.
 pub async fn record(store: &Store, until: i64) -> Result<u64> {
     let source = source();
