@@ -286,6 +286,11 @@ impl Store {
         self.absent_is_none(seen, "list", prefix).map(drop)
     }
 
+    /// Whether its objects are encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.encryption.is_some()
+    }
+
     /// Whether an object of so many bytes can have the stored size that a listing shows; where it is encrypted, it is longer.
     pub fn is_length_of(&self, stored: u64, length: u64) -> bool {
         if self.encryption.is_some() { stored > length } else { stored == length }

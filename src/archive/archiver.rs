@@ -13,8 +13,9 @@ use super::manifests::Manifests;
 use super::run::{Run, Written};
 use super::table::Table;
 use crate::catalog::{Catalog, CollectionId};
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, Verdict};
 use crate::log::commit::{self, Sealed};
+use crate::log::incomplete::Incomplete;
 use crate::log::layout;
 use crate::log::reader::LogReader;
 use crate::log::segment::Segment;
@@ -72,22 +73,42 @@ pub async fn archive(
 }
 
 /// As [`archive`], up to the end of a commit: there a manifest ends, unless the archive goes beyond it already.
+/// Begins again where a prune has overtaken it.
 pub async fn archive_to(
     store: Store,
     limits: Limits,
     to: Seq,
     mut on_progress: impl FnMut(Seq, Seq, &Report),
 ) -> Result<Report> {
-    let reader = LogReader::open(store.clone()).await?;
+    loop {
+        let reader = LogReader::open(store.clone()).await?;
+        let floor = reader.floors().seen();
+        match archive_above(&reader, &store, limits, to, &mut on_progress).await {
+            Err(error) if error.verdict == Verdict::Fenced => return Err(error),
+            Err(_) if reader.floors().have_risen_from(&floor).await => {}
+            ended => return ended,
+        }
+    }
+}
+
+/// As [`archive_to`], while the floor stays where it is.
+async fn archive_above(
+    reader: &LogReader,
+    store: &Store,
+    limits: Limits,
+    to: Seq,
+    on_progress: &mut impl FnMut(Seq, Seq, &Report),
+) -> Result<Report> {
     let manifests = Manifests::open(store.clone(), reader.log_id()).await?;
-    let archived = manifests.archived(&reader).await?;
+    let archived = manifests.archived(reader).await?;
     let last = reader.last().await?.min(to);
-    let mut catalog = catalog(&reader, archived.as_ref()).await?;
+    let mut catalog = catalog(reader, archived.as_ref()).await?;
     let from = archived.as_ref().map_or(Seq(1), |archived| archived.seq().next());
     let report = Report { from: from.0, to: from.0.saturating_sub(1), ..Report::default() };
-    let (runs, held, files) = Default::default();
-    let mut archiver = Archiver { store, limits, manifests, runs, held, files, report };
-    let mut pieces = pin!(pieces(&reader, archived, last));
+    let (runs, held, files, incomplete) = Default::default();
+    let store = store.clone();
+    let mut archiver = Archiver { store, limits, manifests, runs, held, files, incomplete, report };
+    let mut pieces = pin!(pieces(reader, archived, last));
     let mut taken: Option<Arc<Sealed>> = None;
     while let Some(Piece { sealed, number, segment }) = pieces.try_next().await? {
         let named = &sealed.commit.segments;
@@ -100,6 +121,7 @@ pub async fn archive_to(
         let (seq, is_last) = (sealed.seq(), number.saturating_add(1) >= named.len());
         if let Some(segment) = segment {
             let mut changes = Changes::new(seq, segment)?;
+            archiver.incomplete.join(changes.incomplete());
             while let Some(part) = changes.next(&mut catalog)? {
                 archiver.take(part).await?;
             }
@@ -169,6 +191,7 @@ struct Archiver {
     runs: BTreeMap<CollectionId, Run>,
     held: usize,
     files: Vec<ArchiveFile>,
+    incomplete: Incomplete,
     report: Report,
 }
 
@@ -205,7 +228,8 @@ impl Archiver {
         while let Some(id) = self.runs.keys().next().copied() {
             self.write(id).await?;
         }
-        self.manifests.add(last, std::mem::take(&mut self.files)).await?;
+        let (files, incomplete) = (std::mem::take(&mut self.files), std::mem::take(&mut self.incomplete));
+        self.manifests.add(last, files, incomplete).await?;
         self.report.to = last.seq().0;
         self.report.manifests += 1;
         Ok(())

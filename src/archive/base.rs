@@ -14,6 +14,7 @@ use super::manifests::{Manifests, other_commit};
 use crate::error::{Context, Error, Result};
 use crate::log::base::{self, Base};
 use crate::log::commit;
+use crate::log::incomplete::Incomplete;
 use crate::log::layout;
 use crate::log::reader::LogReader;
 use crate::log::seek::first_after;
@@ -69,20 +70,37 @@ pub struct Report {
 }
 
 /// Takes the base of the last commit at or before an instant (none: of the log's last) at which a manifest of the archive
-/// ends; what is not archived up to there is archived first. Stopped anywhere, it leaves no base. Refused: a state that
-/// the log does not hold.
+/// ends; what is not archived up to there is archived first. Stopped anywhere, it leaves no base. Begins again where
+/// a prune has overtaken it. Refused: a state that the log does not hold.
 pub async fn take(
     store: Store,
     at: Option<Tso>,
     limits: Limits,
     mut on_progress: impl FnMut(Step),
 ) -> Result<Report> {
-    let reader = LogReader::open(store.clone()).await?;
+    loop {
+        let reader = LogReader::open(store.clone()).await?;
+        let floor = reader.floors().seen();
+        match take_above(&reader, &store, at, limits, &mut on_progress).await {
+            Err(_) if reader.floors().have_risen_from(&floor).await => {}
+            ended => return ended,
+        }
+    }
+}
+
+/// As [`take`], while the floor stays where it is.
+async fn take_above(
+    reader: &LogReader,
+    store: &Store,
+    at: Option<Tso>,
+    limits: Limits,
+    on_progress: &mut impl FnMut(Step),
+) -> Result<Report> {
     let beginning = reader.beginning().await?;
     let begin = beginning.as_ref().map(Base::seq).unwrap_or_default();
     let last = reader.last().await?;
     let wanted = match at {
-        Some(at) => Seq(first_after(&store, begin, last, at).await?.0.saturating_sub(1)),
+        Some(at) => Seq(first_after(store, begin, last, at).await?.0.saturating_sub(1)),
         None => last,
     };
     if let Some(base) = beginning.filter(|_| wanted <= begin) {
@@ -99,7 +117,7 @@ pub async fn take(
     let archived = |seq, last, _: &archiver::Report| on_progress(Step::Archived(seq, last));
     archive_to(store.clone(), limits.archive, wanted, archived).await.context(|| "archiving")?;
     let manifests = Manifests::open(store.clone(), reader.log_id()).await?;
-    let (end, after) = end(&reader, &manifests, wanted).await?;
+    let (end, after) = end(reader, &manifests, wanted).await?;
     if after.commit.watermark < tail.commit.opens_at {
         let (at, opens_at) = (Tso(after.commit.watermark).time(), Tso(tail.commit.opens_at).time());
         let seq = after.seq();
@@ -111,13 +129,13 @@ pub async fn take(
     if let Some(there) = reader.base(after.seq()).await? {
         return Ok(report(&there, false));
     }
-    let earlier = earlier(&reader, &manifests, end.clone()).await?;
-    check_whole(&reader, earlier.as_ref(), &after).await?;
-    let catalog = archiver::catalog(&reader, Some(&after)).await?;
-    let mut segments = Segments::new(&store, reader.log_id(), &after, limits.segment_bytes);
+    let (earlier, incomplete) = earlier(reader, &manifests, end.clone()).await?;
+    check_whole(reader, earlier.as_ref(), &after).await?;
+    let catalog = archiver::catalog(reader, Some(&after)).await?;
+    let mut segments = Segments::new(store, reader.log_id(), &after, limits.segment_bytes);
     let history = History {
-        store: &store,
-        reader: &reader,
+        store,
+        reader,
         manifests: &manifests,
         end: &end,
         catalog: &catalog,
@@ -132,7 +150,7 @@ pub async fn take(
     let segments = segments.finish(&catalog.definitions()).await?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wall_time_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let base = Base { after, segments, wall_time_ms };
+    let base = Base { after, segments, wall_time_ms, incomplete };
     let created = store.create(&layout::base(base.seq()), base::seal(reader.log_id(), &base)).await?;
     match created {
         Created::Yes => Ok(report(&base, true)),
@@ -180,15 +198,26 @@ async fn end(reader: &LogReader, manifests: &Manifests, wanted: Seq) -> Result<(
     Ok((sealed, commit))
 }
 
-/// The newest base right after which this manifest, or one before it, begins.
-async fn earlier(reader: &LogReader, manifests: &Manifests, mut first: Sealed) -> Result<Option<Base>> {
+/// The newest base right after which this manifest, or one before it, begins; and what up to this one's end no
+/// replayer can apply.
+async fn earlier(
+    reader: &LogReader,
+    manifests: &Manifests,
+    mut first: Sealed,
+) -> Result<(Option<Base>, Incomplete)> {
     let bases = reader.bases().await?;
-    let Some(oldest) = bases.first() else { return Ok(None) };
-    while first.manifest.first_seq > oldest.0 {
+    let mut since = Incomplete::default();
+    loop {
+        let mut incomplete = first.incomplete();
+        incomplete.join(&since);
+        since = incomplete;
         let seq = Seq(first.manifest.first_seq.saturating_sub(1));
         if bases.binary_search(&seq).is_ok() {
             let gone = || Error::retry(format!("{} went while the log was read", layout::base(seq)));
-            return Ok(Some(reader.base(seq).await?.ok_or_else(gone)?));
+            let base = reader.base(seq).await?.ok_or_else(gone)?;
+            let mut incomplete = base.incomplete.clone();
+            incomplete.join(&since);
+            return Ok((Some(base), incomplete));
         }
         match manifests.before(&first).await? {
             Some(before) => first = before,
@@ -201,7 +230,7 @@ async fn earlier(reader: &LogReader, manifests: &Manifests, mut first: Sealed) -
             base.seq()
         ))
         .advice("the archive was made anew since: bring it back from a copy of the bucket")),
-        None => Ok(None),
+        None => Ok((None, since)),
     }
 }
 

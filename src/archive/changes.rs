@@ -1,4 +1,5 @@
-//! The rows of one segment in the order of TSO, each with the schema that its collection had then. Pure.
+//! The rows of one segment in the order of TSO, each with the schema that its collection had then; and what else
+//! came that no replayer can apply. Pure.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use arrow_array::RecordBatch;
 use super::table::{RowMessage, Sent, Table};
 use crate::catalog::{Catalog, CollectionId};
 use crate::error::{Context, Error, Result};
+use crate::log::incomplete::Incomplete;
 use crate::log::segment::Segment;
 use crate::message::{self, Kind};
 use crate::pb::log::{Definition, Message, record::Body};
@@ -20,6 +22,7 @@ pub struct Changes {
     rows: BTreeMap<(Tso, CollectionId), Vec<Sent>>,
     definitions: VecDeque<Definition>,
     tables: HashMap<CollectionId, Arc<Table>>,
+    incomplete: Incomplete,
 }
 
 /// Rows of one TSO and one collection.
@@ -34,8 +37,8 @@ impl Changes {
     /// The rows and definitions of a segment of a commit; those of a commit follow each other, as in a replay. Of the
     /// messages the payloads are held, as slices of the object.
     pub fn new(seq: Seq, segment: Segment) -> Result<Changes> {
-        let (rows, definitions, tables) = Default::default();
-        let mut this = Changes { seq, rows, definitions, tables };
+        let (rows, definitions, tables, incomplete) = Default::default();
+        let mut this = Changes { seq, rows, definitions, tables, incomplete };
         let channels =
             segment.header.channels.iter().map(|name| Arc::from(name.as_str())).collect::<Vec<_>>();
         for record in segment.records {
@@ -50,6 +53,7 @@ impl Changes {
 
     fn take_in(&mut self, channels: &[Arc<str>], message: Message) -> Result<()> {
         if !matches!(message::kind(message.r#type), Kind::Insert | Kind::Delete) {
+            self.incomplete.add(Tso(message.tso), &message::type_name(message.r#type));
             return Ok(());
         }
         let header = message::header(&message.payload).context(|| format!("commit {}", self.seq))?;
@@ -60,6 +64,11 @@ impl Changes {
         let of = (Tso(message.tso), rows.collection_id);
         self.rows.entry(of).or_default().push(Sent { channel: channel.clone(), message });
         Ok(())
+    }
+
+    /// The messages that are no rows and no definitions: no replayer can apply them.
+    pub fn incomplete(&self) -> &Incomplete {
+        &self.incomplete
     }
 
     /// The next rows; none at the end. The catalog moves over the definitions: as in a replay a definition follows the

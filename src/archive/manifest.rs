@@ -6,10 +6,12 @@ use crate::error::{Error, Result};
 use crate::log::commit::{Digest, digest};
 use crate::log::damage::Damage;
 use crate::log::envelope::{self, Kind};
+use crate::log::incomplete::Incomplete;
 use crate::log::layout;
 use crate::pb::log::{ArchiveFile, ArchiveKey, ArchiveManifest, Floor, ObjectRef, archive_key};
 use crate::position::Seq;
 use crate::rows::Key;
+use crate::tick::Tso;
 
 /// A manifest with the digest of its object, which the next one must name.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +26,12 @@ impl Sealed {
     /// The last commit whose rows are archived.
     pub fn last(&self) -> Seq {
         Seq(self.manifest.last_seq)
+    }
+
+    /// What of its commits no replayer can apply.
+    pub fn incomplete(&self) -> Incomplete {
+        let ArchiveManifest { incomplete_since, incomplete, .. } = &self.manifest;
+        Incomplete { since: Tso(*incomplete_since), what: incomplete.clone() }
     }
 }
 

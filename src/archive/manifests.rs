@@ -11,6 +11,7 @@ use crate::log::base::Base;
 use crate::log::commit;
 use crate::log::damage::Damage;
 use crate::log::floor::{self, Floors};
+use crate::log::incomplete::Incomplete;
 use crate::log::layout;
 use crate::log::reader::LogReader;
 use crate::log::tail::MANIFESTS;
@@ -81,9 +82,14 @@ impl Manifests {
         Ok(before)
     }
 
-    /// Adds a manifest: from here on `files` are in the archive, with all rows up to and including those of a commit.
-    /// `Fenced` when another archiver has added one.
-    pub async fn add(&mut self, last: &commit::Sealed, files: Vec<ArchiveFile>) -> Result<()> {
+    /// Adds a manifest: from here on `files` are in the archive, with all rows up to and including those of a commit,
+    /// and it is known what else came. `Fenced` when another archiver has added one.
+    pub async fn add(
+        &mut self,
+        last: &commit::Sealed,
+        files: Vec<ArchiveFile>,
+        incomplete: Incomplete,
+    ) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let (before, floor) = (self.last.as_ref(), self.floor.as_ref());
         let first = floor.map_or((1, 1), |floor| (floor.first_manifest, floor.first_seq));
@@ -101,6 +107,8 @@ impl Manifests {
             commit_digest: Bytes::copy_from_slice(&last.digest),
             wall_time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             files,
+            incomplete_since: incomplete.since.0,
+            incomplete: incomplete.what,
         };
         manifest::follows(before, floor, &manifest)?;
         let key = layout::manifest(manifest.n);

@@ -27,4 +27,4 @@ pub mod table;
 pub mod verify;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

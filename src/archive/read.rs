@@ -63,8 +63,9 @@ impl File {
     /// The outer error is the store's.
     pub(super) async fn checked(store: &Store, named: &ArchiveFile) -> Result<Result<File, Damage>> {
         let object = named.object.clone().unwrap_or_default();
-        Ok(match store.get(&object.key).await? {
-            Some(bytes) => File::check(named, &object, bytes),
+        Ok(match store.read(&object.key).await? {
+            Some(Ok(bytes)) => File::check(named, &object, bytes),
+            Some(Err(why)) => Err(Damage::unreadable(&object.key, &why)),
             None => Err(Damage::new(&object.key, None, "is missing; a manifest of the archive names it")),
         })
     }

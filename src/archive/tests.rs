@@ -1,6 +1,6 @@
 //! What the archive promises as a whole.
 
-mod base;
+pub mod base;
 mod crash;
 mod damage;
 mod files;
@@ -8,4 +8,4 @@ mod golden;
 mod living;
 mod prune;
 mod rows;
-mod sample;
+pub(crate) mod sample;

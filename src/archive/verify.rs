@@ -65,9 +65,9 @@ pub async fn verify_beside<F: Future<Output = ()>>(
     verify(&reader, store, scope, log, on_progress).await.map(Some)
 }
 
-/// Checks the archive of a log and goes on after each damage, which is noted in `report`; an error means that
-/// the store itself failed. In memory are one file and, for rows, some segments. What `on_progress` returns
-/// is waited for.
+/// Checks the archive of a log and goes on after each damage, which is noted in `report`, and after a prune that has
+/// overtaken it; an error means that the store itself failed. In memory are one file and, for rows, some segments.
+/// What `on_progress` returns is waited for.
 pub async fn verify<F: Future<Output = ()>>(
     reader: &LogReader,
     store: &Store,
@@ -104,11 +104,19 @@ struct Verifier<'a> {
 }
 
 impl Verifier<'_> {
+    /// Whether what is missing is no damage: a prune has taken it away, with its manifest, since the floor was seen.
+    async fn has_gone(&mut self, n: u64) -> Result<bool> {
+        self.floor = self.reader.floors().look().await?;
+        Ok(self.floor.as_ref().is_some_and(|floor| n < floor.first_manifest))
+    }
+
     /// After a damaged manifest the chain is taken up again at the next one.
     async fn manifest(&mut self, n: u64, previous: Option<Sealed>) -> Result<Option<Sealed>> {
         let key = layout::manifest(n);
-        let opened = match self.store.get(&key).await? {
-            Some(bytes) => manifest::open(self.reader.log_id(), n, bytes),
+        let opened = match self.store.read(&key).await? {
+            Some(Ok(bytes)) => manifest::open(self.reader.log_id(), n, bytes),
+            Some(Err(why)) => Err(Damage::unreadable(&key, &why)),
+            None if self.has_gone(n).await? => return Ok(None),
             None => Err(Damage::new(&key, None, "is missing, though later manifests are there")),
         };
         let Some(sealed) = self.report.note(opened) else { return Ok(None) };
@@ -126,6 +134,9 @@ impl Verifier<'_> {
         self.named = self.named.saturating_add(manifest.files.len() as u64);
         let archived = settled(self.reader.commit(sealed.last()).await)?.ok().flatten();
         if archived.is_none_or(|archived| archived.digest[..] != manifest.commit_digest[..]) {
+            if self.has_gone(n).await? {
+                return Ok(None);
+            }
             self.report.note::<()>(Err(other_commit(manifest)));
         } else if manifest.last_seq >= self.scope.from.0 {
             self.files(&key, manifest).await?;
@@ -133,13 +144,19 @@ impl Verifier<'_> {
         Ok(Some(sealed))
     }
 
+    /// Of rows of commits that were pruned nothing is left to compare with.
+    fn is_pruned(&self, manifest: &ArchiveManifest) -> bool {
+        self.floor.as_ref().is_some_and(|floor| manifest.first_seq < floor.first_seq)
+    }
+
     async fn files(&mut self, key: &str, manifest: &ArchiveManifest) -> Result<()> {
-        // Of rows of commits that were pruned nothing is left to compare with.
-        let pruned = self.floor.as_ref().is_some_and(|floor| manifest.first_seq < floor.first_seq);
-        let rows = self.scope.rows && !pruned;
+        let rows = self.scope.rows && !self.is_pruned(manifest);
         let mut held = Some(Fingerprints::default());
         for named in &manifest.files {
             let read = self.file(named, held.as_mut().filter(|_| rows)).await?;
+            if read.is_err() && self.has_gone(manifest.n).await? {
+                return Ok(());
+            }
             if self.report.note(read).is_none() {
                 held = None;
             }
@@ -147,6 +164,7 @@ impl Verifier<'_> {
         let Some(held) = held.filter(|_| rows) else { return Ok(()) };
         let compared = match settled(self.of_segments(manifest).await)? {
             Ok(right) => held.difference(&right),
+            Err(_) if self.has_gone(manifest.n).await? || self.is_pruned(manifest) => None,
             Err(error) => Some(format!("they cannot be compared: {error}")),
         };
         let of = format!("commits {} to {}", manifest.first_seq, manifest.last_seq);
@@ -185,7 +203,7 @@ impl Verifier<'_> {
     async fn of_segments(&self, manifest: &ArchiveManifest) -> Result<Fingerprints> {
         let before = match manifest.first_seq.saturating_sub(1) {
             0 => None,
-            seq => self.reader.commit(Seq(seq)).await?,
+            seq => Some(self.reader.existing(Seq(seq)).await?),
         };
         let mut catalog = catalog(self.reader, before.as_ref()).await?;
         let mut pieces = pin!(pieces(self.reader, before, Seq(manifest.last_seq)));

@@ -1,6 +1,6 @@
 //! `tapedeck base`.
 
-use super::log::Place;
+use super::log::{Place, Readers};
 use super::progress::ProgressLine;
 use super::{instant, print, print_json};
 use crate::archive::base::{Limits, Report, Step, take};
@@ -12,6 +12,8 @@ use crate::tick::Tso;
 pub struct Args {
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    readers: Readers,
     /// The last state up to an instant, a TSO or RFC 3339; without it the last one of the log
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     at: Option<Tso>,
@@ -22,7 +24,7 @@ pub struct Args {
 
 pub async fn run(args: Args) -> Result<()> {
     telemetry::logs(LogFormat::Text, "warn");
-    let store = args.place.store().await?;
+    let store = args.place.store_with_rows(&args.readers).await?;
     let progress = ProgressLine::new();
     let report = take(store, args.at, Limits::default(), |step| progress.tell(text(step))).await;
     progress.clear();

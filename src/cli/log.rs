@@ -54,7 +54,12 @@ pub enum Command {
         deep: bool,
     },
     /// Write the rows that are committed since the last time as Parquet files
-    Archive(Place),
+    Archive {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        readers: Readers,
+    },
     /// Take away the history that is not to be kept
     Prune(prune::PruneArgs),
     /// Keep an instant under a name, whatever is pruned
@@ -84,7 +89,33 @@ pub struct StoreArgs {
     identity: Option<PathBuf>,
 }
 
+/// For whom rows that are written into an encrypted log are.
+#[derive(Debug, clap::Args)]
+pub struct Readers {
+    /// Of an encrypted log: the public key (age1...) of one who can read its rows; give each of the task's recipients
+    #[arg(long = "recipient", value_name = "KEY")]
+    keys: Vec<String>,
+}
+
+impl Readers {
+    /// Refuses to write rows into an encrypted log for the given key alone: the other readers were locked out.
+    pub fn check(log: &LogSpec) -> Result<()> {
+        match &log.encryption {
+            Some(encryption) if encryption.recipients.is_empty() => {
+                Err(Error::usage("the log is encrypted, and nobody is named who could read what is written")
+                    .advice("give --recipient for each of the task's recipients"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl StoreArgs {
+    /// The log at a URL; what is written into an encrypted one is for these readers, if there are any.
+    pub fn log_for(&self, url: &str, readers: &Readers) -> Result<LogSpec> {
+        with_recipients(self.log(url)?, readers.keys.clone())
+    }
+
     /// The log at a URL.
     pub fn log(&self, url: &str) -> Result<LogSpec> {
         let options = StoreSpec {
@@ -123,15 +154,14 @@ impl Place {
 
     /// The store; what is written into an encrypted log is for these public keys, if there are any.
     pub(super) async fn store_for(&self, recipients: Vec<String>) -> Result<Store> {
-        let mut spec = self.spec()?;
-        match &mut spec.encryption {
-            Some(encryption) => encryption.recipients = recipients,
-            None if recipients.is_empty() => {}
-            None => {
-                return Err(Error::usage("--recipient is for an encrypted log").advice("give --identity too"));
-            }
-        }
-        connect::store_to_read(&spec).await?.ok_or_else(|| no_log(&spec.url))
+        open(&with_recipients(self.spec()?, recipients)?).await
+    }
+
+    /// The store; rows that are written into an encrypted log are for these readers.
+    pub(super) async fn store_with_rows(&self, readers: &Readers) -> Result<Store> {
+        let spec = self.store.log_for(&self.url, readers)?;
+        Readers::check(&spec)?;
+        open(&spec).await
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
@@ -141,6 +171,19 @@ impl Place {
     pub(super) async fn reader(&self) -> Result<LogReader> {
         LogReader::open(self.store().await?).await
     }
+}
+
+fn with_recipients(mut spec: LogSpec, recipients: Vec<String>) -> Result<LogSpec> {
+    match &mut spec.encryption {
+        Some(encryption) => encryption.recipients = recipients,
+        None if recipients.is_empty() => {}
+        None => return Err(Error::usage("--recipient is for an encrypted log").advice("give --identity too")),
+    }
+    Ok(spec)
+}
+
+async fn open(spec: &LogSpec) -> Result<Store> {
+    connect::store_to_read(spec).await?.ok_or_else(|| no_log(&spec.url))
 }
 
 impl Commits {
@@ -168,7 +211,7 @@ pub async fn run(command: Command) -> Result<()> {
         }
         Command::Timeline(args) => timeline::run(args).await,
         Command::Verify { place, since, deep } => verify::run(place.store().await?, since, deep).await,
-        Command::Archive(place) => archive::run(place.store().await?).await,
+        Command::Archive { place, readers } => archive::run(place.store_with_rows(&readers).await?).await,
         Command::Prune(args) => prune::run_prune(args).await,
         Command::Keep(args) => prune::run_keep(args).await,
     }
@@ -197,7 +240,10 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::archive::tests::sample::{Action, Recorder};
     use crate::cli::{Cli, Command as Main};
+    use crate::log::layout;
+    use crate::log::store::encryption::{Encryption, Identity, Keys, new_key, read_keys};
 
     /// The golden encrypted log, opened with a key.
     fn place(identity: &str) -> Place {
@@ -217,6 +263,41 @@ mod tests {
             assert_eq!(found.unwrap().commits, 3, "{identity}");
             let shown = inspect::cat(place.reader().await.unwrap(), Seq(1)..Seq(4), |_| Ok(())).await;
             assert_eq!(shown.is_ok(), opens_rows, "{identity}: {shown:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_archive_and_a_base_of_an_encrypted_log_are_for_all_who_are_named_and_not_written_for_nobody()
+    {
+        let [folder, keys] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let (one, text) = new_key(jiff::Timestamp::UNIX_EPOCH);
+        let file = keys.path().join("one.key");
+        std::fs::write(&file, &text).unwrap();
+        let [other, own] = [(); 2].map(|()| Identity::generate());
+        let (url, two) = (format!("file://{}", folder.path().display()), other.to_public());
+        let view = async |keys| {
+            let store = Store::open(&url, &Default::default()).await.unwrap();
+            store.encrypted(Encryption::new(keys, layout::ROWS).unwrap())
+        };
+        let recipients = vec![one.clone(), two.clone()];
+        let writes = Keys { recipients, recorder: vec![own], ..Keys::default() };
+        let mut recorder = Recorder::new(&view(writes).await).await;
+        recorder.act(&Action::Insert { table: 0, partition: 0, keys: vec![1], again: false }).await;
+        recorder.commit().await;
+        for (command, folder) in [("log archive", layout::ARCHIVE), ("base", layout::BASES)] {
+            let line = format!("tapedeck {command} {url} --identity {}", file.display());
+            let run = |line: String| Cli::try_parse_from(line.split(' ')).unwrap().run();
+            let error = run(line.clone()).await.unwrap_err();
+            assert!(error.exit_code() == 2 && error.message.contains("nobody is named"), "{error}");
+            run(format!("{line} --recipient {one} --recipient {two}")).await.unwrap();
+            for identity in [read_keys(&text).unwrap().remove(0), other.clone()] {
+                let store = view(Keys { identities: vec![identity], ..Keys::default() }).await;
+                let written = store.list(folder, None).await.unwrap();
+                assert!(written.len() > 1);
+                for (key, _) in written {
+                    assert!(store.read(&key).await.unwrap().unwrap().is_ok(), "{key}");
+                }
+            }
         }
     }
 }

@@ -202,9 +202,10 @@ mod tests {
             "log keep file:///log before_release --at 2026-11-23T08:00:00Z",
             "log keep file:///log before_release --release",
             "log archive s3://bucket/log --endpoint http://127.0.0.1:9000 --region r",
+            "log archive file:///log --identity reader.key --recipient age1a --recipient age1b",
             "log verify file:///log --deep",
             "log verify s3://bucket/log --endpoint http://127.0.0.1:9000 --since 2026-11-23T08:00:00Z",
-            "base file:///log --at 2026-11-23T08:00:00Z --identity reader.key --json",
+            "base file:///log --at 2026-11-23T08:00:00Z --identity reader.key --recipient age1a --json",
             "restore --log s3://bucket/log --to 2026-11-23T08:00:00Z --target http://h:1 --token-env T --plan",
             "restore --log l --to 9 --target http://h:1 --select a.* --exclude a.b --rename a.c=a.d --skip 12:3",
             "compare http://h:1 http://h:2 --source-token-env S --target-token-file f --select a.* --exclude a.b --rename a.c=a.d",
@@ -215,7 +216,7 @@ mod tests {
             "keygen",
             "keygen -o reader.key",
             "log cat file:///log --identity reader.key",
-            "restore --log l --to 9 --target http://h:1 --identity reader.key",
+            "restore --log l --to 9 --target http://h:1 --identity reader.key --recipient age1a",
             "completions bash",
         ] {
             Cli::try_parse_from(std::iter::once("tapedeck").chain(line.split(' '))).unwrap();

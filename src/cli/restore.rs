@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::log::StoreArgs;
+use super::log::{Readers, StoreArgs};
 use super::progress::ProgressLine;
 use super::selected::Selected;
 use super::{base, print, print_json, run};
@@ -26,6 +26,8 @@ pub struct Args {
     log: String,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    readers: Readers,
     /// The instant: a time such as 2026-11-23T08:00:00Z, or a TSO
     #[arg(long, value_name = "INSTANT")]
     to: String,
@@ -109,6 +111,7 @@ async fn plan(spec: &TaskSpec, depth: Depth) -> Result<Plan> {
 }
 
 async fn shorten(spec: &TaskSpec, plan: &Plan) -> Result<Report> {
+    Readers::check(&spec.log)?;
     let progress = ProgressLine::new();
     let report = restore::shorten(spec, plan, |step| progress.tell(base::text(step))).await;
     progress.clear();
@@ -121,7 +124,10 @@ fn shortened(plan: &Plan, base: Result<Report>) -> String {
     let history = format!("of {inserted} rows {deleted} are replaced or deleted later");
     match base {
         Ok(report) => format!("{history}: begins with {}", base::line(&report)),
-        Err(error) => format!("{history}, and no base could be taken, so all of it is replayed: {error}"),
+        Err(Error { message, advice, .. }) => {
+            let advice = advice.map_or_else(String::new, |advice| format!(" ({advice})"));
+            format!("{history}, and no base could be taken, so all of it is replayed: {message}{advice}")
+        }
     }
 }
 
@@ -133,7 +139,7 @@ impl Args {
         let token = env.or_else(|| self.token_file.clone().map(Secret::File));
         let mut document = json!({
             "name": self.name.as_deref().unwrap_or("restore"), "kind": "replay",
-            "log": self.store.log(&self.log)?, "target": {"uri": self.target}, "until": to.0,
+            "log": self.store.log_for(&self.log, &self.readers)?, "target": {"uri": self.target}, "until": to.0,
             "select": {"include": self.selected.include(), "exclude": self.selected.exclude},
             "rename": self.selected.renames()?, "skip": self.skip,
             "unchecked": self.unchecked,

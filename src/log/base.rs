@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::commit::{self, Sealed};
 use super::damage::Damage;
 use super::envelope::{self, Kind};
+use super::incomplete::Incomplete;
 use super::layout;
 use super::reader::LogReader;
 use crate::error::Result;
@@ -23,6 +24,8 @@ pub struct Base {
     pub segments: Vec<pb::ObjectRef>,
     /// The clock of whoever took it; for people.
     pub wall_time_ms: u64,
+    /// What up to its commit no replayer can apply, so that it is not in it.
+    pub incomplete: Incomplete,
 }
 
 impl Base {
@@ -69,13 +72,15 @@ pub async fn check_stored(reader: &LogReader, base: &Base) -> Result<()> {
 
 /// The object of a base.
 pub fn seal(log_id: &str, base: &Base) -> Bytes {
-    let Base { after: Sealed { commit, digest }, segments, wall_time_ms } = base.clone();
+    let Base { after: Sealed { commit, digest }, segments, wall_time_ms, incomplete } = base.clone();
     let message = pb::BaseManifest {
         log_id: log_id.to_owned(),
         commit: Some(commit),
         commit_digest: Bytes::copy_from_slice(&digest),
         segments,
         wall_time_ms,
+        incomplete_since: incomplete.since.0,
+        incomplete: incomplete.what,
     };
     envelope::seal(Kind::Base, &message)
 }
@@ -103,5 +108,6 @@ pub fn open(log_id: &str, seq: Seq, bytes: Bytes) -> Result<Base, Damage> {
         )));
     }
     let after = Sealed { commit, digest };
-    Ok(Base { after, segments: stored.segments, wall_time_ms: stored.wall_time_ms })
+    let incomplete = Incomplete { since: Tso(stored.incomplete_since), what: stored.incomplete };
+    Ok(Base { after, segments: stored.segments, wall_time_ms: stored.wall_time_ms, incomplete })
 }

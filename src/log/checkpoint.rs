@@ -105,11 +105,20 @@ pub fn pinned(checkpoint: &Checkpoint) -> Option<Seq> {
     let done = checkpoint.intent_tso > 0 && checkpoint.applied_tso == checkpoint.intent_tso;
     // Within a base it needs this and what follows, nothing of what the base stands for.
     let stands = checkpoint.ack.as_ref().map_or(0, |ack| ack.seq).max(checkpoint.base);
-    (!done).then_some(Seq(stands))
+    // What is left out is not known to the catalogs of the log: each start goes through the definitions before it again.
+    let needs = if checkpoint.skip.is_empty() { stands } else { stands.min(checkpoint.rehearsed_from) };
+    (!done).then_some(Seq(needs))
+}
+
+/// The checkpoint of a reader of this log in an object's bytes.
+pub(super) fn open_in(log_id: &str, folder: &str, n: u64, bytes: bytes::Bytes) -> Result<Checkpoint, Damage> {
+    let checkpoint = open(folder, n, bytes)?;
+    Damage::check_log(&layout::checkpoint(folder, n), &checkpoint.log_id, log_id)?;
+    Ok(checkpoint)
 }
 
 /// The checkpoint in an object's bytes.
-pub(super) fn open(folder: &str, n: u64, bytes: bytes::Bytes) -> Result<Checkpoint, Damage> {
+fn open(folder: &str, n: u64, bytes: bytes::Bytes) -> Result<Checkpoint, Damage> {
     let key = layout::checkpoint(folder, n);
     let checkpoint: Checkpoint = envelope::open(Kind::Checkpoint, &key, bytes)?;
     if checkpoint.n != n {

@@ -26,8 +26,17 @@ impl Damage {
         Damage { object: object.into(), offset, message: message.into(), advice }
     }
 
+    /// Refuses an object of another log than this one.
+    pub(super) fn check_log(object: &str, found: &str, log_id: &str) -> Result<(), Damage> {
+        if found == log_id {
+            return Ok(());
+        }
+        let why = format!("belongs to the log \"{}\", not to {log_id}", found.escape_debug());
+        Err(Damage::new(object, None, why))
+    }
+
     /// An object that is there and cannot be read.
-    pub(super) fn unreadable(object: &str, why: &Unreadable) -> Damage {
+    pub(crate) fn unreadable(object: &str, why: &Unreadable) -> Damage {
         Damage { advice: why.advice(), ..Damage::new(object, None, why.to_string()) }
     }
 

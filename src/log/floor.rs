@@ -105,6 +105,12 @@ impl Floors {
         Ok(self.seen())
     }
 
+    /// Whether there is another one than was seen before: then what is missing may have gone below it. What cannot be
+    /// looked at has not risen.
+    pub async fn have_risen_from(&self, before: &Option<Floor>) -> bool {
+        self.look().await.is_ok_and(|now| now != *before)
+    }
+
     /// Refuses to go on after a commit where what follows it was pruned, or may be at any time.
     pub async fn check_after(&self, seq: Seq) -> Result<()> {
         match self.look().await?.filter(|floor| seq < base(floor)) {

@@ -216,6 +216,16 @@ pub fn is_archive_file(key: &str) -> bool {
     })
 }
 
+/// The highest TSO of the rows in a file of the archive, as its key says it.
+pub fn archive_file_last(key: &str) -> Option<Tso> {
+    let (_, name) = key.rsplit_once('/').filter(|_| is_archive_file(key))?;
+    let (first, rest) = name.split_once('-')?;
+    let (last, id) = rest.split_once('-')?;
+    id.strip_suffix(".parquet")?.parse::<Uuid>().ok()?;
+    let tso = |digits: &str| digits.parse().ok().filter(|tso: &u64| format!("{tso:020}") == digits);
+    tso(first).and(tso(last)).map(Tso)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,10 +278,11 @@ mod tests {
 
     #[test]
     fn a_file_of_the_archive_stays_in_its_folder_whatever_its_collection_is_called() {
-        let tsos = [Tso(1), Tso(2)];
+        let tsos = [Tso(1), Tso(u64::MAX)];
         for name in ["docs", "..", "a/b", "d\u{e9}j\u{e0}", &"x".repeat(255), ""] {
             let key = archive_file(["default", name], 7, tsos, &[0; 32]);
             assert!(is_archive_file(&key) && key.split('/').all(|part| part.len() < 256), "{key}");
+            assert_eq!(archive_file_last(&key), Some(tsos[1]));
         }
         assert!(
             archive_file(["default", "docs"], 7, tsos, &[0; 32]).starts_with("archive/default/docs-7/00")
@@ -282,7 +293,11 @@ mod tests {
             "archive/a/b/c/x.parquet",
             "segments/a/b/x.parquet",
         ] {
-            assert!(!is_archive_file(key), "{key}");
+            assert!(!is_archive_file(key) && archive_file_last(key).is_none(), "{key}");
+        }
+        let whole = archive_file(["default", "docs"], 7, tsos, &[0; 32]);
+        for key in [whole.replace("/0", "/"), whole.replace(".parquet", "0.parquet")] {
+            assert!(is_archive_file(&key) && archive_file_last(&key).is_none(), "{key}");
         }
     }
 

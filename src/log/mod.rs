@@ -22,6 +22,7 @@ pub mod describe;
 pub mod envelope;
 pub mod floor;
 pub mod identity;
+pub mod incomplete;
 pub mod inspect;
 pub mod layout;
 pub mod points;

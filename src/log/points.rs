@@ -16,8 +16,9 @@ use crate::position::Seq;
 use crate::tick::Tso;
 
 /// The restore point in an object's bytes.
-pub fn open(key: &str, name: &str, bytes: bytes::Bytes) -> Result<RestorePoint, Damage> {
+pub fn open(log_id: &str, key: &str, name: &str, bytes: bytes::Bytes) -> Result<RestorePoint, Damage> {
     let point: RestorePoint = envelope::open(Kind::RestorePoint, key, bytes)?;
+    Damage::check_log(key, &point.log_id, log_id)?;
     if point.name == name {
         Ok(point)
     } else {
@@ -31,7 +32,7 @@ pub async fn all(reader: &LogReader) -> Result<Vec<RestorePoint>> {
     for (key, _) in reader.store().list(layout::POINTS, None).await? {
         let Some(name) = layout::parse_point(&key) else { continue };
         if let Some(bytes) = reader.store().get(&key).await? {
-            points.push(open(&key, name, bytes)?);
+            points.push(open(reader.log_id(), &key, name, bytes)?);
         }
     }
     Ok(points)
@@ -68,7 +69,7 @@ pub async fn keep(
     match reader.store().create(&key, envelope::seal(Kind::RestorePoint, &point)).await? {
         Created::Yes => {}
         Created::No(existing) => {
-            let existing = open(&key, name, existing)?;
+            let existing = open(reader.log_id(), &key, name, existing)?;
             if at.is_none_or(|at| at.0 == existing.tso) {
                 return Ok(existing);
             }

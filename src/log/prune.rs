@@ -113,15 +113,18 @@ pub async fn prune(
 /// What matters for a decision. Bases that go meanwhile are below the floor of another prune.
 async fn found(reader: &LogReader) -> Result<Found> {
     let floor = reader.floors().look().await?.as_ref().map(floor::base).unwrap_or_default();
-    let tail = match reader.last().await? {
+    let last = reader.last().await?;
+    let tail = match last {
         Seq(0) => Tso::ZERO,
         last => Tso(reader.existing(last).await?.commit.watermark),
     };
+    // A recorder goes on after the last commit. No key of its own opens a base that could stand for it.
+    let kept = reader.store().is_encrypted().then_some(last);
     let mut bases = Vec::new();
     for seq in reader.bases().await?.into_iter().filter(|seq| *seq > floor) {
         bases.extend(reader.base(seq).await?.map(|base| (seq, base.watermark())));
     }
-    Ok(Found { tail, bases, pins: pins(reader).await? })
+    Ok(Found { tail, kept, bases, pins: pins(reader).await? })
 }
 
 /// The newest floor and the base that the log begins with; none: nothing was pruned.

@@ -101,9 +101,14 @@ impl LogReader {
         Ok((last > Seq(0)).then_some(last))
     }
 
-    /// A commit, whatever stands before it; none while it is not there. For one that was pruned stands its base; where
-    /// that is gone too it is refused.
+    /// A commit, whatever stands before it; none while it is not there. For one that was pruned stands its base, if there is
+    /// one; where both are gone it is refused.
     pub async fn commit(&self, seq: Seq) -> Result<Option<Sealed>> {
+        // A writer that slept until its slot was pruned may have put another one there.
+        let is_pruned = self.floors.seen().is_some_and(|floor| seq.0 < floor.first_seq);
+        if is_pruned && let Some(base) = self.base(seq).await? {
+            return Ok(Some(base.after));
+        }
         let Some(bytes) = self.store.get(&layout::commit(seq)).await? else {
             return self.pruned(seq).await;
         };

@@ -37,7 +37,8 @@ pub enum Scope {
     After(Seq),
 }
 
-/// Checks a log and goes on after each damage; an error means that the store itself failed, or that no log is there.
+/// Checks a log and goes on after each damage, and where the log begins after a prune that has overtaken it; an error
+/// means that the store itself failed, or that no log is there.
 /// After each commit `on_progress` gets its number and the bytes of segments so far, and is waited for. In memory are a
 /// segment, a catalog and the names of a stretch of commits.
 pub async fn verify<F: Future<Output = ()>>(
@@ -48,7 +49,8 @@ pub async fn verify<F: Future<Output = ()>>(
     let mut this = Verifier::new(&store);
     let (first, last) = this.begin(scope).await?;
     this.unnamed.list(&store, first, last, scope == Scope::Whole).await?;
-    let mut seq = first;
+    // A prune may have overtaken it already.
+    let mut seq = if first > this.pruned { first } else { this.after(first).await? };
     while seq <= last {
         if this.unnamed.begins_at(seq) {
             this.tell_orphans(last).await?;
@@ -56,7 +58,7 @@ pub async fn verify<F: Future<Output = ()>>(
         }
         this.commit(seq).await?;
         on_progress(seq, this.report.bytes).await;
-        seq = seq.next();
+        seq = this.after(seq).await?;
     }
     this.tell_orphans(last).await?;
     this.bases(if scope == Scope::Whole { Seq(0) } else { first }, on_progress).await?;
@@ -68,6 +70,10 @@ pub async fn verify<F: Future<Output = ()>>(
 struct Verifier<'a> {
     store: &'a Store,
     log_id: Option<String>,
+    /// The newest floor that was looked at; 0: none.
+    floors: u64,
+    /// The one that counts; none: there is none, or the newest is damaged.
+    floor: Option<pb::Floor>,
     /// The commit before the first one that was not pruned.
     pruned: Seq,
     /// The base that stands for it; none: nothing was pruned, or it is damaged.
@@ -84,6 +90,8 @@ impl Verifier<'_> {
         Verifier {
             store,
             log_id: None,
+            floors: 0,
+            floor: None,
             pruned: Seq(0),
             beginning: None,
             previous: None,
@@ -147,6 +155,9 @@ impl Verifier<'_> {
         } else {
             match self.read(&layout::commit(seq)).await? {
                 Some(bytes) => self.report.note(bytes.and_then(|bytes| commit::open(seq, bytes))),
+                None if self.has_gone(seq, &layout::commit(seq)).await? => {
+                    self.beginning.as_ref().map(|base| base.after.clone())
+                }
                 None => self.report.note(Err(missing(seq))),
             }
         };
@@ -164,6 +175,7 @@ impl Verifier<'_> {
         let previous = self.previous.take();
         let sealed = match self.read(&key).await? {
             Some(bytes) => self.report.note(bytes.and_then(|bytes| commit::open(seq, bytes))),
+            None if self.has_gone(seq, &key).await? => None,
             None => {
                 let damage = Damage::new(&key, None, "is missing, though later commits are there");
                 self.report.note(Err(damage))
@@ -232,9 +244,11 @@ impl Verifier<'_> {
             Err(Error { verdict: Verdict::Refused, message, .. }) => {
                 Err(Damage::new(key, None, format!("cannot be: {message}")))
             }
-            found => found?.unwrap_or_else(|| {
-                Err(Damage::new(key, None, format!("is missing; it was written for commit {seq}")))
-            }),
+            found => match found? {
+                Some(found) => found,
+                None if self.has_gone(seq, key).await? => return Ok(None),
+                None => Err(Damage::new(key, None, format!("is missing; it was written for commit {seq}"))),
+            },
         };
         Ok(self.report.note(found))
     }
@@ -246,12 +260,13 @@ impl Verifier<'_> {
     }
 
     async fn tell_orphans(&mut self, last: Seq) -> Result<()> {
-        let orphans = self.unnamed.take(self.store, last).await?;
+        let orphans = self.unnamed.take(self.store, self.pruned, last).await?;
         orphans.into_iter().for_each(|key| self.report.orphan(key));
         Ok(())
     }
 
     async fn points(&mut self) -> Result<()> {
+        let Some(log_id) = self.log_id.clone() else { return Ok(()) };
         for (key, _) in self.store.list(layout::POINTS, None).await? {
             let Some(name) = layout::parse_point(&key) else { continue };
             match self.store.read(&key).await? {
@@ -260,7 +275,7 @@ impl Verifier<'_> {
                 Some(Err(Unreadable::NoKeyFits)) => self.report.unopened(key),
                 Some(found) => {
                     let found = found.map_err(|why| Damage::unreadable(&key, &why));
-                    self.report.note(found.and_then(|bytes| points::open(&key, name, bytes)));
+                    self.report.note(found.and_then(|bytes| points::open(&log_id, &key, name, bytes)));
                 }
             }
         }
@@ -268,6 +283,7 @@ impl Verifier<'_> {
     }
 
     async fn checkpoints(&mut self) -> Result<()> {
+        let Some(log_id) = self.log_id.clone() else { return Ok(()) };
         for (key, _) in self.store.list(layout::READERS, None).await? {
             let Some((folder, n)) = key
                 .rsplit_once('/')
@@ -281,7 +297,7 @@ impl Verifier<'_> {
                 Some(Err(Unreadable::NoKeyFits)) => self.report.unopened(key),
                 Some(found) => {
                     let found = found.map_err(|why| Damage::unreadable(&key, &why));
-                    self.report.note(found.and_then(|bytes| checkpoint::open(folder, n, bytes)));
+                    self.report.note(found.and_then(|bytes| checkpoint::open_in(&log_id, folder, n, bytes)));
                 }
             }
         }

@@ -34,8 +34,10 @@ pub struct Opening {
     pub tail: Seq,
     ack: Seq,
     applied: Tso,
+    /// With what it is rehearsed, where it is.
+    rehearsed: Option<Base>,
     /// Nothing before this commit, or its base, is needed...
-    stands: Seq,
+    needs: Seq,
     /// ...and a checkpoint says so, which no prune goes beyond.
     is_pinned: bool,
     /// Whether all that it will apply is read first.
@@ -63,6 +65,13 @@ impl Opening {
         state.intent_tso = until.0;
         let ack = Seq(state.ack.map_or(0, |ack| ack.seq));
         let stands = base.as_ref().map_or(ack, Base::seq);
+        let rehearsed = match is_checked || !replayer.skip.is_empty() {
+            true => beginning::before(&reader, base.as_ref(), &replayer.skip, until, ack).await?,
+            false => None,
+        };
+        let from = rehearsed.as_ref().map_or(Seq(0), Base::seq);
+        state.rehearsed_from = if replayer.skip.is_empty() { 0 } else { from.0 };
+        let needs = if replayer.skip.is_empty() { stands } else { stands.min(from) };
         let opening = Opening {
             reader,
             base,
@@ -71,8 +80,9 @@ impl Opening {
             tail: tail.unwrap_or_default(),
             ack,
             applied: Tso(state.applied_tso),
-            stands,
-            is_pinned: pin.is_some_and(|pin| stands >= pin),
+            rehearsed,
+            needs,
+            is_pinned: pin.is_some_and(|pin| needs >= pin),
             is_checked,
         };
         Ok((opening, checkpoints, state))
@@ -92,7 +102,7 @@ impl Opening {
         let mut skip = replayer.skip.clone();
         if self.is_checked || !skip.is_empty() {
             // The catalog of the log is the source's: what is left out of it is not.
-            let base = beginning::before(reader, base, &skip, self.until, self.ack).await?;
+            let base = self.rehearsed.clone();
             let depth = if self.is_checked { Depth::Rows } else { Depth::Definitions };
             let rehearsal =
                 Rehearsal::new(replayer, reader.clone(), base, self.until, self.tail, depth).await?;
@@ -118,10 +128,10 @@ impl Opening {
         if self.is_pinned {
             return journal.take_over().await;
         }
-        self.reader.floors().check_after(self.stands).await?;
+        self.reader.floors().check_after(self.needs).await?;
         journal.take_over().await?;
         // A prune that did not see the checkpoint has put its floor before this look.
-        self.reader.floors().check_after(self.stands).await
+        self.reader.floors().check_after(self.needs).await
     }
 }
 

@@ -171,6 +171,7 @@ pub async fn plan(
         done: state.applied_tso == to.0,
         base: base.as_ref().map(PlannedBase::of),
         commits_done: if base.is_some() { 0 } else { ack.seq.0 },
+        incomplete: base.as_ref().map(|base| base.incomplete.what.clone()).unwrap_or_default(),
         ..Plan::default()
     };
     let (started, mut conflicts) = (Instant::now(), Conflicts::default());

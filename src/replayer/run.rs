@@ -79,6 +79,10 @@ impl Run {
         let mut journal = Journal::new(checkpoints, state, opening.tail, progress, stop.clone());
         let shared = Shared::new(replayer.target.clone(), progress, &journal, stop.clone());
         let (catalog, skip, follower) = opening.walk(replayer, progress).await?;
+        if let Some(base) = &opening.base {
+            let incomplete = &base.incomplete;
+            incomplete.what.iter().for_each(|what| journal.incomplete(incomplete.since, what));
+        }
         opening.take_over(&mut journal).await?;
         if journal.is_contested() {
             tokio::time::sleep(lease::TAKEN_OVER_AFTER).await;

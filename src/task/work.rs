@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn who_holds_what_could_go_is_told_and_that_it_is_not_yet_time_is_not() {
-        let why = vec!["reader dr-west stands at commit 5".to_owned()];
+        let why = vec!["reader dr-west needs what follows commit 5".to_owned()];
         let report = prune::Report { in_the_way: why.clone(), ..prune::Report::default() };
         assert_eq!(pruned(report.clone()).unwrap(), None);
         let error = pruned(prune::Report { held: true, ..report }).unwrap_err();

@@ -9,13 +9,16 @@ use tapedeck::log::store::Store;
 use tapedeck::position::Seq;
 use tapedeck::progress::RecordProgress;
 use tapedeck::recorder::Start;
-use tapedeck::replayer::Until;
+use tapedeck::replayer::{Depth, Until};
 use tapedeck::selection::Selection;
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::MemoryTarget;
+use tapedeck::tick::Tso;
 
 use super::oracle::assert_same;
-use super::stage::{Running, finish, forget, open, process, record, recorder, replay, replayer, settle};
+use super::stage::{
+    Running, base, finish, forget, open, process, prune_below, record, recorder, replay, replayer, settle,
+};
 use super::world::{Duplicates, World};
 
 /// A world with one collection and one index, recorded.
@@ -94,6 +97,47 @@ fn what_no_target_is_told_is_recorded_once_and_makes_the_replay_incomplete() {
         assert_eq!(left_out(&store, &world, "*.*").await, ALL);
         assert_eq!(left_out(&store, &world, "other.*").await, Vec::<String>::new());
     });
+}
+
+#[test]
+fn a_base_does_not_forget_what_no_replayer_can_apply() {
+    process(async {
+        let store = Store::memory();
+        let (mut world, _, mut recording) = indexed(&store).await;
+        let partition = world.tables[0].default_partition();
+        let mut since = None;
+        for (round, types) in [vec![408, 1600], vec![], vec![1500, 408]].into_iter().enumerate() {
+            for msg_type in types {
+                let sent = world.source.send_other(msg_type);
+                since.get_or_insert(sent);
+            }
+            world.insert(0, partition, &[round as i64]);
+            recording.reach(settle(&mut world)).await;
+            assert!(base(&store, None).await.taken);
+        }
+        finish(&mut world, recording).await;
+        let target = Arc::new(MemoryTarget::new());
+        let until = Until::Tso(last_watermark(&store).await);
+        let Until::Tso(to) = until else { return };
+        let plan = replayer(&store, target.clone(), "r", until).plan(to, Depth::Rows, |_, _| {}).await;
+        let plan = plan.expect("a plan");
+        assert!(plan.base.is_some());
+        let names = ["Import", "CreateRole", "CreateCredential"].map(str::to_owned).to_vec();
+        assert_eq!(plan.incomplete, names);
+        let replaying = replay(replayer(&store, target, "r", until));
+        let progress = replaying.progress.clone();
+        replaying.end().await.expect("a replay to its end");
+        assert_eq!(progress.borrow().incomplete, since.map(|since| (since, names)));
+        // The floor stands where the base does, and the next base begins with it.
+        prune_below(&store, plan.base.expect("a base").commit).await;
+        assert_eq!(left_out(&store, &world, "*.*").await, ["CreateCredential", "CreateRole", "Import"]);
+    });
+}
+
+async fn last_watermark(store: &Store) -> Tso {
+    let reader = LogReader::open(store.clone()).await.expect("a log");
+    let tail = reader.tail().await.expect("a store that answers").expect("a commit");
+    Tso(reader.existing(tail).await.expect("a commit").commit.watermark)
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn behind(faulty: &Arc<FaultyStore>) -> Store {
     Store::new(faulty.clone(), Path::from("a/log"), "memory://".into())
 }
 
-async fn is_whole(store: &Store, recorder: &Recorder, what: &str) {
+pub async fn is_whole(store: &Store, recorder: &Recorder, what: &str) {
     let (catalog, rows) = state(store, recorder.last()).await;
     assert_eq!(catalog, recorder.catalog, "{what}");
     assert_eq!(by_key(rows), by_key(recorder.living()), "{what}");

@@ -1,8 +1,11 @@
 //! An archive with bytes flipped, objects cut, lost, swapped, or put together by hand.
 
 use std::future::ready;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use object_store::memory::InMemory;
+use object_store::path::Path;
 
 use super::rows::{SMALL, archive_all, checked};
 use super::sample::{Action, Recorder, manifests};
@@ -16,6 +19,7 @@ use crate::log::verify as log_verify;
 use crate::pb::log::ArchiveManifest;
 use crate::position::Seq;
 use crate::store::Store;
+use crate::store::encryption::{Encryption, Identity, Keys};
 
 /// Three commits, each in a manifest of its own, and the objects of the archive.
 async fn small_archive() -> (Store, Recorder, Vec<(String, Bytes)>) {
@@ -59,6 +63,37 @@ async fn every_flipped_byte_and_every_cut_is_found_and_named() {
         store.put(&key, bytes).await.unwrap();
     }
     assert!(damages(&reader, &store).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_no_key_opens_is_named_and_the_rest_is_checked_all_the_same() {
+    let [reader, own, stranger] = [(); 3].map(|()| Identity::generate());
+    let inner = Arc::new(InMemory::new());
+    let view = |keys| {
+        let store = Store::new(inner.clone(), Path::ROOT, "memory://log".into());
+        store.encrypted(Encryption::new(keys, layout::ROWS).unwrap())
+    };
+    let recipients = vec![reader.to_public()];
+    let mut recorder =
+        Recorder::new(&view(Keys { recipients, recorder: vec![own], ..Keys::default() })).await;
+    let store = view(Keys { identities: vec![reader], ..Keys::default() });
+    for key in 1..4 {
+        recorder.act(&Action::Insert { table: 1, partition: 0, keys: vec![key], again: false }).await;
+        recorder.commit().await;
+        archive_all(&store, SMALL).await;
+    }
+    let log = LogReader::open(store.clone()).await.unwrap();
+    let mut locked = manifests(&store).await.swap_remove(0).files.into_iter();
+    let locked = [locked.next().unwrap().object.unwrap().key, layout::manifest(2)];
+    let stranger = view(Keys { identities: vec![stranger], ..Keys::default() });
+    for key in &locked {
+        stranger.put(key, Bytes::from_static(b"x")).await.unwrap();
+    }
+    assert_eq!(damages(&log, &store).await, locked);
+    let mut report = log_verify::Report::default();
+    let scope = Scope { from: Seq(1), rows: true };
+    let archived = verify(&log, &store, scope, &mut report, |_, _| {}).await.unwrap();
+    assert_eq!((archived.manifests, archived.files, archived.to), (2, 1, 3));
 }
 
 #[tokio::test]

@@ -188,6 +188,19 @@ fn a_plan_is_shown_whole() {
 }
 
 #[tokio::test]
+async fn a_restore_takes_a_base_of_an_encrypted_log_only_for_readers_that_are_named() {
+    let plan = Plan { inserted: 20, deleted: 19, ..Plan::default() };
+    let nobody = spec("--identity k");
+    let said = shortened(&plan, shorten(&nobody, &plan).await);
+    assert!(said.contains("nobody is named who could read what is written (give --recipient"), "{said}");
+    let reader = crate::log::store::encryption::Identity::generate().to_public().to_string();
+    let named = spec(&format!("--identity k --recipient {reader}"));
+    assert_eq!(named.log.encryption.unwrap().recipients, [reader]);
+    let clear = args("--log file:///l --to 9 --target http://h:1 --recipient age1x").spec().unwrap_err();
+    assert!(clear.message.contains("is for an encrypted log"), "{clear}");
+}
+
+#[tokio::test]
 async fn a_long_history_is_shortened_by_a_base_and_where_none_can_be_taken_that_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = recorded(folder.path()).await;

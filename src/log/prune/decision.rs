@@ -27,6 +27,8 @@ impl fmt::Display for Keep {
 pub struct Found {
     /// Watermark of the last commit.
     pub tail: Tso,
+    /// A commit for which no base can stand.
+    pub kept: Option<Seq>,
     /// Bases above the floor by their commits, with their watermarks; rising.
     pub bases: Vec<(Seq, Tso)>,
     /// Who needs what.
@@ -54,6 +56,7 @@ pub fn decide(keep: Keep, found: &Found) -> Decision {
     let free = |(at, (seq, watermark)): &(usize, &(Seq, Tso))| {
         *watermark <= from
             && kept(*at) >= keep.bases
+            && found.kept != Some(*seq)
             && !found.pins.iter().any(|pin| pin.needs_below(*seq, *watermark))
     };
     if let Some((_, (seq, _))) = found.bases.iter().enumerate().rev().find(free) {
@@ -71,6 +74,12 @@ pub fn decide(keep: Keep, found: &Found) -> Decision {
     }
     if kept(0) < keep.bases {
         in_the_way.push(format!("of {} bases {} are to be kept", kept(0), keep.bases));
+    }
+    if found.kept == Some(seq) {
+        in_the_way.push(format!(
+            "the oldest base above the floor is of the last commit, {seq}: the recorder of an encrypted log opens no base, \
+             and goes on after that commit"
+        ));
     }
     let pinned_alone = in_the_way.is_empty();
     let pins = found.pins.iter().filter(|pin| pin.needs_below(seq, watermark));
@@ -104,13 +113,16 @@ mod tests {
             bases in prop::collection::btree_map(1u64..60, 0u64..10, 0..8),
             pins in prop::collection::vec(pin(), 0..3),
             (tail, window, keep_bases) in (600u64..900, 0u64..900, 0usize..5),
+            kept in prop::option::of(1u64..60),
         ) {
             // Watermarks rise with the commits.
             let bases = bases.into_iter().map(|(seq, more)| (Seq(seq), Tso::from_millis(seq * 10 + more)));
-            let found = Found { tail: Tso::from_millis(tail), bases: bases.collect(), pins };
+            let kept = kept.map(Seq);
+            let found = Found { tail: Tso::from_millis(tail), kept, bases: bases.collect(), pins };
             let keep = Keep { window: Duration::from_millis(window), bases: keep_bases };
             let may_be = |(seq, watermark): (Seq, Tso)| {
                 watermark.millis() + window <= tail
+                    && Some(seq) != kept
                     && found.bases.iter().filter(|(kept, _)| *kept >= seq).count() >= keep_bases
                     && found.pins.iter().all(|pin| match pin {
                         Pin::Reader { seq: at, .. } => *at >= seq,
@@ -142,12 +154,14 @@ mod tests {
         let point = Pin::Point { name: "before_migration".into(), at: at(400) };
         let found = |bases: &[(Seq, Tso)], pins: &[&Pin]| Found {
             tail: at(10_000),
+            kept: Some(Seq(9)),
             bases: bases.to_vec(),
             pins: pins.iter().copied().cloned().collect(),
         };
         let base = [(Seq(5), at(5_000))];
         for (keep, found, held, says) in [
             (keep(1, 1), found(&[], &[]), false, "there is no base"),
+            (keep(1, 1), found(&[(Seq(9), at(8_000))], &[]), false, "is of the last commit, 9"),
             (keep(6, 1), found(&base, &[]), false, "no base is older than the window"),
             (keep(1, 2), found(&base, &[]), false, "of 1 bases 2 are to be kept"),
             (keep(1, 1), found(&base, &[&reader]), true, "reader dr-east"),

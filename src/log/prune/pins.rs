@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::error::{Context, Error, Result};
 use crate::log::checkpoint::{self, Checkpoints};
+use crate::log::damage::Damage;
 use crate::log::reader::LogReader;
 use crate::log::{layout, points};
 use crate::pb::log::Checkpoint;
@@ -48,7 +49,7 @@ impl fmt::Display for Pin {
         match self {
             Pin::Reader { name, seq } => write!(
                 f,
-                "reader {name} stands at commit {seq} (where it is no more: delete the folder {}/{name})",
+                "reader {name} needs what follows commit {seq} (where it is no more: delete the folder {}/{name})",
                 layout::READERS
             ),
             Pin::Point { name, at } => write!(
@@ -81,7 +82,13 @@ async fn last(reader: &LogReader, name: &str) -> Result<Option<Checkpoint>> {
     let mut failed = Error::retry("no try");
     for _ in 0..TRIES {
         match Checkpoints::open(reader.store().clone(), name).await {
-            Ok((_, last)) => return Ok(last),
+            Ok((_, last)) => {
+                if let Some(last) = &last {
+                    let key = layout::checkpoint(&layout::reader(name)?, last.n);
+                    Damage::check_log(&key, &last.log_id, reader.log_id())?;
+                }
+                return Ok(last);
+            }
             // A replayer at work has replaced it.
             Err(error) if error.is_retry() => failed = error,
             Err(error) => return Err(error),

@@ -1,13 +1,15 @@
 //! Takes away what lies below a floor.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
-use super::manifest;
 use crate::error::Result;
 use crate::log::base::Base;
+use crate::log::envelope::{self, Kind};
 use crate::log::layout;
 use crate::log::store::Store;
-use crate::pb::log::Floor;
+use crate::pb::log::{ArchiveManifest, Floor};
 
 /// Objects that went, by what they were.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -20,7 +22,7 @@ pub struct Removed {
     pub catalogs: u64,
     /// Manifests of the archive.
     pub manifests: u64,
-    /// Their files.
+    /// Its files.
     pub files: u64,
     /// Older bases.
     pub bases: u64,
@@ -81,33 +83,24 @@ impl<F: FnMut(&Removed)> Sweep<'_, F> {
         self.store.delete_where(folder, goes, deleted).await
     }
 
-    /// A manifest goes after its files: it alone names them. One file's rows lie above the floor only where an archiver
-    /// that slept has named it once more.
+    /// Files are told by the TSOs in their names, so that those go too which an archiver that was killed has left. A
+    /// manifest that stays may name some that end below the floor.
     async fn archive(&mut self, floor: &Floor) -> Result<()> {
-        let mut numbers = Vec::new();
-        let see = |key: &str, _| {
-            numbers.extend(layout::parse_manifest(key).filter(|n| *n < floor.first_manifest));
+        let Floor { watermark, first_manifest, .. } = *floor;
+        let named = self.named(floor).await?;
+        let file = move |key: &str| {
+            layout::archive_file_last(key).is_some_and(|last| last.0 <= watermark) && !named.contains(key)
         };
-        self.store.scan(layout::MANIFESTS, None, see).await?;
-        numbers.sort_unstable();
-        for n in numbers {
-            let files = manifest(self.store, n).await?.files.into_iter().filter_map(|file| file.object);
-            let pruned =
-                files.filter(|file| layout::is_archive_file(&file.key) && file.last_tso <= floor.watermark);
-            for file in pruned {
-                self.object(&file.key, |removed| &mut removed.files).await?;
-            }
-            self.object(&layout::manifest(n), |removed| &mut removed.manifests).await?;
-        }
-        Ok(())
+        self.folder(layout::ARCHIVE, file, |removed| &mut removed.files).await?;
+        let older = move |key: &str| layout::parse_manifest(key).is_some_and(|n| n < first_manifest);
+        self.folder(layout::MANIFESTS, older, |removed| &mut removed.manifests).await
     }
 
-    async fn object(&mut self, key: &str, of: fn(&mut Removed) -> &mut u64) -> Result<()> {
-        if !self.dry_run {
-            self.store.delete(key).await?;
-        }
-        *of(&mut self.removed) += 1;
-        (self.on_progress)(&self.removed);
-        Ok(())
+    /// The files of the manifest that stays and holds rows of commits that were pruned, if there is one.
+    async fn named(&self, floor: &Floor) -> Result<BTreeSet<String>> {
+        let key = layout::manifest(floor.first_manifest);
+        let Some(bytes) = self.store.get(&key).await? else { return Ok(BTreeSet::new()) };
+        let first: ArchiveManifest = envelope::open(Kind::ArchiveManifest, &key, bytes)?;
+        Ok(first.files.into_iter().filter_map(|file| file.object).map(|object| object.key).collect())
     }
 }

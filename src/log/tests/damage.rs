@@ -4,7 +4,9 @@ use std::future::ready;
 
 use bytes::Bytes;
 
-use super::sample::{CHANNEL, LOG_ID, Replayed, catalog, draft, record, replay, segment, source, tso};
+use super::sample::{
+    CHANNEL, LOG_ID, Replayed, catalog, draft, log_id, record, replay, segment, source, tso,
+};
 use crate::catalog::Catalog;
 use crate::error::Verdict;
 use crate::log::checkpoint::Checkpoints;
@@ -29,7 +31,8 @@ async fn small_log() -> (Store, Vec<(String, Bytes)>) {
     record(&store, 4).await.unwrap();
     record(&store, MESSAGES).await.unwrap();
     let (mut checkpoints, _) = Checkpoints::open(store.clone(), "a").await.unwrap();
-    checkpoints.save(Checkpoint { applied_tso: 7, ..Default::default() }).await.unwrap();
+    let log_id = log_id(&store).await;
+    checkpoints.save(Checkpoint { log_id, applied_tso: 7, ..Default::default() }).await.unwrap();
     let mut objects = Vec::new();
     for (key, _) in store.list("", None).await.unwrap() {
         let bytes = store.get(&key).await.unwrap().unwrap();

@@ -55,7 +55,7 @@ fn pruned() -> Vec<(String, Bytes)> {
     let key = layout::base_segment(BASE, counted.digest.first_chunk().unwrap());
     let segments = vec![pb::ObjectRef { key: key.clone(), ..counted }];
     objects.push((key, bytes));
-    let base = Base { after, segments, wall_time_ms: tso(6).millis() };
+    let base = Base { after, segments, wall_time_ms: tso(6).millis(), incomplete: Default::default() };
     objects.push((layout::base(BASE), base::seal(LOG_ID, &base)));
     let floor = pb::Floor {
         n: 1,

@@ -11,7 +11,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 
 use super::pruned::{NOTHING, is_typed, pruned_with};
-use super::sample::{Replayed, commit, record, replay, source, take_base, tso};
+use super::sample::{Replayed, commit, log_id, record, replay, source, take_base, tso};
 use crate::error::{Error, Result, Verdict};
 use crate::log::checkpoint::Checkpoints;
 use crate::log::faulty_store::{Fault, FaultyStore};
@@ -30,7 +30,7 @@ use crate::tick::Tso;
 /// Eight commits of two messages each: commit n goes up to `tso(2n - 1)`.
 const MESSAGES: i64 = 16;
 /// Up to the base of commit 4 of three.
-const KEEP: Keep = Keep { window: Duration::from_millis(8), bases: 2 };
+pub const KEEP: Keep = Keep { window: Duration::from_millis(8), bases: 2 };
 /// Keys that are none of the log's.
 const STRANGE: [&str; 5] =
     ["commits/1.pb", "segments/1-1.seg", "catalogs/notes.txt", "bases/0/x.seg", "archive/manifests/1.pb"];
@@ -40,7 +40,7 @@ fn keep(millis: u64) -> Keep {
 }
 
 /// Two stores of the log below: the first with a fault, at which its users take turns.
-async fn stores(fault: Fault) -> (Store, Store, Arc<AtomicU64>) {
+pub async fn stores(fault: Fault) -> (Store, Store, Arc<AtomicU64>) {
     copies(&*filled().await, fault)
 }
 
@@ -81,7 +81,8 @@ async fn fill(store: &Store) {
 async fn stand_at(store: &Store, reader: &str, ack: u64) {
     let (mut checkpoints, last) = Checkpoints::open(store.clone(), reader).await.unwrap();
     let ack = Some(pb::LogPosition { seq: ack, ..Default::default() });
-    checkpoints.save(pb::Checkpoint { ack, ..last.unwrap_or_default() }).await.unwrap();
+    let log_id = log_id(store).await;
+    checkpoints.save(pb::Checkpoint { ack, log_id, ..last.unwrap_or_default() }).await.unwrap();
 }
 
 async fn keys(store: &Store) -> Vec<String> {
@@ -163,7 +164,10 @@ async fn nothing_goes_that_a_replayer_or_a_restore_point_needs_and_it_says_who()
     let reader = LogReader::open(store.clone()).await.unwrap();
     stand_at(&store, "slow", 3).await;
     let report = pruned_with(&store, KEEP).await;
-    assert!(report.held && report.in_the_way[0].contains("reader slow stands at commit 3"), "{report:?}");
+    assert!(
+        report.held && report.in_the_way[0].contains("reader slow needs what follows commit 3"),
+        "{report:?}"
+    );
     stand_at(&store, "slow", 4).await;
     points::keep(&reader, "before", Some(tso(6)), |_, _| {}).await.unwrap();
     let report = pruned_with(&store, KEEP).await;
@@ -186,7 +190,11 @@ async fn nothing_goes_that_a_replayer_or_a_restore_point_needs_and_it_says_who()
 async fn a_replay_that_has_come_to_its_end_holds_nothing() {
     let (_, store, _) = stores(Fault::None).await;
     let (mut checkpoints, _) = Checkpoints::open(store.clone(), "restore").await.unwrap();
-    let at = |applied_tso| pb::Checkpoint { applied_tso, intent_tso: tso(6).0, ..Default::default() };
+    let log_id = log_id(&store).await;
+    let at = |applied_tso| {
+        let log_id = log_id.clone();
+        pb::Checkpoint { log_id, applied_tso, intent_tso: tso(6).0, ..Default::default() }
+    };
     checkpoints.save(at(tso(5).0)).await.unwrap();
     assert!(!pruned_with(&store, KEEP).await.raised);
     checkpoints.save(at(tso(6).0)).await.unwrap();
@@ -229,7 +237,7 @@ async fn what_cannot_be_read_may_be_needed_and_stops_a_prune_with_its_name() {
     whole.put(segment, bytes).await.unwrap();
     let mut other = base.clone();
     other.after.digest = [7; 32];
-    let log_id = LogReader::open(whole.clone()).await.unwrap().log_id().to_owned();
+    let log_id = log_id(&whole).await;
     whole.put(&layout::base(Seq(4)), crate::log::base::seal(&log_id, &other)).await.unwrap();
     let error = prune(whole.clone(), KEEP, false, |_| {}).await.unwrap_err();
     assert!(error.message.contains("is the base of another commit 4"), "{error}");
@@ -237,7 +245,7 @@ async fn what_cannot_be_read_may_be_needed_and_stops_a_prune_with_its_name() {
 }
 
 /// Goes on with `work` until it has given way so many times; its outcome if it has one by then.
-async fn steps<F: Future + Unpin>(work: &mut F, count: u64) -> Option<F::Output> {
+pub async fn steps<F: Future + Unpin>(work: &mut F, count: u64) -> Option<F::Output> {
     for _ in 0..count {
         if let Some(done) = poll_immediate(&mut *work).await {
             return Some(done);
@@ -254,7 +262,8 @@ async fn start_after(store: &Store, seq: u64) -> Result<()> {
     let (mut checkpoints, _) = Checkpoints::open(store.clone(), "new").await?;
     reader.floors().check_after(Seq(seq)).await?;
     let ack = Some(pb::LogPosition { seq, ..Default::default() });
-    checkpoints.save(pb::Checkpoint { ack, ..Default::default() }).await?;
+    let log_id = reader.log_id().to_owned();
+    checkpoints.save(pb::Checkpoint { ack, log_id, ..Default::default() }).await?;
     reader.floors().check_after(Seq(seq)).await
 }
 
@@ -368,6 +377,22 @@ async fn a_reader_of_old_commits_during_a_prune_reads_on_or_is_told() {
     every_interleaving(read, async |_, outcome, report| {
         assert!(report.raised && report.waits_for.is_empty());
         outcome.unwrap_or_else(|error| is_typed(&error));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_pruned_while_it_is_verified_is_not_damaged() {
+    let verify = |store: Store| async move {
+        for scope in [Scope::Whole, Scope::Since(tso(4))] {
+            let report = verify(store.clone(), scope, |_, _| ready(())).await?;
+            assert_eq!((report.damages, report.to), (vec![], 8), "{scope:?}");
+        }
+        Ok(())
+    };
+    every_interleaving(verify, async |_, outcome, report| {
+        assert!(report.raised);
+        outcome.unwrap();
     })
     .await;
 }

@@ -4,7 +4,7 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::sample::{Replayed, commit, record, replay, source, take_base, tso};
+use super::sample::{Replayed, commit, log_id, record, replay, source, take_base, tso};
 use crate::error::{Error, Verdict};
 use crate::log::commit::Sealed;
 use crate::log::coverage::Coverage;
@@ -191,7 +191,8 @@ async fn a_lost_commit_of_a_pruned_log_is_damage_all_the_same() {
 async fn every_flipped_byte_of_a_pruned_log_is_found_and_named() {
     let store = pruned().await;
     let (mut checkpoints, _) = crate::log::checkpoint::Checkpoints::open(store.clone(), "a").await.unwrap();
-    checkpoints.save(Default::default()).await.unwrap();
+    let log_id = log_id(&store).await;
+    checkpoints.save(crate::pb::log::Checkpoint { log_id, ..Default::default() }).await.unwrap();
     let reader = LogReader::open(store.clone()).await.unwrap();
     crate::log::points::keep(&reader, "release", None, |_, _| {}).await.unwrap();
     is_well(&store).await;
@@ -256,6 +257,28 @@ async fn a_writer_whose_slot_was_taken_and_pruned_while_it_slept_is_fenced_and_r
     let removed = pruned_with(&store, NOTHING).await.removed;
     assert_eq!((removed.commits, removed.segments, removed.catalogs), (1, 1, 1));
     assert_eq!(store.list("", None).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_commit_that_a_sleeping_writer_has_put_into_the_slot_of_the_base_is_not_taken_for_the_pruned_one() {
+    let store = Store::memory();
+    let (mut asleep, _) = LogWriter::open(store.clone(), &source()).await.unwrap();
+    commit(&mut asleep, 0, 2).await.unwrap();
+    record(&store, MESSAGES).await.unwrap();
+    let base = take_base(&store, Seq(2)).await.unwrap();
+    let stale = LogReader::open(store.clone()).await.unwrap();
+    pruned_with(&store, NOTHING).await;
+    assert_eq!(commit(&mut asleep, 2, 4).await.unwrap_err().verdict, Verdict::Fenced);
+    assert!(store.exists(&layout::commit(Seq(2))).await.unwrap());
+    stale.floors().look().await.unwrap();
+    for reader in [stale, LogReader::open(store.clone()).await.unwrap()] {
+        assert_eq!(reader.existing(Seq(2)).await.unwrap(), base.after);
+        let mut follower = Follower::after(reader, Seq(2)).await.unwrap();
+        assert_eq!(follower.next().await.unwrap().unwrap().seq(), Seq(3));
+    }
+    assert_eq!(replay(&store).await.unwrap(), Replayed::all(MESSAGES));
+    let report = verify(store.clone(), Scope::Whole, |_, _| ready(())).await.unwrap();
+    assert_eq!(report.damages, []);
 }
 
 #[tokio::test]

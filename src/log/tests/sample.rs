@@ -122,6 +122,11 @@ pub async fn commit(writer: &mut LogWriter, from: i64, to: i64) -> Result<pb::Co
     patiently(async || writer.commit(draft.clone()).await).await
 }
 
+/// The uuid of a log.
+pub async fn log_id(store: &Store) -> String {
+    LogReader::open(store.clone()).await.unwrap().log_id().to_owned()
+}
+
 /// Records the messages up to `until`, two a commit, from wherever the log ends. Returns its number of commits.
 pub async fn record(store: &Store, until: i64) -> Result<u64> {
     let source = source();
@@ -213,7 +218,8 @@ pub async fn take_base(store: &Store, seq: Seq) -> Result<Base> {
     let (bytes, counted) = writer.finish();
     let key = layout::base_segment(seq, counted.digest.first_chunk().unwrap());
     patiently(async || store.put(&key, bytes.clone()).await).await?;
-    let base = Base { after, segments: vec![pb::ObjectRef { key, ..counted }], wall_time_ms: 7 };
+    let segments = vec![pb::ObjectRef { key, ..counted }];
+    let base = Base { after, segments, wall_time_ms: 7, incomplete: Default::default() };
     store.put(&layout::base(seq), base::seal(reader.log_id(), &base)).await?;
     Ok(base)
 }

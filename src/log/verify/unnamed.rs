@@ -50,15 +50,17 @@ impl Unnamed {
         self.keys.remove(key);
     }
 
-    /// Ends a stretch: what none of its commits has named. What was committed after `last` meanwhile is left out.
-    pub async fn take(&mut self, store: &Store, last: Seq) -> Result<Vec<String>> {
+    /// Ends a stretch: what none of its commits has named. What was pruned meanwhile is left out, and what was committed
+    /// after `last`.
+    pub async fn take(&mut self, store: &Store, pruned: Seq, last: Seq) -> Result<Vec<String>> {
         let mut unnamed = Vec::new();
         for key in std::mem::take(&mut self.keys) {
-            let committed = match written_for(&key) {
+            let passes = match written_for(&key) {
                 Some(seq) if seq > last => store.exists(&layout::commit(seq)).await?,
-                _ => false,
+                Some(seq) => seq <= pruned,
+                None => false,
             };
-            if !committed {
+            if !passes {
                 unnamed.push(key);
             }
         }
@@ -88,11 +90,11 @@ mod tests {
         assert!(unnamed.begins_at(Seq(1)));
         unnamed.list(&store, Seq(1), last, true).await.unwrap();
         unnamed.is_named(&key(1));
-        assert_eq!(unnamed.take(&store, last).await.unwrap(), [key(STRETCH)]);
+        assert_eq!(unnamed.take(&store, Seq(0), last).await.unwrap(), [key(STRETCH)]);
         assert!(!unnamed.begins_at(Seq(STRETCH)) && unnamed.begins_at(Seq(STRETCH + 1)));
         unnamed.list(&store, Seq(STRETCH + 1), last, false).await.unwrap();
         // One more commit came while the log was read.
         store.put(&layout::commit(Seq(STRETCH + 7)), Bytes::from_static(b"x")).await.unwrap();
-        assert_eq!(unnamed.take(&store, last).await.unwrap(), [key(STRETCH + 1), key(STRETCH + 8)]);
+        assert_eq!(unnamed.take(&store, Seq(0), last).await.unwrap(), [key(STRETCH + 1), key(STRETCH + 8)]);
     }
 }
