@@ -1,8 +1,10 @@
 //! Changes that a replay leaves out: the named ones, and what goes with a creation that is left out. Pure.
 //!
 //! A drop that is left out keeps what it would have dropped; [`Naming::check_clash`] says what clashes with that later.
+//! A delete that is left out keeps rows, and [`Kept`] says which keys cannot be inserted then.
 
 mod gone;
+mod kept;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +19,7 @@ use super::naming::Naming;
 use super::place::Place;
 use super::steps::RowMessage;
 use gone::Gone;
+use kept::Kept;
 
 /// What became of one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +41,7 @@ pub struct Omission {
 pub struct Skip {
     places: BTreeMap<Place, Option<Omission>>,
     gone: Gone,
+    kept: Kept,
 }
 
 impl Skip {
@@ -69,10 +73,10 @@ impl Skip {
         self.places.iter().filter_map(|(place, met)| met.as_ref().map(|met| (*place, met)))
     }
 
-    /// Whether TSOs of a range hold deletes that are to be left out.
-    pub fn has_deletes_in(&self, first: Tso, last: Tso) -> bool {
+    /// Whether rows of a range of TSOs matter: deletes that are to be left out, or what their keys may meet.
+    pub fn concerns_rows_in(&self, first: Tso, last: Tso) -> bool {
         let mut deletes = self.places.range(Place::Deletes(first)..);
-        deletes.next().is_some_and(|(place, _)| *place <= Place::Deletes(last))
+        !self.kept.is_empty() || deletes.next().is_some_and(|(place, _)| *place <= Place::Deletes(last))
     }
 
     /// Refuses places at which nothing was met, once everything up to the end has been seen.
@@ -138,7 +142,7 @@ impl Skip {
         Ok(None)
     }
 
-    /// What is left of the messages of a lane.
+    /// What is left of the messages of a lane. An insert of a key whose row is kept is refused.
     pub fn rows(
         &mut self,
         naming: &Naming,
@@ -151,6 +155,7 @@ impl Skip {
         let mut kept = Vec::new();
         for message in messages {
             let Some(place) = self.row_place(id, &message)? else {
+                self.kept.pass(naming, id, &message)?;
                 kept.push(message);
                 continue;
             };
@@ -158,6 +163,7 @@ impl Skip {
             met.rows = met.rows.saturating_add(message.rows);
             if matches!(place, Place::Deletes(_)) {
                 (met.tso, met.change, met.of) = (message.tso, "delete", naming.title(id));
+                self.kept.keep(id, &message)?;
             }
         }
         Ok(kept)

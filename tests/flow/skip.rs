@@ -136,6 +136,78 @@ fn rows_whose_delete_is_left_out_are_there() {
     });
 }
 
+/// What is done after a mistaken delete of keys 1, 2 and 4 of `docs`.
+type Repair = fn(&mut World);
+
+#[test]
+fn an_insert_of_a_key_whose_delete_is_left_out_is_refused_and_the_target_is_untouched() {
+    process(async {
+        let again: Repair = |world| {
+            let partition = world.tables[0].default_partition();
+            world.insert(0, partition, &[20, 2]);
+        };
+        let elsewhere: Repair = |world| {
+            let partition = *world.tables[0].partitions.keys().next_back().expect("a partition");
+            world.insert(0, partition, &[1]);
+        };
+        for (repair, key) in [(again, 2), (elsewhere, 1)] {
+            let (store, mut world) = (Store::memory(), world());
+            let mistake = recorded(&mut world, &store, |world| world.delete(0, None, &[1, 2, 4])).await;
+            let recording = open(&world, &store, Start::Earliest).await;
+            repair(&mut world);
+            let inserted = world.oracle.last();
+            finish(&mut world, recording).await;
+            let error = refused(&store, &[Place::Deletes(mistake)]).await;
+            assert_eq!(error.verdict, Verdict::Refused, "{error}");
+            for says in [
+                format!("the insert of key {key} into default.docs at "),
+                format!("tso:{inserted}"),
+                format!("tso:{mistake}"),
+                "clashes with".to_owned(),
+            ] {
+                assert!(error.message.contains(&says), "{error}");
+            }
+            assert!(error.advice.unwrap().contains("an instant before that insert"));
+        }
+    });
+}
+
+#[test]
+fn an_insert_of_a_key_that_was_deleted_again_or_deleted_elsewhere_is_no_clash() {
+    process(async {
+        let deleted: Repair = |world| {
+            let partition = world.tables[0].default_partition();
+            world.delete(0, Some(partition), &[1, 2]);
+            world.insert(0, partition, &[1, 2]);
+        };
+        let upserted: Repair = |world| {
+            let partition = world.tables[0].default_partition();
+            world.upsert(0, partition, &[1]);
+            world.upsert(0, partition, &[1]);
+            world.delete(0, None, &[1]);
+            world.insert(0, partition, &[1]);
+        };
+        let other: Repair = |world| {
+            let other = *world.tables[0].partitions.keys().next_back().expect("a partition");
+            world.insert(0, other, &[1]);
+        };
+        for repair in [deleted, upserted, other] {
+            let (store, mut world) = (Store::memory(), world());
+            let mistake = |world: &mut World| {
+                let partition = world.tables[0].default_partition();
+                world.delete(0, Some(partition), &[1, 2]);
+            };
+            let mistake = recorded(&mut world, &store, mistake).await;
+            let recording = open(&world, &store, Start::Earliest).await;
+            repair(&mut world);
+            finish(&mut world, recording).await;
+            let contents = replayed_without(&store, &[Place::Deletes(mistake)]).await;
+            let expected = world.oracle.without(|tso, _| tso == mistake).contents();
+            assert_same(&contents, &expected, "without the delete");
+        }
+    });
+}
+
 #[test]
 fn of_a_creation_that_is_left_out_nothing_is_there() {
     process(async {
