@@ -126,8 +126,11 @@ impl Skip {
         }
         let kind = describe::change(definition.change.as_ref()).0;
         if self.places.contains_key(&place) {
-            self.gone.leave_out(place, definition.change.as_ref())?;
             let (tso, of) = (Tso(definition.tso), naming.subject(&definition));
+            if !naming.concerns(&definition) {
+                return Err(unselected(place, kind, &of));
+            }
+            self.gone.leave_out(place, definition.change.as_ref())?;
             let met = Omission { tso, change: kind, of, ..Omission::default() };
             self.places.insert(place, Some(met));
             return Ok(None);
@@ -154,7 +157,7 @@ impl Skip {
         }
         let mut kept = Vec::new();
         for message in messages {
-            let Some(place) = self.row_place(id, &message)? else {
+            let Some(place) = self.row_place(naming, id, &message)? else {
                 self.kept.pass(naming, id, &message)?;
                 kept.push(message);
                 continue;
@@ -173,15 +176,23 @@ impl Skip {
         self.places.entry(place).or_default().get_or_insert_default()
     }
 
-    fn row_place(&self, id: CollectionId, message: &RowMessage) -> Result<Option<Place>> {
+    fn row_place(&self, naming: &Naming, id: CollectionId, message: &RowMessage) -> Result<Option<Place>> {
         let deletes = Place::Deletes(message.tso);
-        if self.places.contains_key(&deletes) {
-            return match message.delete {
-                true => Ok(Some(deletes)),
-                false => Err(Error::usage(format!("skip {deletes}: this request inserts rows"))
-                    .advice("only a delete can be left out: an upsert replaces rows")),
-            };
+        if !self.places.contains_key(&deletes) {
+            return Ok(self.gone.rows(id, message.partition));
         }
-        Ok(self.gone.rows(id, message.partition))
+        if !message.delete {
+            return Err(Error::usage(format!("skip {deletes}: this request inserts rows"))
+                .advice("only a delete can be left out: an upsert replaces rows"));
+        }
+        if !naming.is_selected(id) {
+            return Err(unselected(deletes, "delete", &naming.title(id)));
+        }
+        Ok(Some(deletes))
     }
+}
+
+fn unselected(place: Place, change: &str, of: &str) -> Error {
+    Error::usage(format!("skip {place}: this is the {change} of {of}, which is not selected"))
+        .advice("`tapedeck log timeline` shows the places of changes; correct the place, or the selection")
 }
