@@ -84,9 +84,10 @@ pub async fn restore(args: Args) -> Result<()> {
         return Err(Error::operator("the restore was stopped before its end")
             .advice("give the same command again: it goes on"));
     };
+    status.notes.iter().try_for_each(|what| print(note(what)))?;
     let Some(incomplete) = status.incomplete else { return print(restored(&plan)) };
-    let what = incomplete.what.join(", ");
-    Err(Error::operator(format!("restored, but the target lacks, since {}: {what}", incomplete.since.time))
+    let (since, what) = (incomplete.since(), incomplete.what.join(", "));
+    Err(Error::operator(format!("restored, but the target lacks, since {since}: {what}"))
         .advice("these changes cannot be applied: make them at the target by hand where they matter"))
 }
 
@@ -180,6 +181,10 @@ fn lines(plan: &Plan) -> Vec<String> {
         lines.push(format!("about {time}: {}", estimate.based_on));
     }
     lines
+}
+
+fn note(what: &str) -> String {
+    format!("note: {what}")
 }
 
 fn left_out(omitted: &Omitted) -> String {

@@ -11,6 +11,8 @@ use crate::catalog::CollectionId;
 use crate::change::DefinitionChange;
 use crate::error::{Error, Result};
 use crate::pb::log::{Definition, definition::Change};
+use crate::target::Shortfall;
+use crate::tick::Tso;
 
 use super::ownership;
 use super::shared::Shared;
@@ -64,7 +66,7 @@ impl Definer {
     }
 
     /// Starts the changes of a collection after those that came before; `commit` counts them until they are done.
-    pub fn start(&mut self, scope: Scope, changes: Vec<DefinitionChange>, commit: &TaskTracker) {
+    pub fn start(&mut self, scope: Scope, tso: Tso, changes: Vec<DefinitionChange>, commit: &TaskTracker) {
         let (Scope::Collection(id) | Scope::Serving(id)) = scope else { return };
         let chain = self.chains.entry(id).or_default();
         let (previous, shared, token) = (chain.last.take(), self.shared.clone(), commit.token());
@@ -72,7 +74,7 @@ impl Definer {
             if let Some(previous) = previous {
                 previous.await;
             }
-            if let Err(error) = define(&shared, Some(id), &changes).await {
+            if let Err(error) = define(&shared, Some(id), tso, &changes).await {
                 shared.fail(error);
             }
             drop(token);
@@ -110,8 +112,13 @@ impl Definer {
     }
 
     /// Applies changes, of a collection as a rule, while nothing else is in flight.
-    pub async fn apply(&self, id: Option<CollectionId>, changes: &[DefinitionChange]) -> Result<()> {
-        define(&self.shared, id, changes).await
+    pub async fn apply(
+        &self,
+        id: Option<CollectionId>,
+        tso: Tso,
+        changes: &[DefinitionChange],
+    ) -> Result<()> {
+        define(&self.shared, id, tso, changes).await
     }
 
     /// Refuses names that others have in the target.
@@ -129,10 +136,22 @@ impl Definer {
     }
 }
 
-async fn define(shared: &Shared, id: Option<CollectionId>, changes: &[DefinitionChange]) -> Result<()> {
+async fn define(
+    shared: &Shared,
+    id: Option<CollectionId>,
+    tso: Tso,
+    changes: &[DefinitionChange],
+) -> Result<()> {
     let target = &*shared.target;
     for change in changes {
-        shared.ask("changing a definition", || target.define(change)).await?;
+        match shared.ask("changing a definition", || target.define(change)).await? {
+            Some(Shortfall::Lacks(what)) => {
+                tracing::warn!(tso = tso.0, what, "the target is incomplete from here on");
+                shared.progress.send_modify(|progress| progress.lacks(tso, what));
+            }
+            Some(Shortfall::Note(what)) => shared.progress.send_modify(|progress| progress.note(what)),
+            None => {}
+        }
         if let Some(id) = id {
             shared.ask("looking at a collection", || shared.made.note(target, id, change)).await?;
         }

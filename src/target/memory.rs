@@ -14,7 +14,7 @@ pub use contents::{Collection, Contents, Index, Row};
 use crate::catalog::CollectionId;
 use crate::change::{CollectionName, DefinitionChange, NewCollection, RowChange, Rows};
 use crate::error::{Error, Result};
-use crate::target::{Mode, Target};
+use crate::target::{Mode, Shortfall, Target};
 
 /// How a call fails. The caller is told the same in each case: a `Retry` error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +78,10 @@ impl Target for MemoryTarget {
         Ok("memory".to_owned())
     }
 
-    async fn define(&self, change: &DefinitionChange) -> Result<()> {
+    async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
         let mut state = self.state();
         match state.count() {
-            None => state.contents.define(change),
+            None => state.contents.define(change).map(|()| None),
             Some(Fault::After) => state.contents.define(change).and(Err(injected())),
             Some(Fault::Before | Fault::Half) => Err(injected()),
         }

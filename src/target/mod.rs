@@ -21,6 +21,15 @@ pub enum Mode {
     Safe,
 }
 
+/// How a target differs from what it was asked for, in words for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shortfall {
+    /// It lacks something.
+    Lacks(String),
+    /// It has everything, and something is worth a look.
+    Note(String),
+}
+
 /// A database that changes are applied to.
 ///
 /// `Ok` means that the target has accepted the change durably. A `Retry` error says that nothing is known about the
@@ -31,9 +40,10 @@ pub trait Target: Send + Sync + 'static {
     /// Tries address and credentials; returns what the target says it is (e.g. `Milvus v2.3.5`).
     async fn hello(&self) -> Result<String>;
 
-    /// Applies a change of what exists. Bears repetition: what is already so is success. A target that has another
-    /// definition under the same name is an error for a person, with the difference named.
-    async fn define(&self, change: &DefinitionChange) -> Result<()>;
+    /// Applies a change of what exists, as far as the target can. Bears repetition: what is already so is
+    /// success. A target that has another definition under the same name is an error for a person, with the
+    /// difference named.
+    async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>>;
 
     /// The id that the target itself gave to the collection of this name; an alias is none.
     async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>>;

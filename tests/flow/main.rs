@@ -33,6 +33,7 @@ mod pieces;
 mod plan;
 mod prune;
 mod rivals;
+mod shortfall;
 mod skip;
 mod stop;
 mod timeline;
