@@ -175,6 +175,7 @@ fn lines(plan: &Plan) -> Vec<String> {
     }));
     lines.extend(plan.left_out.iter().map(left_out));
     lines.extend(plan.incomplete.iter().map(|what| format!("cannot be applied: {what}")));
+    lines.extend(plan.notes.iter().map(|what| note(what)));
     lines.extend(plan.conflicts.iter().map(|conflict| format!("CONFLICT {}", conflict.message)));
     if let Some(estimate) = &plan.estimate {
         let time = humantime::format_duration(std::time::Duration::from_secs(estimate.seconds));

@@ -14,6 +14,7 @@ use crate::pb::log::{Definition, definition::Change};
 use crate::target::Shortfall;
 use crate::tick::Tso;
 
+use super::expiry;
 use super::ownership;
 use super::shared::Shared;
 
@@ -152,6 +153,7 @@ async fn define(
             Some(Shortfall::Note(what)) => shared.progress.send_modify(|progress| progress.note(what)),
             None => {}
         }
+        shared.progress.send_modify(|progress| expiry::apply(&mut progress.notes, change));
         if let Some(id) = id {
             shared.ask("looking at a collection", || shared.made.note(target, id, change)).await?;
         }

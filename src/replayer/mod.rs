@@ -19,6 +19,7 @@ mod batch;
 mod beginning;
 mod conflicts;
 mod definer;
+mod expiry;
 mod fetch;
 mod journal;
 mod lane;

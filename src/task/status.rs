@@ -65,7 +65,8 @@ pub struct Status {
     pub importing: Vec<String>,
     /// Since when the target lacks something, and what.
     pub incomplete: Option<Incomplete>,
-    /// What a person should know of the target's collections: which have fewer replicas than at the source.
+    /// What a person should know of the target's collections: which have fewer replicas than at the source, and of which
+    /// rows expire by themselves.
     #[serde(default)]
     pub notes: Vec<String>,
     /// The last failure.

@@ -10,7 +10,7 @@ use tapedeck::error::Result;
 use tapedeck::log::store::Store;
 use tapedeck::progress::ReplayProgress;
 use tapedeck::recorder::Start;
-use tapedeck::replayer::Until;
+use tapedeck::replayer::{Depth, Until};
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::MemoryTarget;
 use tapedeck::target::{Mode, Shortfall, Target};
@@ -115,5 +115,25 @@ fn what_a_target_cannot_do_as_it_was_asked_is_said_and_said_again_after_a_restar
             assert!(since > Tso::BASE && what == [format!("cannot remove {TTL}")], "{since}: {what:?}");
             assert_eq!(progress.notes, ["default.docs: one replica"]);
         }
+    });
+}
+
+#[test]
+fn a_collection_whose_rows_expire_is_named_until_it_is_gone() {
+    process(async {
+        let store = Store::memory();
+        let mut world = recorded(&store, |_| {}).await;
+        let target = Arc::new(MemoryTarget::new());
+        for _ in 0..2 {
+            let ReplayProgress { notes, log_to, .. } = shown(&store, target.clone()).await;
+            assert!(notes.len() == 1 && notes[0].starts_with("default.docs: its rows expire"), "{notes:?}");
+            let plan = replayer(&store, Arc::new(MemoryTarget::new()), "planner", Until::Latest);
+            let plan = plan.plan(log_to, Depth::Definitions, |_, _| {}).await.expect("a plan");
+            assert_eq!(plan.notes, notes);
+        }
+        let recording = open(&world, &store, Start::Earliest).await;
+        world.drop_collection(0);
+        finish(&mut world, recording).await;
+        assert_eq!(shown(&store, target).await.notes, Vec::<String>::new());
     });
 }
