@@ -111,6 +111,8 @@ pub enum DefinitionChange {
     AlterCollection {
         name: CollectionName,
         properties: Vec<KeyValuePair>,
+        /// Keys of properties that it had before.
+        removed: Vec<String>,
     },
     CreatePartition {
         name: CollectionName,

@@ -106,6 +106,26 @@ pub struct ReplayProgress {
     pub commits: u64,
     /// What could not be applied, and since which TSO the target is incomplete.
     pub incomplete: Option<(Tso, Vec<String>)>,
+    /// What a person should know of the target's collections.
+    pub notes: Vec<String>,
     /// What is tried again.
     pub tries: Tries,
+}
+
+impl ReplayProgress {
+    /// Notes a change that could not be applied: the target is incomplete from there on.
+    pub fn lacks(&mut self, tso: Tso, what: String) {
+        let (since, known) = self.incomplete.get_or_insert((tso, Vec::new()));
+        *since = tso.min(*since);
+        if !known.contains(&what) {
+            known.push(what);
+        }
+    }
+
+    /// Notes something that a person should know.
+    pub fn note(&mut self, what: String) {
+        if !self.notes.contains(&what) {
+            self.notes.push(what);
+        }
+    }
 }

@@ -111,7 +111,7 @@ fn text(status: &Status) -> String {
         parts.push(format!("without the bulk imports into {}", status.importing.join(", ")));
     }
     if let Some(incomplete) = &status.incomplete {
-        parts.push(format!("target incomplete since {}", incomplete.since.time));
+        parts.push(format!("target incomplete since {}", incomplete.since()));
     }
     parts.join(" | ")
 }

@@ -86,9 +86,10 @@ pub async fn restore(args: Args) -> Result<()> {
         return Err(Error::operator("the restore was stopped before its end")
             .advice("give the same command again: it goes on"));
     };
+    status.notes.iter().try_for_each(|what| print(note(what)))?;
     let Some(incomplete) = status.incomplete else { return print(restored(&plan)) };
-    let what = incomplete.what.join(", ");
-    Err(Error::operator(format!("restored, but the target lacks, since {}: {what}", incomplete.since.time))
+    let (since, what) = (incomplete.since(), incomplete.what.join(", "));
+    Err(Error::operator(format!("restored, but the target lacks, since {since}: {what}"))
         .advice("these changes cannot be applied: make them at the target by hand where they matter"))
 }
 
@@ -180,12 +181,17 @@ fn lines(plan: &Plan) -> Vec<String> {
     }));
     lines.extend(plan.left_out.iter().map(left_out));
     lines.extend(plan.incomplete.iter().map(|what| format!("cannot be applied: {what}")));
+    lines.extend(plan.notes.iter().map(|what| note(what)));
     lines.extend(plan.conflicts.iter().map(|conflict| format!("CONFLICT {}", conflict.message)));
     if let Some(estimate) = &plan.estimate {
         let time = humantime::format_duration(std::time::Duration::from_secs(estimate.seconds));
         lines.push(format!("about {time}: {}", estimate.based_on));
     }
     lines
+}
+
+fn note(what: &str) -> String {
+    format!("note: {what}")
 }
 
 fn left_out(omitted: &Omitted) -> String {

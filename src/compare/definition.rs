@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::pb::milvus::proto::schema::{CollectionSchema, FieldSchema};
+use crate::pb::milvus::proto::schema::{CollectionSchema, FieldSchema, FunctionSchema};
 use crate::target::milvus::Found;
 use crate::target::request::{facts, has_partition_key, is_dynamic, is_users, parameters, properties};
 
@@ -66,6 +66,12 @@ fn stated(found: &Found) -> BTreeMap<String, String> {
         for (what, fact) in facts(field) {
             stated.insert(format!("field {}, {what}", field.name), fact);
         }
+    }
+    for function in &schema.functions {
+        let FunctionSchema { r#type: kind, input_field_names: from, output_field_names: to, params, .. } =
+            function;
+        let fact = format!("type {kind}, {} -> {}, {}", from.join(", "), to.join(", "), parameters(params));
+        stated.insert(format!("function {}", function.name), fact);
     }
     for property in properties(&described.properties) {
         stated.insert(format!("property {}", property.key), property.value);

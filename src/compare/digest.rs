@@ -78,10 +78,26 @@ fn packed(bytes: &[u8], number: usize, width: usize) -> Option<Cow<'_, [u8]>> {
     bytes.get(start..start.checked_add(width)?).map(Cow::from)
 }
 
-/// Members in the order of their names; what is no JSON as it is.
+/// Members in the order of their names. As it is counts what is no JSON, and what reading would lose a part of: digits
+/// of a long number, or all but the last of several members of one name.
 fn meaning(json: &[u8]) -> Cow<'_, [u8]> {
-    let value = serde_json::from_slice::<serde_json::Value>(json);
-    value.map_or(Cow::from(json), |value| Cow::from(value.to_string().into_bytes()))
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(json) else { return Cow::from(json) };
+    let ordered = value.to_string().into_bytes();
+    if skeleton(&ordered) == skeleton(json) { Cow::from(ordered) } else { Cow::from(json) }
+}
+
+/// What stands outside of texts, without blanks and in no order, with the quotes of each text.
+fn skeleton(json: &[u8]) -> Vec<u8> {
+    let (mut within, mut escaped) = (false, false);
+    let outside = |byte: &&u8| {
+        let quote = **byte == b'"' && !escaped;
+        within ^= quote;
+        escaped = **byte == b'\\' && !escaped;
+        quote || (!within && !byte.is_ascii_whitespace())
+    };
+    let mut outside = json.iter().filter(outside).copied().collect::<Vec<_>>();
+    outside.sort_unstable();
+    outside
 }
 
 fn elements(array: &ScalarField) -> Cow<'_, [u8]> {
@@ -134,6 +150,22 @@ mod tests {
         let some = |text: &str| Some(Scalar::StringData(StringArray { data: vec![text.into()] }));
         let [one, other] = of(vec![arrays([None, some("")])])[..] else { panic!() };
         assert_ne!(one, other, "an empty text is an element");
+    }
+
+    #[test]
+    fn json_that_loses_something_when_it_is_read_counts_as_it_is() {
+        for (values, same) in [
+            ([r#"{"a":18446744073709551616}"#, r#"{"a":18446744073709551617}"#], false),
+            ([r#"{"a":0.12345678901234567890}"#, r#"{"a":0.12345678901234567891}"#], false),
+            ([r#"{"a":1,"a":2}"#, r#"{"a":2}"#], false),
+            ([r#"{"b":{"a":1,"a":2}}"#, r#"{"b":{"a":2}}"#], false),
+            ([r#"{"a":18446744073709551616}"#, r#"{"a":18446744073709551616}"#], true),
+            ([r#"{"a":18446744073709551615,"b":1.5}"#, r#"{"b": 1.5, "a": 18446744073709551615}"#], true),
+            ([r#"{"a":"\u00e9\"x","b":1}"#, r#"{ "b": 1, "a": "é\"x" }"#], true),
+        ] {
+            let [one, other] = of(vec![json(values)])[..] else { panic!() };
+            assert_eq!(one == other, same, "{values:?}");
+        }
     }
 
     #[test]

@@ -11,7 +11,10 @@ use crate::catalog::CollectionId;
 use crate::change::DefinitionChange;
 use crate::error::{Error, Result};
 use crate::pb::log::{Definition, definition::Change};
+use crate::target::Shortfall;
+use crate::tick::Tso;
 
+use super::expiry;
 use super::ownership;
 use super::shared::Shared;
 
@@ -64,7 +67,7 @@ impl Definer {
     }
 
     /// Starts the changes of a collection after those that came before; `commit` counts them until they are done.
-    pub fn start(&mut self, scope: Scope, changes: Vec<DefinitionChange>, commit: &TaskTracker) {
+    pub fn start(&mut self, scope: Scope, tso: Tso, changes: Vec<DefinitionChange>, commit: &TaskTracker) {
         let (Scope::Collection(id) | Scope::Serving(id)) = scope else { return };
         let chain = self.chains.entry(id).or_default();
         let (previous, shared, token) = (chain.last.take(), self.shared.clone(), commit.token());
@@ -72,7 +75,7 @@ impl Definer {
             if let Some(previous) = previous {
                 previous.await;
             }
-            if let Err(error) = define(&shared, Some(id), &changes).await {
+            if let Err(error) = define(&shared, Some(id), tso, &changes).await {
                 shared.fail(error);
             }
             drop(token);
@@ -110,8 +113,13 @@ impl Definer {
     }
 
     /// Applies changes, of a collection as a rule, while nothing else is in flight.
-    pub async fn apply(&self, id: Option<CollectionId>, changes: &[DefinitionChange]) -> Result<()> {
-        define(&self.shared, id, changes).await
+    pub async fn apply(
+        &self,
+        id: Option<CollectionId>,
+        tso: Tso,
+        changes: &[DefinitionChange],
+    ) -> Result<()> {
+        define(&self.shared, id, tso, changes).await
     }
 
     /// Notes the databases that changes are to create; before it is stored that they may be there.
@@ -135,19 +143,32 @@ impl Definer {
     }
 }
 
-async fn define(shared: &Shared, id: Option<CollectionId>, changes: &[DefinitionChange]) -> Result<()> {
+async fn define(
+    shared: &Shared,
+    id: Option<CollectionId>,
+    tso: Tso,
+    changes: &[DefinitionChange],
+) -> Result<()> {
     let target = &*shared.target;
     for change in changes {
-        let change_it = async || {
-            shared.lease.hold().await?;
-            target.define(change).await
-        };
         if shared.made.is_of_others(change) {
             tracing::warn!(?change, "left out: it was not created by this replay");
             continue;
         }
         shared.ask("looking at a collection", || shared.made.check(target, id, change)).await?;
-        shared.ask("changing a definition", change_it).await?;
+        let change_it = async || {
+            shared.lease.hold().await?;
+            target.define(change).await
+        };
+        match shared.ask("changing a definition", change_it).await? {
+            Some(Shortfall::Lacks(what)) => {
+                tracing::warn!(tso = tso.0, what, "the target is incomplete from here on");
+                shared.progress.send_modify(|progress| progress.lacks(tso, what));
+            }
+            Some(Shortfall::Note(what)) => shared.progress.send_modify(|progress| progress.note(what)),
+            None => {}
+        }
+        shared.progress.send_modify(|progress| expiry::apply(&mut progress.notes, change));
         shared.ask("looking at a collection", || shared.made.note(target, id, change)).await?;
         tracing::info!(?change, "applied");
     }

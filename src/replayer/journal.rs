@@ -72,10 +72,11 @@ impl Journal {
         progress: &watch::Sender<ReplayProgress>,
         stop: CancellationToken,
     ) -> Journal {
-        if state.incomplete_since > 0 {
-            let incomplete = (Tso(state.incomplete_since), state.incomplete.clone());
-            progress.send_modify(|progress| progress.incomplete = Some(incomplete));
-        }
+        let incomplete = (Tso(state.incomplete_since), state.incomplete.clone());
+        progress.send_modify(|progress| {
+            progress.incomplete = Some(incomplete).filter(|(_, what)| !what.is_empty());
+            progress.notes = state.notes.clone();
+        });
         let ack = state.ack.map(LogPosition::from).unwrap_or_default();
         let intent = state.intent.map(LogPosition::from).unwrap_or_default().max(ack);
         let is_contested = state.n > 0 && !std::mem::take(&mut state.closed);
@@ -228,16 +229,9 @@ impl Journal {
     }
 
     /// Notes a change that could not be applied.
-    pub fn incomplete(&mut self, tso: Tso, what: &str) {
+    pub fn incomplete(&self, tso: Tso, what: &str) {
         tracing::warn!(tso = tso.0, what, "cannot be applied: the target is incomplete from here on");
-        if self.state.incomplete_since == 0 {
-            self.state.incomplete_since = tso.0;
-        }
-        if !self.state.incomplete.iter().any(|known| known == what) {
-            self.state.incomplete.push(what.to_owned());
-        }
-        let (since, names) = (Tso(self.state.incomplete_since), self.state.incomplete.clone());
-        self.progress.send_modify(|progress| progress.incomplete = Some((since, names)));
+        self.progress.send_modify(|progress| progress.lacks(tso, what.to_owned()));
     }
 
     /// Ends without anything in flight: a start after this applies nothing twice, but for what an earlier run may have
@@ -274,6 +268,12 @@ impl Journal {
         }
         self.state.ack = Some(self.ack.into());
         self.made.store(&mut self.state);
+        let (incomplete, notes) = {
+            let progress = self.progress.borrow();
+            (progress.incomplete.clone(), progress.notes.clone())
+        };
+        let (since, what) = incomplete.unwrap_or_default();
+        (self.state.incomplete_since, self.state.incomplete, self.state.notes) = (since.0, what, notes);
         self.state.intent = Some(self.intent.max(self.ack).into());
         self.lease.store(self.state.clone()).await?;
         (self.stored, self.stored_at) = (self.ack, Instant::now());

@@ -22,6 +22,7 @@ mod batch;
 mod beginning;
 mod conflicts;
 mod definer;
+mod expiry;
 mod fetch;
 mod journal;
 mod lane;

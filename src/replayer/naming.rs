@@ -186,9 +186,17 @@ impl Naming {
                 );
                 changes
             }
-            (Change::AlterCollection(altered), Side::Before) => self.selected(altered.id, |name| {
-                DefinitionChange::AlterCollection { name, properties: altered.properties.clone() }
-            })?,
+            (Change::AlterCollection(altered), Side::Before) => {
+                let properties = altered.properties.clone();
+                let had = self.collection(altered.id)?.properties.iter().map(|property| &property.key);
+                let goes = |key: &&String| properties.iter().all(|property| property.key != **key);
+                let removed = had.filter(goes).cloned().collect();
+                self.selected(altered.id, |name| DefinitionChange::AlterCollection {
+                    name,
+                    properties,
+                    removed,
+                })?
+            }
             (Change::CreatePartition(created), Side::After) => {
                 let partition = created.partition.as_ref().map(|part| part.name.clone()).unwrap_or_default();
                 self.selected(created.collection_id, |name| DefinitionChange::CreatePartition {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Replayer;
 use super::beginning;
 use super::conflicts::{Conflict, Conflicts};
+use super::expiry;
 use super::opening::{check_not_beyond, checkpoint};
 use super::ownership::{self, Made};
 use super::place::Place;
@@ -58,6 +59,8 @@ pub struct Plan {
     pub operations: BTreeMap<&'static str, u64>,
     /// What cannot be applied: the target will lack it.
     pub incomplete: Vec<String>,
+    /// What a person should know of the collections at the target.
+    pub notes: Vec<String>,
     /// The collections that exist at the instant.
     pub collections: Vec<Planned>,
     /// Aliases that stay out, because their collection gets another name.
@@ -191,6 +194,8 @@ pub async fn plan(
     }
     for (id, name) in rehearsal.naming().collections() {
         let source = rehearsal.naming().title(id);
+        let known = rehearsal.naming().catalog().collections.get(&id);
+        plan.notes.extend(known.and_then(|known| expiry::note(&name, &known.properties)));
         plan.collections.push(Planned { source, target: name.to_string() });
         if plan.done {
             conflicts.check_there(target, (id, name), &made).await?;

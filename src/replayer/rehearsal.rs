@@ -24,7 +24,7 @@ use super::{Replayer, window};
 /// What is read of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// The segments with definitions, and those with deletes that are left out.
+    /// The segments with definitions and, from the first delete that is left out, all that may have its keys.
     Definitions,
     /// All segments: rows are counted.
     Rows,
@@ -116,7 +116,7 @@ impl Rehearsal {
         let is_needed = |_, segment: &ObjectRef| {
             depth == Depth::Rows
                 || segment.definitions > 0
-                || skip.has_deletes_in(Tso(segment.first_tso), Tso(segment.last_tso))
+                || skip.concerns_rows_in(Tso(segment.first_tso), Tso(segment.last_tso))
         };
         let next = self.segments.next(is_needed).await?;
         next.map(|fetched| self.rehearse(fetched)).transpose()

@@ -93,7 +93,7 @@ impl Run {
         }
         let began = journal.ack();
         let definer = Definer::new(shared.clone());
-        definer.apply(None, &naming.extra_databases()).await?;
+        definer.apply(None, Tso::ZERO, &naming.extra_databases()).await?;
         let lanes = Lanes::new(shared.clone());
         let Opening { reader, base, until, last, .. } = opening;
         Ok(Run {
@@ -298,8 +298,9 @@ impl Run {
         if done {
             return Ok(());
         }
+        let tso = Tso(definition.tso);
         if let Some(what) = self.naming.untold(definition)? {
-            self.journal.incomplete(Tso(definition.tso), what);
+            self.journal.incomplete(tso, what);
         }
         if changes.is_empty() {
             return Ok(());
@@ -309,12 +310,12 @@ impl Run {
                 self.drain().await?;
                 self.definer.claim(&changes).await?;
                 self.journal.ack_within(LogPosition { rows: true, ..place.start }).await?;
-                self.definer.apply(taken_from(definition), &changes).await?;
+                self.definer.apply(taken_from(definition), tso, &changes).await?;
                 self.journal.ack_within(place.end).await
             }
             scope @ (Scope::Collection(id) | Scope::Serving(id)) => {
                 self.lanes.drain(Some(id)).await?;
-                self.definer.start(scope, changes, in_target);
+                self.definer.start(scope, tso, changes, in_target);
                 Ok(())
             }
         }

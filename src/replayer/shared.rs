@@ -61,21 +61,21 @@ impl Shared {
     }
 
     /// Asks the target until it answers.
-    pub async fn ask<F: Future<Output = Result<()>>>(
+    pub async fn ask<T, F: Future<Output = Result<T>>>(
         &self,
         what: &'static str,
         call: impl Fn() -> F,
-    ) -> Result<()> {
+    ) -> Result<T> {
         let mut trouble = Trouble::new(&self.progress, what);
-        loop {
+        let answer = loop {
             let answer = self.stop.run_until_cancelled(call()).await;
             match answer.unwrap_or_else(|| Err(Error::retry("stopped"))) {
-                Ok(()) => break,
+                Ok(answer) => break answer,
                 Err(error) => self.wait(&mut trouble, error).await?,
             }
-        }
+        };
         trouble.over();
-        Ok(())
+        Ok(answer)
     }
 
     /// Keeps the first failure and stops everything.

@@ -1,8 +1,10 @@
 //! Changes that a replay leaves out: the named ones, and what goes with a creation that is left out. Pure.
 //!
 //! A drop that is left out keeps what it would have dropped; [`Naming::check_clash`] says what clashes with that later.
+//! A delete that is left out keeps rows, and [`Kept`] says which keys cannot be inserted then.
 
 mod gone;
+mod kept;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +19,7 @@ use super::naming::Naming;
 use super::place::Place;
 use super::steps::RowMessage;
 use gone::Gone;
+use kept::Kept;
 
 /// What became of one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +41,7 @@ pub struct Omission {
 pub struct Skip {
     places: BTreeMap<Place, Option<Omission>>,
     gone: Gone,
+    kept: Kept,
 }
 
 impl Skip {
@@ -69,10 +73,10 @@ impl Skip {
         self.places.iter().filter_map(|(place, met)| met.as_ref().map(|met| (*place, met)))
     }
 
-    /// Whether TSOs of a range hold deletes that are to be left out.
-    pub fn has_deletes_in(&self, first: Tso, last: Tso) -> bool {
+    /// Whether rows of a range of TSOs matter: deletes that are to be left out, or what their keys may meet.
+    pub fn concerns_rows_in(&self, first: Tso, last: Tso) -> bool {
         let mut deletes = self.places.range(Place::Deletes(first)..);
-        deletes.next().is_some_and(|(place, _)| *place <= Place::Deletes(last))
+        !self.kept.is_empty() || deletes.next().is_some_and(|(place, _)| *place <= Place::Deletes(last))
     }
 
     /// Refuses places at which nothing was met, once everything up to the end has been seen.
@@ -122,8 +126,11 @@ impl Skip {
         }
         let kind = describe::change(definition.change.as_ref()).0;
         if self.places.contains_key(&place) {
-            self.gone.leave_out(place, definition.change.as_ref())?;
             let (tso, of) = (Tso(definition.tso), naming.subject(&definition));
+            if !naming.concerns(&definition) {
+                return Err(unselected(place, kind, &of));
+            }
+            self.gone.leave_out(place, definition.change.as_ref())?;
             let met = Omission { tso, change: kind, of, ..Omission::default() };
             self.places.insert(place, Some(met));
             return Ok(None);
@@ -138,7 +145,7 @@ impl Skip {
         Ok(None)
     }
 
-    /// What is left of the messages of a lane.
+    /// What is left of the messages of a lane. An insert of a key whose row is kept is refused.
     pub fn rows(
         &mut self,
         naming: &Naming,
@@ -150,7 +157,8 @@ impl Skip {
         }
         let mut kept = Vec::new();
         for message in messages {
-            let Some(place) = self.row_place(id, &message)? else {
+            let Some(place) = self.row_place(naming, id, &message)? else {
+                self.kept.pass(naming, id, &message)?;
                 kept.push(message);
                 continue;
             };
@@ -158,6 +166,7 @@ impl Skip {
             met.rows = met.rows.saturating_add(message.rows);
             if matches!(place, Place::Deletes(_)) {
                 (met.tso, met.change, met.of) = (message.tso, "delete", naming.title(id));
+                self.kept.keep(id, &message)?;
             }
         }
         Ok(kept)
@@ -167,15 +176,23 @@ impl Skip {
         self.places.entry(place).or_default().get_or_insert_default()
     }
 
-    fn row_place(&self, id: CollectionId, message: &RowMessage) -> Result<Option<Place>> {
+    fn row_place(&self, naming: &Naming, id: CollectionId, message: &RowMessage) -> Result<Option<Place>> {
         let deletes = Place::Deletes(message.tso);
-        if self.places.contains_key(&deletes) {
-            return match message.delete {
-                true => Ok(Some(deletes)),
-                false => Err(Error::usage(format!("skip {deletes}: this request inserts rows"))
-                    .advice("only a delete can be left out: an upsert replaces rows")),
-            };
+        if !self.places.contains_key(&deletes) {
+            return Ok(self.gone.rows(id, message.partition));
         }
-        Ok(self.gone.rows(id, message.partition))
+        if !message.delete {
+            return Err(Error::usage(format!("skip {deletes}: this request inserts rows"))
+                .advice("only a delete can be left out: an upsert replaces rows"));
+        }
+        if !naming.is_selected(id) {
+            return Err(unselected(deletes, "delete", &naming.title(id)));
+        }
+        Ok(Some(deletes))
     }
+}
+
+fn unselected(place: Place, change: &str, of: &str) -> Error {
+    Error::usage(format!("skip {place}: this is the {change} of {of}, which is not selected"))
+        .advice("`tapedeck log timeline` shows the places of changes; correct the place, or the selection")
 }

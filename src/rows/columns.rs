@@ -220,7 +220,13 @@ fn append_scalars(ours: &mut ScalarField, theirs: ScalarField) -> bool {
         (Scalar::StringData(ours), Scalar::StringData(theirs)) => ours.data.extend(theirs.data),
         (Scalar::BytesData(ours), Scalar::BytesData(theirs)) => ours.data.extend(theirs.data),
         (Scalar::JsonData(ours), Scalar::JsonData(theirs)) => ours.data.extend(theirs.data),
-        (Scalar::ArrayData(ours), Scalar::ArrayData(theirs)) if ours.element_type == theirs.element_type => {
+        // some clients say the type of the elements, others leave it to the schema
+        (Scalar::ArrayData(ours), Scalar::ArrayData(theirs))
+            if ours.element_type == theirs.element_type
+                || ours.element_type == 0
+                || theirs.element_type == 0 =>
+        {
+            ours.element_type = ours.element_type.max(theirs.element_type);
             ours.data.extend(theirs.data)
         }
         _ => return false,

@@ -223,6 +223,26 @@ fn rows_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn arrays_of_clients_that_say_their_type_and_of_others_go_together() {
+    let typed = |kind: DataType| {
+        let mut rows = sample();
+        let Some(Field::Scalars(ScalarField { data: Some(Scalar::ArrayData(arrays)) })) =
+            &mut rows.columns[7].field
+        else {
+            panic!()
+        };
+        arrays.element_type = kind.into();
+        rows
+    };
+    for parts in [[DataType::None, DataType::Int64], [DataType::Int64, DataType::None]] {
+        let [mut rows, other] = parts.map(typed);
+        rows.append(other).unwrap();
+        assert_eq!(rows.take(&[1]).unwrap(), typed(DataType::Int64));
+    }
+    assert!(typed(DataType::Int64).append(typed(DataType::Int32)).is_err());
+}
+
+#[test]
 fn a_dimension_that_cannot_be_is_refused() {
     for dim in [0, -1, i64::MAX, 15] {
         let mut rows = sample();

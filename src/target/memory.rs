@@ -14,7 +14,7 @@ pub use contents::{Collection, Contents, Index, Row};
 use crate::catalog::CollectionId;
 use crate::change::{CollectionName, DefinitionChange, RowChange, Rows};
 use crate::error::{Error, Result};
-use crate::target::{Mode, Target};
+use crate::target::{Mode, Shortfall, Target};
 
 /// How a call fails. The caller is told the same in each case: a `Retry` error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,10 +97,10 @@ impl Target for MemoryTarget {
         Ok("memory".to_owned())
     }
 
-    async fn define(&self, change: &DefinitionChange) -> Result<()> {
+    async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
         let mut state = self.state();
         match state.count() {
-            None => state.define(change),
+            None => state.define(change).map(|()| None),
             Some(Fault::After) => state.define(change).and(Err(injected())),
             Some(Fault::Before | Fault::Half) => Err(injected()),
         }

@@ -21,7 +21,7 @@ pub use reading::{Found, MilvusReader, RowsOf};
 use crate::catalog::CollectionId;
 use crate::change::{CollectionName, DefinitionChange, RowChange};
 use crate::error::Result;
-use crate::target::{Mode, Target};
+use crate::target::{Mode, Shortfall, Target};
 use collections::Behind;
 use connection::Connection;
 use layout::Layouts;
@@ -48,7 +48,7 @@ impl Target for MilvusTarget {
         self.connection.hello().await
     }
 
-    async fn define(&self, change: &DefinitionChange) -> Result<()> {
+    async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
         let result = self.apply(change).await;
         self.layouts.forget(change);
         result.map_err(|error| error.context(definitions::describe(change)))

@@ -21,6 +21,15 @@ pub enum Mode {
     Safe,
 }
 
+/// How a target differs from what it was asked for, in words for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shortfall {
+    /// It lacks something.
+    Lacks(String),
+    /// It has everything, and something is worth a look.
+    Note(String),
+}
+
 /// A database that changes are applied to.
 ///
 /// `Ok` means that the target has accepted the change durably. A `Retry` error says that nothing is known about the
@@ -31,10 +40,10 @@ pub trait Target: Send + Sync + 'static {
     /// Tries address and credentials; returns what the target says it is (e.g. `Milvus v2.3.5`).
     async fn hello(&self) -> Result<String>;
 
-    /// Applies a change of what exists. Bears repetition: what is already so is success. A target that has another
-    /// definition under the same name is an error for a person, with the difference named. A database that holds anything
-    /// is not dropped: it stays, which the program's log says.
-    async fn define(&self, change: &DefinitionChange) -> Result<()>;
+    /// Applies a change of what exists, as far as the target can. Bears repetition: what is already so is success. A target
+    /// that has another definition under the same name is an error for a person, with the difference named. A database
+    /// that holds anything is not dropped: it stays, which the program's log says.
+    async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>>;
 
     /// Whether there is a database of this name.
     async fn has_database(&self, database: &str) -> Result<bool>;

@@ -65,6 +65,10 @@ pub struct Status {
     pub importing: Vec<String>,
     /// Since when the target lacks something, and what.
     pub incomplete: Option<Incomplete>,
+    /// What a person should know of the target's collections: which have fewer replicas than at the source, and of which
+    /// rows expire by themselves.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// The last failure.
     pub last_error: Option<LastError>,
     /// What the checks of its log have found, where the service makes them.
@@ -151,10 +155,17 @@ pub struct Unknown {
 /// What a target lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Incomplete {
-    /// Since when.
-    pub since: Moment,
+    /// Since when; null: since before the log.
+    pub since: Option<Moment>,
     /// What could not be applied.
     pub what: Vec<String>,
+}
+
+impl Incomplete {
+    /// Since when, for people.
+    pub fn since(&self) -> &str {
+        self.since.as_ref().map_or("the beginning", |since| &since.time)
+    }
 }
 
 /// The last failure.
@@ -298,7 +309,8 @@ pub fn status(spec: &TaskSpec, record: &RecordProgress, replay: &ReplayProgress,
         incomplete: replay
             .incomplete
             .as_ref()
-            .and_then(|(since, what)| moment(*since).map(|since| Incomplete { since, what: what.clone() })),
+            .map(|(since, what)| Incomplete { since: moment(*since), what: what.clone() }),
+        notes: replay.notes.clone(),
         last_error: None,
         verification: None,
         upkeep: None,
@@ -349,6 +361,17 @@ mod tests {
         assert_eq!((shown.recorded_to, shown.record_lag_s), (None, None));
         assert_eq!((shown.applied_to, shown.apply_lag_s, shown.progress), (None, None, None));
         assert_eq!(percent(Tso::ZERO, Tso::BASE, Tso(1 << 40)), None);
+    }
+
+    #[test]
+    fn what_a_target_lacks_since_before_the_log_is_shown() {
+        for since in [Tso::ZERO, Tso::BASE] {
+            let incomplete = Some((since, vec!["properties of a database".to_owned()]));
+            let replay = ReplayProgress { incomplete, ..ReplayProgress::default() };
+            let shown = status(&spec(), &RecordProgress::default(), &replay, SystemTime::now());
+            let incomplete = shown.incomplete.unwrap();
+            assert_eq!((incomplete.since(), incomplete.what.len()), ("the beginning", 1));
+        }
     }
 
     #[test]

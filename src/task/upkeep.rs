@@ -265,13 +265,10 @@ mod tests {
         let service = service(&Store::memory(), &script).await;
         let fails = || Err(Error::operator("wrong token"));
         for (name, recording) in [("recorded", true), ("unrecorded", false)] {
-            let mut script = script.lock().unwrap();
-            if recording {
-                script.replay.push_back(fails())
-            } else {
-                script.record.push_back(fails())
+            match recording {
+                true => script.lock().unwrap().replay.push_back(fails()),
+                false => script.lock().unwrap().record.push_back(fails()),
             }
-            drop(script);
             let mut document = document(name, "replicate");
             document["upkeep"] = serde_json::json!({"archive_every": "1s"});
             let spec = TaskSpec::parse(document.to_string().as_bytes()).unwrap();

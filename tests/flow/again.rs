@@ -13,7 +13,7 @@ use tapedeck::log::store::Store;
 use tapedeck::replayer::Until;
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::MemoryTarget;
-use tapedeck::target::{Mode, Target};
+use tapedeck::target::{Mode, Shortfall, Target};
 
 use super::oracle::assert_same;
 use super::stage::{process, record_all, replay, replayer, seed};
@@ -31,7 +31,7 @@ impl Target for Refusing {
         self.inner.hello().await
     }
 
-    async fn define(&self, change: &DefinitionChange) -> Result<()> {
+    async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
         self.inner.define(change).await
     }
 

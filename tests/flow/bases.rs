@@ -21,7 +21,7 @@ use tapedeck::recorder::Start;
 use tapedeck::replayer::{Depth, Place, Plan, Replayer, Skip, Until};
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::{Contents, Fault as TargetFault, MemoryTarget};
-use tapedeck::target::{Mode, Target};
+use tapedeck::target::{Mode, Shortfall, Target};
 use tapedeck::tick::Tso;
 
 use super::crash::{death, faulty, sweep, whole};
@@ -337,7 +337,7 @@ impl Target for Slow {
         self.0.hello().await
     }
 
-    async fn define(&self, change: &DefinitionChange) -> Result<()> {
+    async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
         self.0.define(change).await
     }
 

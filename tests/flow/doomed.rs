@@ -8,7 +8,7 @@ use tapedeck::catalog::CollectionId;
 use tapedeck::change::{CollectionName, DefinitionChange, RowChange};
 use tapedeck::error::{Error, Result};
 use tapedeck::target::memory::{Fault, MemoryTarget};
-use tapedeck::target::{Mode, Target};
+use tapedeck::target::{Mode, Shortfall, Target};
 
 /// A target of one process, which dies at a call: that call has the effect that the fault says, later ones have none.
 pub struct Doomed {
@@ -44,7 +44,7 @@ impl Target for Doomed {
         self.inner.hello().await
     }
 
-    async fn define(&self, change: &DefinitionChange) -> Result<()> {
+    async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
         self.call()?;
         self.inner.define(change).await
     }

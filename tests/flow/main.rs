@@ -34,6 +34,7 @@ mod plan;
 mod prune;
 mod requests;
 mod rivals;
+mod shortfall;
 mod skip;
 mod stop;
 mod timeline;

@@ -62,7 +62,9 @@ impl Oracle {
         let target = MemoryTarget::new();
         for (tso, change) in self.changes.iter().filter(|(tso, _)| *tso <= until) {
             let applied = match change {
-                Change::Define(change) => target.define(change).now_or_never(),
+                Change::Define(change) => {
+                    target.define(change).now_or_never().map(|defined| defined.map(drop))
+                }
                 Change::Write(name, change) if *tso > rows_after => {
                     target.write(name, change, Mode::Plain).now_or_never()
                 }

@@ -16,7 +16,7 @@ use tapedeck::replayer::{Depth, Replayer, Until};
 use tapedeck::selection::{Renames, Selection};
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::MemoryTarget;
-use tapedeck::target::{Mode, Target};
+use tapedeck::target::{Mode, Shortfall, Target};
 
 use super::crash::{death, faulty, whole};
 use super::faulty_store::Fault;
@@ -260,7 +260,7 @@ where
         self.0.hello().await
     }
 
-    async fn define(&self, change: &DefinitionChange) -> Result<()> {
+    async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
         self.0.define(change).await
     }
 

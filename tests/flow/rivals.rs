@@ -15,7 +15,7 @@ use tapedeck::recorder::Start;
 use tapedeck::replayer::Until;
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::MemoryTarget;
-use tapedeck::target::{Mode, Target};
+use tapedeck::target::{Mode, Shortfall, Target};
 
 use super::crash::whole;
 use super::faulty_store::{Fault, FaultyStore};
@@ -153,7 +153,7 @@ impl Target for Late {
         self.0.hello().await
     }
 
-    async fn define(&self, change: &DefinitionChange) -> Result<()> {
+    async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
         self.0.define(change).await
     }
 

@@ -136,6 +136,78 @@ fn rows_whose_delete_is_left_out_are_there() {
     });
 }
 
+/// What is done after a mistaken delete of keys 1, 2 and 4 of `docs`.
+type Repair = fn(&mut World);
+
+#[test]
+fn an_insert_of_a_key_whose_delete_is_left_out_is_refused_and_the_target_is_untouched() {
+    process(async {
+        let again: Repair = |world| {
+            let partition = world.tables[0].default_partition();
+            world.insert(0, partition, &[20, 2]);
+        };
+        let elsewhere: Repair = |world| {
+            let partition = *world.tables[0].partitions.keys().next_back().expect("a partition");
+            world.insert(0, partition, &[1]);
+        };
+        for (repair, key) in [(again, 2), (elsewhere, 1)] {
+            let (store, mut world) = (Store::memory(), world());
+            let mistake = recorded(&mut world, &store, |world| world.delete(0, None, &[1, 2, 4])).await;
+            let recording = open(&world, &store, Start::Earliest).await;
+            repair(&mut world);
+            let inserted = world.oracle.last();
+            finish(&mut world, recording).await;
+            let error = refused(&store, &[Place::Deletes(mistake)]).await;
+            assert_eq!(error.verdict, Verdict::Refused, "{error}");
+            for says in [
+                format!("the insert of key {key} into default.docs at "),
+                format!("tso:{inserted}"),
+                format!("tso:{mistake}"),
+                "clashes with".to_owned(),
+            ] {
+                assert!(error.message.contains(&says), "{error}");
+            }
+            assert!(error.advice.unwrap().contains("an instant before that insert"));
+        }
+    });
+}
+
+#[test]
+fn an_insert_of_a_key_that_was_deleted_again_or_deleted_elsewhere_is_no_clash() {
+    process(async {
+        let deleted: Repair = |world| {
+            let partition = world.tables[0].default_partition();
+            world.delete(0, Some(partition), &[1, 2]);
+            world.insert(0, partition, &[1, 2]);
+        };
+        let upserted: Repair = |world| {
+            let partition = world.tables[0].default_partition();
+            world.upsert(0, partition, &[1]);
+            world.upsert(0, partition, &[1]);
+            world.delete(0, None, &[1]);
+            world.insert(0, partition, &[1]);
+        };
+        let other: Repair = |world| {
+            let other = *world.tables[0].partitions.keys().next_back().expect("a partition");
+            world.insert(0, other, &[1]);
+        };
+        for repair in [deleted, upserted, other] {
+            let (store, mut world) = (Store::memory(), world());
+            let mistake = |world: &mut World| {
+                let partition = world.tables[0].default_partition();
+                world.delete(0, Some(partition), &[1, 2]);
+            };
+            let mistake = recorded(&mut world, &store, mistake).await;
+            let recording = open(&world, &store, Start::Earliest).await;
+            repair(&mut world);
+            finish(&mut world, recording).await;
+            let contents = replayed_without(&store, &[Place::Deletes(mistake)]).await;
+            let expected = world.oracle.without(|tso, _| tso == mistake).contents();
+            assert_same(&contents, &expected, "without the delete");
+        }
+    });
+}
+
 #[test]
 fn of_a_creation_that_is_left_out_nothing_is_there() {
     process(async {
@@ -197,6 +269,10 @@ fn what_clashes_with_something_kept_is_refused_and_the_target_is_untouched() {
             world.drop_collection(0);
             world.create(CollectionSpec::new("x"));
         };
+        let named_as_collection: Mistake = |world| {
+            world.drop_collection(0);
+            world.set_alias(0, "docs");
+        };
         let partition: Mistake = |world| {
             let id = *world.tables[0].partitions.keys().next_back().expect("a partition");
             world.drop_partition(0, id);
@@ -208,6 +284,7 @@ fn what_clashes_with_something_kept_is_refused_and_the_target_is_untouched() {
             (renamed, "the rename to default.docs at "),
             (alias, "x at "),
             (named_as_alias, "the creation of default.x at "),
+            (named_as_collection, "the creation of alias docs at "),
             (partition, "the creation of partition p of default.docs at "),
         ] {
             let (store, mut world) = (Store::memory(), world());
@@ -290,6 +367,39 @@ fn a_place_at_which_nothing_is_and_a_change_that_others_need_are_refused() {
             let error = refused(&store, &[place]).await;
             assert_eq!((error.verdict, error.advice.is_some()), (Verdict::Usage, true), "{error}");
             assert!(error.message.contains(says), "{error}");
+        }
+    });
+}
+
+#[test]
+fn a_change_of_what_is_not_selected_cannot_be_left_out() {
+    process(async {
+        let (store, mut world) = (Store::memory(), world());
+        let mistake = |world: &mut World| {
+            world.drop_collection(0);
+            world.delete(0, None, &[3]);
+        };
+        let delete = Place::Deletes(recorded(&mut world, &store, mistake).await);
+        let drop = drop_of_a_collection(&store).await;
+        let (target, to) = (Arc::new(MemoryTarget::new()), Tso(last_watermark(&store).await));
+        for (select, place, refused) in [
+            ("default.dcos", drop, Some("the drop_collection of default.docs, which is not selected")),
+            ("default.other", drop, Some("default.docs, which is not selected")),
+            ("default.docs", drop, None),
+            ("default.docs", delete, Some("the delete of default.other, which is not selected")),
+            ("default.other", delete, None),
+        ] {
+            let selection = Selection::new(&[select.to_owned()], &[]).unwrap();
+            let restore = Replayer { selection, ..without(&store, &target, &[place]) };
+            let planned = restore.plan(to, Depth::Definitions, |_, _| {}).await;
+            match (planned, refused) {
+                (Ok(planned), None) => assert_eq!(planned.left_out.len(), 1, "{select}"),
+                (Err(error), Some(says)) => {
+                    assert!(error.message.contains(says), "{error}");
+                    assert_eq!((error.verdict, error.advice.is_some()), (Verdict::Usage, true), "{error}");
+                }
+                (planned, _) => panic!("{select} without {place}: {planned:?}"),
+            }
         }
     });
 }

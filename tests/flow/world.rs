@@ -238,7 +238,7 @@ impl World {
         let key = "collection.ttl.seconds";
         let properties = vec![KeyValuePair { key: key.into(), value: value.clone() }];
         let name = table.name.clone();
-        self.oracle.define(tso, DefinitionChange::AlterCollection { name, properties });
+        self.oracle.define(tso, DefinitionChange::AlterCollection { name, properties, removed: vec![] });
         self.source.alter_collection(table.id, key, &value);
     }
 

@@ -5,7 +5,7 @@ use tapedeck::error::Verdict;
 use tapedeck::pb::milvus::proto::milvus as pb;
 use tapedeck::pb::milvus::proto::schema::*;
 use tapedeck::target::milvus::{MilvusOptions, MilvusTarget};
-use tapedeck::target::{Mode, Target};
+use tapedeck::target::{Mode, Shortfall, Target};
 
 use crate::stand::*;
 
@@ -264,10 +264,19 @@ async fn properties_are_altered() {
     let Some(stand) = Stand::found().await else { return };
     let name = stand.name("people");
     stand.define(Change::CreateCollection(people(&name))).await;
-    let properties = vec![pair("collection.ttl.seconds", "60"), pair("replicate.id", "y")];
-    stand.define(Change::AlterCollection { name: name.clone(), properties }).await;
-    stand.define(Change::AlterCollection { name: name.clone(), properties: vec![] }).await;
-    assert_eq!(stand.describe(&name).await.properties, [pair("collection.ttl.seconds", "60")]);
+    let ttl = || pair("collection.ttl.seconds", "60");
+    let altered = |properties, removed: &[&str]| Change::AlterCollection {
+        name: name.clone(),
+        properties,
+        removed: removed.iter().map(|key| (*key).to_owned()).collect(),
+    };
+    stand.define(altered(vec![ttl(), pair("replicate.id", "y")], &[])).await;
+    stand.define(altered(vec![], &["never.there", "replicate.id"])).await;
+    assert_eq!(stand.describe(&name).await.properties, [ttl()]);
+    // Milvus 2.3 can remove none.
+    let kept = stand.target.define(&altered(vec![], &[&ttl().key])).await.unwrap();
+    assert!(matches!(kept, Some(Shortfall::Lacks(what)) if what.contains(&ttl().key)));
+    assert_eq!(stand.describe(&name).await.properties, [ttl()]);
 }
 
 #[tokio::test]

@@ -165,6 +165,7 @@ fn a_plan_is_shown_whole() {
         commits: 3,
         inserted: 10,
         operations: BTreeMap::from([("create_index", 2)]),
+        notes: vec!["default.docs: its rows expire".into()],
         left_out: vec![Omitted {
             place: "12:3".into(),
             time: "2026-11-23T07:59:00.000Z".into(),
@@ -181,6 +182,7 @@ fn a_plan_is_shown_whole() {
         "3 commits",
         "10 rows inserted",
         "2 create_index",
+        "note: default.docs: its rows expire",
         "left out 12:3: drop_collection default.docs at 2026-11-23T07:59:00.000Z",
     ] {
         assert!(text.contains(part), "{part} in {text}");

@@ -58,6 +58,39 @@ fn each_difference_is_named_with_what_both_say() {
 }
 
 #[test]
+fn functions_are_compared_with_what_they_make_of_what() {
+    let mut source = found(&["_default"], &["_default"]);
+    let bm25 = FunctionSchema {
+        name: "f".into(),
+        id: 7,
+        r#type: 1,
+        input_field_names: vec!["text".into()],
+        input_field_ids: vec![101],
+        output_field_names: vec!["sparse".into()],
+        output_field_ids: vec![102],
+        params: vec![pair("k", "1")],
+        ..FunctionSchema::default()
+    };
+    source.described.schema.as_mut().unwrap().functions.push(bm25);
+    let differs = |change: &dyn Fn(&mut FunctionSchema)| {
+        let mut target = source.clone();
+        change(&mut target.described.schema.as_mut().unwrap().functions[0]);
+        differences(&source, &target).differences.join("\n")
+    };
+    let ids = |function: &mut FunctionSchema| {
+        (function.id, function.input_field_ids, function.output_field_ids) = (9, vec![], vec![]);
+    };
+    assert_eq!(differs(&ids), "", "ids differ by nature");
+    let says = differs(&|function| function.input_field_names = vec!["title".into()]);
+    let [ours, theirs] = ["text", "title"].map(|from| format!("\"type 1, {from} -> sparse, {{k=1}}\""));
+    assert_eq!(says, format!("function f: {ours} at the source, {theirs} at the target"));
+    assert!(differs(&|function| function.name = "g".into()).contains("function g: none at the source"));
+    assert_ne!(differs(&|function| function.output_field_names.clear()), "");
+    assert_ne!(differs(&|function| function.r#type = 2), "");
+    assert_ne!(differs(&|function| function.params.clear()), "");
+}
+
+#[test]
 fn keys_that_the_target_does_not_generate_are_by_design_and_the_other_way_is_a_difference() {
     let plain = found(&["_default"], &[]);
     let mut generated = plain.clone();

@@ -54,10 +54,17 @@ impl Naming {
                 Some((what, format!("the index {} of the same field", kept.name)))
             }
             Change::CreateAlias(alias) => {
-                let kept = *self.catalog.aliases.get(&(alias.database_id, alias.name.clone()))?;
-                let clashes = kept != alias.collection_id && self.is_selected(kept);
-                let what = || format!("the creation of alias {}", alias.name);
-                clashes.then(|| (what(), format!("the alias of {}", self.title(kept))))
+                let kept = self.catalog.aliases.get(&(alias.database_id, alias.name.clone()));
+                let other = kept.filter(|kept| **kept != alias.collection_id && self.is_selected(**kept));
+                let kept = match other {
+                    Some(kept) => format!("the alias of {}", self.title(*kept)),
+                    None => self.named_as_alias(alias)?.to_string(),
+                };
+                Some((format!("the creation of alias {}", alias.name), kept))
+            }
+            Change::AlterAlias(alias) => {
+                let kept = self.named_as_alias(alias)?;
+                Some((format!("the alteration of alias {}", alias.name), kept.to_string()))
             }
             _ => None,
         }
@@ -83,7 +90,52 @@ impl Naming {
         holder.or_else(alias).map(|kept| (format!("{doing} {wanted}"), kept))
     }
 
-    fn is_selected(&self, id: CollectionId) -> bool {
+    /// The collection whose name at the target an alias is about to get there.
+    fn named_as_alias(&self, alias: &pb::Alias) -> Option<CollectionName> {
+        let bearer = self.bearer(&self.catalog.name(alias.collection_id)?)?;
+        let kept = CollectionName::new(self.catalog.database_name(alias.database_id)?, &alias.name);
+        let clashes = self.catalog.find(&kept).is_some()
+            && self.selection.matches(&kept)
+            && self.renames.apply(&kept) == CollectionName::new(bearer.database, &alias.name);
+        clashes.then_some(kept)
+    }
+
+    /// Whether a definition is of something selected or in its way; the catalog has not moved over it.
+    pub fn concerns(&self, definition: &Definition) -> bool {
+        let Some(change) = &definition.change else { return true };
+        let database = |id| self.catalog.database_name(id).unwrap_or_default();
+        let named = |id, name: &str| self.selection.matches(&CollectionName::new(database(id), name));
+        let is_of_selected = match change {
+            Change::CreateDatabase(it) | Change::AlterDatabase(it) => {
+                self.selection.matches_database(&it.name)
+            }
+            Change::DropDatabase(it) => self.selection.matches_database(database(it.id)),
+            Change::CreateCollection(it) => named(it.database_id, &it.name),
+            Change::DropCollection(it) => self.is_selected(it.id),
+            Change::RenameCollection(it) => self.is_selected(it.id) || named(it.database_id, &it.name),
+            Change::AlterCollection(it) => self.is_selected(it.id),
+            Change::CreatePartition(it) => self.is_selected(it.collection_id),
+            Change::DropPartition(it) => self.is_selected(it.collection_id),
+            Change::CreateIndex(it) => self.is_selected(it.collection_id),
+            Change::DropIndex(it) => self.is_selected(it.collection_id),
+            Change::Load(it) | Change::Release(it) => self.is_selected(it.collection_id),
+            Change::Flush(it) => it.collection_ids.iter().any(|id| self.is_selected(*id)),
+            Change::CreateAlias(it) => self.is_selected(it.collection_id),
+            Change::AlterAlias(it) => {
+                self.is_selected(it.collection_id) || self.alias_is_selected(it.database_id, &it.name)
+            }
+            Change::DropAlias(it) => self.alias_is_selected(it.database_id, &it.name),
+        };
+        is_of_selected || self.clash(definition).is_some()
+    }
+
+    fn alias_is_selected(&self, database: DatabaseId, alias: &str) -> bool {
+        let behind = self.catalog.aliases.get(&(database, alias.to_owned()));
+        behind.is_some_and(|id| self.is_selected(*id))
+    }
+
+    /// Whether a collection is selected, by its name now.
+    pub fn is_selected(&self, id: CollectionId) -> bool {
         self.catalog.name(id).is_some_and(|name| self.selection.matches(&name))
     }
 }

@@ -79,8 +79,10 @@ impl Contents {
                 self.aliases.retain(|_, behind| behind != name);
             }
             Change::RenameCollection { from, to } => self.rename(from, to)?,
-            Change::AlterCollection { name, properties } => {
-                self.collection(name)?.properties.extend(pairs(&request::properties(properties)));
+            Change::AlterCollection { name, properties, removed } => {
+                let collection = self.collection(name)?;
+                collection.properties.retain(|key, _| !removed.contains(key));
+                collection.properties.extend(pairs(&request::properties(properties)));
             }
             Change::CreatePartition { name, partition } => {
                 let collection = self.collection(name)?;

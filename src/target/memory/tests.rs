@@ -161,7 +161,11 @@ fn definitions() -> Vec<DefinitionChange> {
         Change::Load { name: name(), partitions: None, replicas: 1 },
         Change::Release { name: name(), partitions: some("p") },
         Change::DropPartition { name: name(), partition: "q".to_owned() },
-        Change::AlterCollection { name: name(), properties: pair("collection.ttl.seconds", "60") },
+        Change::AlterCollection {
+            name: name(),
+            properties: pair("collection.ttl.seconds", "60"),
+            removed: vec![],
+        },
         Change::RenameCollection { from: name(), to: moved.clone() },
         Change::Flush { name: moved.clone() },
         Change::Release { name: moved.clone(), partitions: None },

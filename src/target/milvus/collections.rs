@@ -7,7 +7,7 @@ use crate::pb::milvus::proto::milvus as pb;
 use crate::target::milvus::MilvusTarget;
 use crate::target::milvus::connection::call;
 use crate::target::milvus::failure::{ALIAS_EXISTS, ALIAS_NOT_FOUND, PARTITION_NOT_FOUND};
-use crate::target::{name_is_alias, request};
+use crate::target::{Shortfall, name_is_alias, request};
 
 /// What stands behind a name.
 pub(super) enum Behind {
@@ -100,19 +100,42 @@ impl MilvusTarget {
         &self,
         name: &CollectionName,
         properties: &[KeyValuePair],
-    ) -> Result<()> {
-        let properties = request::properties(properties);
-        if properties.is_empty() {
-            return Ok(());
-        }
+        removed: &[String],
+    ) -> Result<Option<Shortfall>> {
         let request = pb::AlterCollectionRequest {
             db_name: name.database.clone(),
             collection_name: name.collection.clone(),
-            properties,
             ..Default::default()
         };
-        call!(self.connection, alter_collection, request)?;
-        Ok(())
+        let properties = request::properties(properties);
+        if !properties.is_empty() {
+            let request = pb::AlterCollectionRequest { properties, ..request.clone() };
+            call!(self.connection, alter_collection, request)?;
+        }
+        let delete_keys = self.properties_there(name, removed).await?;
+        if delete_keys.is_empty() {
+            return Ok(None);
+        }
+        // alone: Milvus refuses to set some properties and to remove others in one request
+        match call!(self.connection, alter_collection, pb::AlterCollectionRequest { delete_keys, ..request })
+        {
+            // a version that does not know the field finds nothing in the request
+            Err(failure) if failure.says("properties is empty") => {}
+            altered => drop(altered?),
+        }
+        let kept = self.properties_there(name, removed).await?.join(", ");
+        let what = || format!("properties that the target cannot remove: {kept} of {name}");
+        Ok((!kept.is_empty()).then(|| Shortfall::Lacks(what())))
+    }
+
+    /// Which of these properties, as far as they are replayed, a collection has.
+    async fn properties_there(&self, name: &CollectionName, keys: &[String]) -> Result<Vec<String>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Behind::Collection(found) = self.behind(name).await? else { return Ok(Vec::new()) };
+        let there = request::properties(&found.properties).into_iter().map(|property| property.key);
+        Ok(there.filter(|key| keys.contains(key)).collect())
     }
 
     /// Names of a collection's partitions.

@@ -3,19 +3,22 @@
 use crate::change::DefinitionChange as Change;
 use crate::error::Result;
 use crate::pb::milvus::proto::milvus as pb;
+use crate::target::Shortfall;
 use crate::target::milvus::MilvusTarget;
 use crate::target::milvus::connection::call;
 
 impl MilvusTarget {
     /// Applies a change. Answers to repeated or impossible operations: `milvus-wire.md`, 7.4.
-    pub(super) async fn apply(&self, change: &Change) -> Result<()> {
-        match change {
+    pub(super) async fn apply(&self, change: &Change) -> Result<Option<Shortfall>> {
+        let applied = match change {
             Change::CreateDatabase { database } => self.create_database(database).await,
             Change::DropDatabase { database } => self.drop_database(database).await,
             Change::CreateCollection(new) => self.create_collection(new).await,
             Change::DropCollection { name } => self.drop_collection(name).await,
             Change::RenameCollection { from, to } => self.rename_collection(from, to).await,
-            Change::AlterCollection { name, properties } => self.alter_collection(name, properties).await,
+            Change::AlterCollection { name, properties, removed } => {
+                return self.alter_collection(name, properties, removed).await;
+            }
             Change::CreatePartition { name, partition } => self.create_partition(name, partition).await,
             Change::DropPartition { name, partition } => self.drop_partition(name, partition).await,
             Change::CreateIndex { name, field, index, params } => {
@@ -23,14 +26,15 @@ impl MilvusTarget {
             }
             Change::DropIndex { name, field, index } => self.drop_index(name, field, index).await,
             Change::Load { name, partitions, replicas } => {
-                self.load(name, partitions.as_deref(), *replicas).await
+                return self.load(name, partitions.as_deref(), *replicas).await;
             }
             Change::Release { name, partitions } => self.release(name, partitions.as_deref()).await,
             Change::Flush { name } => self.flush(name).await,
             Change::CreateAlias { name, alias } => self.create_alias(name, alias).await,
             Change::AlterAlias { from, name, alias } => self.alter_alias(from, name, alias).await,
             Change::DropAlias { name, alias } => self.drop_alias(name, alias).await,
-        }
+        };
+        applied.map(|()| None)
     }
 
     pub(super) async fn databases(&self) -> Result<Vec<String>> {

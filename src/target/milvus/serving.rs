@@ -8,6 +8,7 @@ use crate::backoff::Backoff;
 use crate::change::CollectionName;
 use crate::error::{Error, Result};
 use crate::pb::milvus::proto::milvus as pb;
+use crate::target::Shortfall;
 use crate::target::milvus::MilvusTarget;
 use crate::target::milvus::collections::Behind;
 use crate::target::milvus::connection::call;
@@ -41,30 +42,37 @@ impl MilvusTarget {
         name: &CollectionName,
         partitions: Option<&[String]>,
         replicas: i32,
-    ) -> Result<()> {
+    ) -> Result<Option<Shortfall>> {
         let wanted = match partitions {
-            Some([]) => return Ok(()),
+            Some([]) => return Ok(None),
             Some(some) => some.to_vec(),
             None => self.all_partitions(name).await?,
         };
         if self.load_state(name, &wanted).await? == LOADED {
-            return Ok(());
+            return Ok(None);
         }
-        match self.ask_to_load(name, partitions, replicas).await {
-            Err(failure) if replicas > 1 && failure.says("not enough") => {
-                tracing::warn!(%name, replicas, "the target has too few query nodes: loading one replica");
+        let fewer = match self.ask_to_load(name, partitions, replicas).await {
+            // the second refusal is about partitions that were loaded so before
+            Err(failure)
+                if replicas > 1
+                    && (failure.says("not enough") || failure.says("change the replica number")) =>
+            {
                 self.ask_to_load(name, partitions, 1).await?;
+                true
             }
-            asked => asked?,
-        }
+            asked => asked.map(|()| false)?,
+        };
         let mut polling = Polling::new(self.options.patience);
         loop {
             match self.load_state(name, &wanted).await? {
-                LOADED => return Ok(()),
+                LOADED => break,
                 LOADING if polling.wait().await => {}
                 _ => return Err(self.not_loaded(name, wanted).await),
             }
         }
+        let note =
+            || format!("{name}: one replica is loaded, not {replicas}: the target has too few query nodes");
+        Ok(fewer.then(|| Shortfall::Note(note())))
     }
 
     /// The partitions whose states tell whether the whole collection is loaded: to a question about the collection
