@@ -304,7 +304,8 @@ fn a_malformed_request_stops_the_recorder_each_time_and_is_kept() {
     process(async {
         let store = Store::memory();
         let (mut world, _) = small(&store).await;
-        let recording = open(&world, &store, Start::Earliest).await;
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        recording.reach(settle(&mut world)).await;
         let base = MsgBase { msg_type: 402, timestamp: world.source.now().0, ..Default::default() };
         let mut flush = MsgHeader { base: Some(base) }.encode_to_vec();
         flush.extend_from_slice(b"\x12\xff");
