@@ -151,8 +151,9 @@ async fn define(
 ) -> Result<()> {
     let target = &*shared.target;
     for change in changes {
-        if shared.made.is_of_others(change) {
-            tracing::warn!(?change, "left out: it was not created by this replay");
+        if let Some(database) = shared.made.database_of_others(change) {
+            let what = format!("the dropped database {database} stays: this replay did not create it");
+            shared.progress.send_modify(|progress| progress.note(what));
             continue;
         }
         shared.ask("looking at a collection", || shared.made.check(target, id, change)).await?;

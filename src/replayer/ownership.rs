@@ -59,9 +59,14 @@ impl Made {
         Ok(())
     }
 
-    /// Whether a change would drop a database that others have created.
-    pub fn is_of_others(&self, change: &DefinitionChange) -> bool {
-        matches!(change, DefinitionChange::DropDatabase { database } if !self.databases().contains(database))
+    /// The database that a change would drop although others have created it.
+    pub fn database_of_others<'a>(&self, change: &'a DefinitionChange) -> Option<&'a str> {
+        match change {
+            DefinitionChange::DropDatabase { database } if !self.databases().contains(database) => {
+                Some(database)
+            }
+            _ => None,
+        }
     }
 
     /// Notes what a change has made or removed.

@@ -42,7 +42,7 @@ pub trait Target: Send + Sync + 'static {
 
     /// Applies a change of what exists, as far as the target can. Bears repetition: what is already so is success. A target
     /// that has another definition under the same name is an error for a person, with the difference named. A database
-    /// that holds anything is not dropped: it stays, which the program's log says.
+    /// that holds anything is not dropped: it stays, and a note says so.
     async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>>;
 
     /// Whether there is a database of this name.

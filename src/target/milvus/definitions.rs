@@ -12,7 +12,7 @@ impl MilvusTarget {
     pub(super) async fn apply(&self, change: &Change) -> Result<Option<Shortfall>> {
         let applied = match change {
             Change::CreateDatabase { database } => self.create_database(database).await,
-            Change::DropDatabase { database } => self.drop_database(database).await,
+            Change::DropDatabase { database } => return self.drop_database(database).await,
             Change::CreateCollection(new) => self.create_collection(new).await,
             Change::DropCollection { name } => self.drop_collection(name).await,
             Change::RenameCollection { from, to } => self.rename_collection(from, to).await,
@@ -51,19 +51,19 @@ impl MilvusTarget {
         Ok(())
     }
 
-    async fn drop_database(&self, database: &str) -> Result<()> {
+    async fn drop_database(&self, database: &str) -> Result<Option<Shortfall>> {
         if !self.databases().await?.iter().any(|known| known == database) {
-            return Ok(());
+            return Ok(None);
         }
         let request = pb::ShowCollectionsRequest { db_name: database.to_owned(), ..Default::default() };
         let left = call!(self.connection, show_collections, request)?.collection_names;
         if !left.is_empty() {
-            tracing::warn!(database, ?left, "a dropped database stays: it holds collections of others");
-            return Ok(());
+            let what = format!("the dropped database {database} stays: it holds {}", left.join(", "));
+            return Ok(Some(Shortfall::Note(what)));
         }
         let request = pb::DatabaseRequest { db_name: database.to_owned(), ..Default::default() };
         call!(self.connection, drop_database, request)?;
-        Ok(())
+        Ok(None)
     }
 }
 
