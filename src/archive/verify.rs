@@ -112,6 +112,9 @@ impl Verifier<'_> {
 
     /// After a damaged manifest the chain is taken up again at the next one.
     async fn manifest(&mut self, n: u64, previous: Option<Sealed>) -> Result<Option<Sealed>> {
+        if self.floor.as_ref().is_some_and(|floor| n < floor.first_manifest) {
+            return Ok(None);
+        }
         let key = layout::manifest(n);
         let opened = match self.store.read(&key).await? {
             Some(Ok(bytes)) => manifest::open(self.reader.log_id(), n, bytes),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::select_all;
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::Result;
@@ -21,11 +22,12 @@ use super::reading::{Held, Reading};
 /// Requests of the replicate channel that may wait at once.
 const REQUESTS_HELD: usize = 4096;
 
-/// A channel that gives nothing for so long after the drop of a collection gives nothing from before it any more. A tick
-/// after the drop says the same at once.
+/// A channel that gives nothing for so long after the drop of a collection, and holds nothing more, gives nothing from
+/// before it any more. A tick after the drop says the same at once.
 const STRAGGLERS: Duration = Duration::from_secs(3);
-/// How long a channel is waited for whose time is over: what is there comes at once.
-const LAST_LOOK: Duration = Duration::from_millis(100);
+
+/// Bytes that may wait while others go on beside a channel that is waited for.
+const HELD_WHILE_WAITING: usize = 8 << 20;
 
 /// The channels being read.
 pub struct Channels {
@@ -72,8 +74,14 @@ impl Channels {
         Ok(())
     }
 
-    /// Continues a channel where the last commit left it.
-    pub async fn resume(&mut self, range: pb::ChannelRange, requests: Option<&Channel>) -> Result<()> {
+    /// Continues a channel where the last commit left it; of the replicate channel no requests up to the TSO at which the
+    /// log opens.
+    pub async fn resume(
+        &mut self,
+        range: pb::ChannelRange,
+        requests: Option<&Channel>,
+        opens_at: Tso,
+    ) -> Result<()> {
         let channel = Channel::from(range.channel.as_str());
         let end = Position::from(range.end.unwrap_or_default());
         let anchor = range.anchor.map_or(end, Position::from).min(end);
@@ -81,7 +89,7 @@ impl Channels {
         let from = if kept.start <= anchor { anchor } else { end };
         let reading = Reading::resume(self.queue.subscribe(&channel, from).await?, from, range);
         if requests == Some(&channel) {
-            self.requests = Some(reading);
+            self.requests = Some(reading.above(opens_at));
         } else {
             self.readings.insert(channel, reading);
         }
@@ -123,22 +131,31 @@ impl Channels {
     }
 
     /// Pulls a message from the channel that is furthest behind; so no channel runs ahead of the others and memory
-    /// stays bounded. Waits for ever where no channel matters. Cancel safe.
+    /// stays bounded. Those that may be over are waited for side by side, and others go on meanwhile while there is room.
+    /// Waits for ever where no channel matters. Cancel safe.
     pub async fn pull(&mut self, watermark: Tso) -> Result<()> {
+        let room = self.held_bytes() < HELD_WHILE_WAITING;
         let needs = &self.needs;
         let mattering = self.readings.values_mut().filter(|reading| matters(needs, reading));
-        let Some(reading) = mattering.min_by_key(|reading| reading.tick) else {
-            return std::future::pending().await;
-        };
-        let pulled = match reading.may_be_over() {
-            false => reading.pull(watermark).await,
-            true => {
-                let until = (reading.heard + STRAGGLERS).max(Instant::now() + LAST_LOOK);
-                let pulled = timeout_at(until, reading.pull(watermark)).await;
-                pulled.unwrap_or_else(|_| {
-                    reading.believe_announcements();
-                    Ok(())
-                })
+        let (mut ending, going): (Vec<_>, Vec<_>) = mattering.partition(|reading| reading.may_be_over());
+        let next = going.into_iter().min_by_key(|reading| reading.tick);
+        let late = ending.iter().position(|reading| reading.heard.elapsed() >= STRAGGLERS);
+        let pulled = match (late, next) {
+            (Some(late), _) => ending.swap_remove(late).ask_for_end(&self.queue).await,
+            (None, Some(next)) if ending.is_empty() => next.pull(watermark).await,
+            (None, None) if ending.is_empty() => return std::future::pending().await,
+            (None, next) => {
+                let goes_on = async {
+                    match next.filter(|_| room) {
+                        Some(next) => next.pull(watermark).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                let wait = |reading| wait_for_stragglers(reading, watermark).boxed();
+                tokio::select! {
+                    (pulled, _, _) = select_all(ending.into_iter().map(wait)) => pulled,
+                    pulled = goes_on => pulled,
+                }
             }
         };
         if pulled.is_err() {
@@ -199,6 +216,12 @@ impl Channels {
     fn mattering(&self) -> impl Iterator<Item = &Reading> {
         self.readings.values().filter(|reading| matters(&self.needs, reading))
     }
+}
+
+/// Pulls a message that is still on its way, but waits no longer than one can be.
+async fn wait_for_stragglers(reading: &mut Reading, watermark: Tso) -> Result<()> {
+    let until = reading.heard + STRAGGLERS;
+    timeout_at(until, reading.pull(watermark)).await.unwrap_or(Ok(()))
 }
 
 fn matters(needs: &BTreeMap<Channel, Need>, reading: &Reading) -> bool {

@@ -342,7 +342,7 @@ async fn resume(
         let requests = recorder.replicate_channel.as_ref();
         let channel = Channel::from(range.channel.as_str());
         if requests == Some(&channel) || needs.contains_key(&channel) {
-            channels.resume(range, requests).await?;
+            channels.resume(range, requests, opens_at).await?;
         }
     }
     if let Some(channel) = &recorder.replicate_channel {

@@ -1,15 +1,18 @@
 //! One channel of the source while it is read: its place, its tick, and the messages above the watermark.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::{Error, Result};
 use crate::message::{self, Header, Kind};
 use crate::pb::log as pb;
 use crate::position::{Channel, Position};
-use crate::source::{QueueMessage, Subscription};
+use crate::source::{Queue, QueueMessage, Subscription};
 use crate::tick::Tso;
 
 /// A message that waits for the watermark.
@@ -35,6 +38,8 @@ pub struct Reading {
     pub over: Tso,
     /// When the last message came.
     pub heard: Instant,
+    /// What the queue holds of it; none: it was not asked.
+    asked: Option<AbortOnDropHandle<Result<Range<Position>>>>,
     /// The newest announcement read. A channel may get no tick after the drop of its last collection, but the drop is
     /// announced on it, later than it happened.
     announced: Tso,
@@ -66,6 +71,7 @@ impl Reading {
             tick: Tso::ZERO,
             over: Tso::ZERO,
             heard: Instant::now(),
+            asked: None,
             announced: Tso::ZERO,
             subscription,
             held: VecDeque::new(),
@@ -123,9 +129,22 @@ impl Reading {
         self.announced > self.tick.max(self.over)
     }
 
-    /// Nothing more has come for long.
-    pub fn believe_announcements(&mut self) {
-        self.over = self.announced;
+    /// Asks the queue whether it holds more, where nothing has come for long: one that is away is silent too. What was
+    /// announced is the end if it does not. Cancel safe: the answer may take longer than it is waited for.
+    pub async fn ask_for_end(&mut self, queue: &Arc<dyn Queue>) -> Result<()> {
+        let (queue, channel) = (queue.clone(), self.channel.clone());
+        let asked = self.asked.get_or_insert_with(|| {
+            AbortOnDropHandle::new(tokio::spawn(async move { queue.bounds(&channel).await }))
+        });
+        let answer = asked.await;
+        self.asked = None;
+        match answer.unwrap_or_else(|died| Err(Error::retry(format!("asking for the end died: {died}")))) {
+            Ok(kept) if kept.end > self.next => self.heard = Instant::now(),
+            Err(error) if error.is_retry() => return Err(error),
+            // Also where the queue has no such channel any more.
+            _ => self.over = self.announced,
+        }
+        Ok(())
     }
 
     /// Takes in a request of the replicate channel, which has no ticks and keeps its own order. Cancel safe.

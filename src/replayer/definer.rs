@@ -18,6 +18,16 @@ use super::expiry;
 use super::ownership;
 use super::shared::Shared;
 
+/// What a definition changes in the target.
+pub struct Changes {
+    /// Its TSO.
+    pub tso: Tso,
+    /// In order.
+    pub all: Vec<DefinitionChange>,
+    /// Whether an earlier run may have made them.
+    pub in_doubt: bool,
+}
+
 type Ended = SharedFuture<BoxFuture<'static, ()>>;
 
 /// What a definition is about, as far as order goes.
@@ -67,7 +77,7 @@ impl Definer {
     }
 
     /// Starts the changes of a collection after those that came before; `commit` counts them until they are done.
-    pub fn start(&mut self, scope: Scope, tso: Tso, changes: Vec<DefinitionChange>, commit: &TaskTracker) {
+    pub fn start(&mut self, scope: Scope, changes: Changes, commit: &TaskTracker) {
         let (Scope::Collection(id) | Scope::Serving(id)) = scope else { return };
         let chain = self.chains.entry(id).or_default();
         let (previous, shared, token) = (chain.last.take(), self.shared.clone(), commit.token());
@@ -75,7 +85,7 @@ impl Definer {
             if let Some(previous) = previous {
                 previous.await;
             }
-            if let Err(error) = define(&shared, Some(id), tso, &changes).await {
+            if let Err(error) = define(&shared, Some(id), &changes).await {
                 shared.fail(error);
             }
             drop(token);
@@ -113,13 +123,8 @@ impl Definer {
     }
 
     /// Applies changes, of a collection as a rule, while nothing else is in flight.
-    pub async fn apply(
-        &self,
-        id: Option<CollectionId>,
-        tso: Tso,
-        changes: &[DefinitionChange],
-    ) -> Result<()> {
-        define(&self.shared, id, tso, changes).await
+    pub async fn apply(&self, id: Option<CollectionId>, changes: &Changes) -> Result<()> {
+        define(&self.shared, id, changes).await
     }
 
     /// Notes the databases that changes are to create; before it is stored that they may be there.
@@ -143,28 +148,21 @@ impl Definer {
     }
 }
 
-async fn define(
-    shared: &Shared,
-    id: Option<CollectionId>,
-    tso: Tso,
-    changes: &[DefinitionChange],
-) -> Result<()> {
-    let target = &*shared.target;
-    for change in changes {
+async fn define(shared: &Shared, id: Option<CollectionId>, changes: &Changes) -> Result<()> {
+    let (target, Changes { tso, all, in_doubt }) = (&*shared.target, changes);
+    for change in all {
         if let Some(database) = shared.made.database_of_others(change) {
-            let what = format!("the dropped database {database} stays: this replay did not create it");
+            let what =
+                format!("the dropped database {database} stays: this replay is not known to have created it");
             shared.progress.send_modify(|progress| progress.note(what));
             continue;
         }
-        shared.ask("looking at a collection", || shared.made.check(target, id, change)).await?;
-        let change_it = async || {
-            shared.lease.hold().await?;
-            target.define(change).await
-        };
+        shared.ask("looking at a collection", || shared.made.check(target, id, change, *in_doubt)).await?;
+        let change_it = || shared.lease.guard(target.define(change));
         match shared.ask("changing a definition", change_it).await? {
             Some(Shortfall::Lacks(what)) => {
-                tracing::warn!(tso = tso.0, what, "the target is incomplete from here on");
-                shared.progress.send_modify(|progress| progress.lacks(tso, what));
+                tracing::warn!(%tso, what, "the target is incomplete from here on");
+                shared.progress.send_modify(|progress| progress.lacks(*tso, what));
             }
             Some(Shortfall::Note(what)) => shared.progress.send_modify(|progress| progress.note(what)),
             None => {}

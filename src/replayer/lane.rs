@@ -142,8 +142,7 @@ impl Worker<'_> {
         loop {
             let written = self.shared.stop.run_until_cancelled(async {
                 let _room = self.shared.requests.acquire().await;
-                self.shared.lease.hold().await?;
-                self.shared.target.write(name, change, mode).await
+                self.shared.lease.guard(self.shared.target.write(name, change, mode)).await
             });
             match written.await.unwrap_or_else(|| Err(Error::retry("stopped"))) {
                 Ok(()) => break,

@@ -1,8 +1,11 @@
 //! The right to write into the target. A replayer has it for a while after each checkpoint that it stores; one that takes
-//! over waits longer than that. So a replayer that slept, for whatever reason and however long, finds that it was
-//! taken over before it writes anything.
+//! over waits longer than that. So a replayer that slept finds that it was taken over before it writes anything, unless
+//! neither clock of its machine went on meanwhile.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Mutex, watch};
@@ -24,8 +27,26 @@ pub const TAKEN_OVER_AFTER: Duration = Duration::from_secs(3);
 /// The lease of one replayer, and the checkpoints that renew it.
 pub struct Lease {
     saves: Mutex<Saves>,
-    held_since: watch::Sender<Option<Instant>>,
+    held_since: watch::Sender<Option<Moment>>,
     progress: watch::Sender<ReplayProgress>,
+}
+
+/// By the clock that never jumps, and by the one that goes on while a machine is suspended.
+#[derive(Clone, Copy)]
+struct Moment {
+    steady: Instant,
+    wall: SystemTime,
+}
+
+impl Moment {
+    fn now() -> Moment {
+        Moment { steady: Instant::now(), wall: SystemTime::now() }
+    }
+
+    /// A clock that was set back says nothing: then it is not.
+    fn is_younger_than(self, age: Duration) -> bool {
+        self.steady.elapsed() < age && self.wall.elapsed().is_ok_and(|elapsed| elapsed < age)
+    }
 }
 
 struct Saves {
@@ -51,8 +72,24 @@ impl Lease {
         self.renew(&mut saves).await
     }
 
-    /// Called before each write: comes back when it may begin. `Fenced` when another replayer has taken over.
-    pub async fn hold(&self) -> Result<()> {
+    /// Does a call that writes. None of its steps begins without the lease: it is waited for. `Fenced` when another
+    /// replayer has taken over.
+    pub async fn guard<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut call = pin!(call);
+        loop {
+            self.hold().await?;
+            let step = poll_fn(|context| match self.is_younger_than(LEASE) {
+                true => call.as_mut().poll(context).map(Some),
+                false => Poll::Ready(None),
+            });
+            if let Some(done) = step.await {
+                return done;
+            }
+        }
+    }
+
+    /// Comes back when a write may begin.
+    async fn hold(&self) -> Result<()> {
         if self.is_younger_than(LEASE) {
             return Ok(());
         }
@@ -80,7 +117,7 @@ impl Lease {
     async fn keep(&self) -> Error {
         loop {
             let held_since = *self.held_since.borrow();
-            sleep_until(held_since.unwrap_or_else(Instant::now) + RENEWED_AFTER).await;
+            sleep_until(held_since.unwrap_or_else(Moment::now).steady + RENEWED_AFTER).await;
             let mut saves = self.saves.lock().await;
             if !self.is_younger_than(RENEWED_AFTER)
                 && let Err(error) = self.renew(&mut saves).await
@@ -91,14 +128,14 @@ impl Lease {
     }
 
     fn is_younger_than(&self, age: Duration) -> bool {
-        self.held_since.borrow().is_some_and(|since| since.elapsed() < age)
+        self.held_since.borrow().is_some_and(|since| since.is_younger_than(age))
     }
 
     async fn renew(&self, saves: &mut Saves) -> Result<()> {
         let mut trouble = Trouble::new(&self.progress, "storing a checkpoint");
         loop {
-            let (began, now) = (Instant::now(), SystemTime::now());
-            let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+            let began = Moment::now();
+            let now = began.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
             saves.last.wall_time_ms = u64::try_from(now).unwrap_or_default();
             match saves.checkpoints.save(saves.last.clone()).await {
                 Ok(()) => {

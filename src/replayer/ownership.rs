@@ -94,14 +94,21 @@ impl Made {
     }
 
     /// What a change drops, renames or creates once more in the target is what was created there, not what others have put
-    /// in its place. What is no longer there has come to no harm.
+    /// in its place, also not since that was looked at. What is no longer there has come to no harm. `in_doubt`: an earlier
+    /// run may have made the change.
     pub async fn check(
         &self,
         target: &dyn Target,
         source: Option<CollectionId>,
         change: &DefinitionChange,
+        in_doubt: bool,
     ) -> Result<()> {
-        let Some(made) = source.and_then(|source| self.of(source)) else { return Ok(()) };
+        let Some(made) = source.and_then(|source| self.of(source)) else {
+            return match change {
+                DefinitionChange::CreateCollection(_) if !in_doubt => check_new(target, source, change).await,
+                _ => Ok(()),
+            };
+        };
         let (name, instead) = match change {
             DefinitionChange::CreateCollection(new) => (&new.name, None),
             DefinitionChange::RenameCollection { from, to } => (from, Some(to)),

@@ -18,7 +18,7 @@ use crate::progress::ReplayProgress;
 use crate::tick::Tso;
 
 use super::Replayer;
-use super::definer::{Definer, Scope, scope};
+use super::definer::{Changes, Definer, Scope, scope};
 use super::fetch;
 use super::journal::Journal;
 use super::lanes::Lanes;
@@ -93,7 +93,8 @@ impl Run {
         }
         let began = journal.ack();
         let definer = Definer::new(shared.clone());
-        definer.apply(None, Tso::ZERO, &naming.extra_databases()).await?;
+        let extra = Changes { tso: Tso::ZERO, all: naming.extra_databases(), in_doubt: true };
+        definer.apply(None, &extra).await?;
         let lanes = Lanes::new(shared.clone());
         let Opening { reader, base, until, last, .. } = opening;
         Ok(Run {
@@ -305,17 +306,18 @@ impl Run {
         if changes.is_empty() {
             return Ok(());
         }
+        let changes = Changes { tso, all: changes, in_doubt: self.journal.may_have_been_sent(place.start) };
         match scope(definition) {
             Scope::Everything => {
                 self.drain().await?;
-                self.definer.claim(&changes).await?;
+                self.definer.claim(&changes.all).await?;
                 self.journal.ack_within(LogPosition { rows: true, ..place.start }).await?;
-                self.definer.apply(taken_from(definition), tso, &changes).await?;
+                self.definer.apply(taken_from(definition), &changes).await?;
                 self.journal.ack_within(place.end).await
             }
             scope @ (Scope::Collection(id) | Scope::Serving(id)) => {
                 self.lanes.drain(Some(id)).await?;
-                self.definer.start(scope, tso, changes, in_target);
+                self.definer.start(scope, changes, in_target);
                 Ok(())
             }
         }

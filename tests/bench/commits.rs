@@ -35,6 +35,13 @@ pub async fn with_rows(stand: &Stand, log: &str) -> Outcome<Vec<Commit>> {
     Ok(commits)
 }
 
+/// Up to where a log in a local folder goes.
+pub async fn end(url: &str) -> Outcome<u64> {
+    let reader = LogReader::open(Store::open(url, &StoreOptions::default()).await?).await?;
+    let tail = reader.tail().await?.unwrap_or_default();
+    Ok(reader.commit(tail).await?.map_or(0, |sealed| sealed.commit.watermark))
+}
+
 /// Waits for a commit with rows by a later writer than the present one. Call before that one is killed.
 pub async fn of_next_writer(stand: &Stand, log: &str) -> Outcome<impl Future<Output = Outcome<Commit>>> {
     let reader = open(stand, log).await?;

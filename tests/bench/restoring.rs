@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::backup::{Cost, command};
 use crate::catch_up::clear;
+use crate::commits;
 use crate::half::Half;
 use crate::load::Load;
 use crate::machine::quiet;
@@ -94,8 +95,9 @@ impl Log {
         spec["log"] = serde_json::json!({"url": url});
         let recorder = Half::start(stand, &spec).await?;
         recorder.reaches("all rows", |progress| progress.inserted >= inserted).await?;
-        let to = recorder.progress().await?.recorded_to;
+        // a base is of the last commit, which is that of the end
         recorder.stop().await?;
+        let to = commits::end(&url).await?;
         Ok(Log { url, folder, load, to })
     }
 

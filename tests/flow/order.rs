@@ -348,6 +348,24 @@ fn a_log_that_begins_at_a_tso_has_every_row_after_it_though_the_clock_of_the_que
 }
 
 #[test]
+fn channels_that_may_have_ended_are_waited_for_side_by_side() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(4, 0, Duplicates::Kept));
+        world.create(CollectionSpec { shards: 4, ..CollectionSpec::new("docs") });
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        insert(&mut world, &[1, 2, 3, 4, 5, 6]);
+        recording.reach(settle(&mut world)).await;
+        world.drop_collection(0);
+        let (dropped, began) = (world.source.now(), tokio::time::Instant::now());
+        world.source.advance(20_000);
+        recording.reach(dropped).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        recording.stop().await.expect("a clean stop");
+        assert_clean(&store).await;
+    });
+}
+
+#[test]
 fn a_row_that_comes_after_the_drop_of_its_collection_is_announced_is_recorded() {
     process(async {
         let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));

@@ -188,8 +188,16 @@ async fn a_file_that_ends_below_the_floor_stays_with_the_manifest_that_names_it(
     assert_eq!(checked(&store).await.1, Vec::<String>::new());
 }
 
+/// How far a prune is.
+#[derive(Clone, Copy, PartialEq)]
+enum Prune {
+    /// Manifests go last.
+    BeforeManifests,
+    Over,
+}
+
 /// Somebody is at work while the base of commit 3 is taken and all before it is pruned: after each of his steps.
-async fn overtaken<F, Fut>(work: F, check: impl AsyncFn(&Store, &Recorder))
+async fn overtaken<F, Fut>(work: F, prune: Prune, check: impl AsyncFn(&Store, &Recorder))
 where
     F: Fn(Store) -> Fut,
     Fut: Future<Output = Result<()>>,
@@ -209,7 +217,16 @@ where
             .await
             .unwrap();
         let is_over = ended.is_some();
+        let mut manifests = Vec::new();
+        for n in numbers(&store).await {
+            let key = layout::manifest(n);
+            let bytes = store.get(&key).await.unwrap().unwrap();
+            manifests.push((key, bytes));
+        }
         assert!(is_over || pruned(&store).await.raised);
+        for (key, bytes) in manifests.into_iter().filter(|_| prune == Prune::BeforeManifests) {
+            store.put(&key, bytes).await.unwrap();
+        }
         match ended {
             Some(ended) => ended.unwrap(),
             None => working.await.unwrap(),
@@ -228,19 +245,20 @@ async fn an_archive_that_is_pruned_while_it_is_verified_is_not_damaged() {
         assert_eq!(checked(&store).await.1, Vec::<String>::new());
         Ok(())
     };
-    overtaken(verify, async |_, _| {}).await;
+    overtaken(verify, Prune::Over, async |_, _| {}).await;
+    overtaken(verify, Prune::BeforeManifests, async |_, _| {}).await;
 }
 
 #[tokio::test]
 async fn an_archiver_and_a_base_that_a_prune_overtakes_go_on_where_the_log_begins_then() {
     let archive = |store: Store| async move { archive(store, SMALL, |_, _, _| {}).await.map(drop) };
-    overtaken(archive, async |store, _| {
+    overtaken(archive, Prune::Over, async |store, _| {
         let (archived, damages) = checked(store).await;
         assert_eq!((damages, archived.to), (vec![], 6));
     })
     .await;
     let take = |store| async { base::take(store, None, Default::default(), |_| {}).await.map(drop) };
-    overtaken(take, async |store, recorder| {
+    overtaken(take, Prune::Over, async |store, recorder| {
         is_whole(store, recorder, "a base").await;
         assert_eq!(checked(store).await.1, Vec::<String>::new());
     })

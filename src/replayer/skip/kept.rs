@@ -31,7 +31,7 @@ impl Kept {
     }
 
     /// Goes over a message that is replayed: a delete, alone or as half of an upsert, takes the rows after all.
-    /// Refused is an insert of such a key: it would have two rows.
+    /// Refused is an insert of such a key: it may have two rows.
     pub fn pass(&mut self, naming: &Naming, id: CollectionId, message: &RowMessage) -> Result<()> {
         let places = self.0.range_mut((id, PartitionId::MIN)..=(id, PartitionId::MAX));
         let partitions = [message.partition, ALL_PARTITIONS];
@@ -86,7 +86,7 @@ fn clash(collection: &str, tso: Tso, key: &Key, delete: Tso) -> Error {
     let time = tso.time();
     Error::refused(format!(
         "the insert of key {key} into {collection} at {time} (tso:{tso}) clashes with the row of this key, \
-         which a skip keeps: without its delete, tso:{delete}, it would have two rows"
+         which a skip keeps: without its delete, tso:{delete}, it may have two rows"
     ))
     .advice("restore to an instant before that insert, or do not leave out that delete")
 }
