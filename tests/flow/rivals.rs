@@ -144,34 +144,53 @@ fn a_replayer_that_takes_over_from_one_at_work_doubles_nothing() {
     }
 }
 
-/// A target that writes at once and answers late.
-struct Late(Arc<MemoryTarget>);
+/// A target that takes its time for a write.
+struct Late {
+    target: Arc<MemoryTarget>,
+    /// Before it writes: a client asks it something first.
+    asks: Duration,
+    /// After it has written.
+    answers: Duration,
+}
+
+impl Late {
+    /// One that writes at once and answers late.
+    fn answers(target: &Arc<MemoryTarget>) -> Arc<Late> {
+        Arc::new(Late { target: target.clone(), asks: Duration::ZERO, answers: Duration::from_millis(900) })
+    }
+
+    /// One that is asked for long and then writes at once.
+    fn asks(target: &Arc<MemoryTarget>) -> Arc<Late> {
+        Arc::new(Late { target: target.clone(), asks: Duration::from_millis(900), answers: Duration::ZERO })
+    }
+}
 
 #[async_trait]
 impl Target for Late {
     async fn hello(&self) -> Result<String> {
-        self.0.hello().await
+        self.target.hello().await
     }
 
     async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
-        self.0.define(change).await
+        self.target.define(change).await
     }
 
     async fn has_database(&self, database: &str) -> Result<bool> {
-        self.0.has_database(database).await
+        self.target.has_database(database).await
     }
 
     async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
-        self.0.id_of(collection).await
+        self.target.id_of(collection).await
     }
 
     async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
-        self.0.alias_of(alias).await
+        self.target.alias_of(alias).await
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
-        let written = self.0.write(collection, change, mode).await;
-        tokio::time::sleep(Duration::from_millis(900)).await;
+        tokio::time::sleep(self.asks).await;
+        let written = self.target.write(collection, change, mode).await;
+        tokio::time::sleep(self.answers).await;
         written
     }
 }
@@ -210,23 +229,25 @@ async fn take_over_and_go_beyond(world: &mut World, store: &Store, target: &Arc<
 
 #[test]
 fn a_replayer_that_slept_while_another_took_over_writes_nothing_more() {
-    let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
-    process(many_writes(&mut world, &store));
-    let target = Arc::new(MemoryTarget::new());
-    let sleeper = runtime();
-    let first = sleeper.block_on(async {
-        let first = replay(replayer(&store, Arc::new(Late(target.clone())), "r", Until::Cancelled));
-        first_writes(&target).await;
-        first
-    });
-    process(take_over_and_go_beyond(&mut world, &store, &target));
-    let calls = target.calls();
-    let error = sleeper.block_on(async {
-        tokio::time::advance(Duration::from_secs(5)).await;
-        first.error().await
-    });
-    assert_eq!((error.verdict, target.calls()), (Verdict::Fenced, calls), "{error}");
-    assert_same(&target.contents(), &world.oracle.contents(), "after it woke");
+    for late in [Late::answers, Late::asks] {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        process(many_writes(&mut world, &store));
+        let target = Arc::new(MemoryTarget::new());
+        let sleeper = runtime();
+        let first = sleeper.block_on(async {
+            let first = replay(replayer(&store, late(&target), "r", Until::Cancelled));
+            first_writes(&target).await;
+            first
+        });
+        process(take_over_and_go_beyond(&mut world, &store, &target));
+        let calls = target.calls();
+        let error = sleeper.block_on(async {
+            tokio::time::advance(Duration::from_secs(5)).await;
+            first.error().await
+        });
+        assert_eq!((error.verdict, target.calls()), (Verdict::Fenced, calls), "{error}");
+        assert_same(&target.contents(), &world.oracle.contents(), "after it woke");
+    }
 }
 
 #[test]
@@ -238,7 +259,7 @@ fn a_replayer_that_cannot_store_a_checkpoint_stops_writing_before_another_one_be
         let cut_off = FaultyStore::new(inner.clone(), Fault::None);
         let down = cut_off.down();
         let cut_off = Store::new(Arc::new(cut_off), Path::ROOT, "memory://".into());
-        let first = replay(replayer(&cut_off, Arc::new(Late(target.clone())), "r", Until::Cancelled));
+        let first = replay(replayer(&cut_off, Late::answers(&target), "r", Until::Cancelled));
         first_writes(&target).await;
         down.store(true, Ordering::SeqCst);
         take_over_and_go_beyond(&mut world, &whole(&inner), &target).await;
@@ -258,7 +279,7 @@ fn a_replayer_finds_out_that_it_was_taken_over_also_while_it_waits_for_a_slow_ta
         let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
         many_writes(&mut world, &store).await;
         let target = Arc::new(MemoryTarget::new());
-        let mut first = replay(replayer(&store, Arc::new(Late(target.clone())), "r", Until::Cancelled));
+        let mut first = replay(replayer(&store, Late::answers(&target), "r", Until::Cancelled));
         first_writes(&target).await;
         // Longer than it may write without a checkpoint: it has stored some since.
         tokio::time::sleep(Duration::from_secs(5)).await;
