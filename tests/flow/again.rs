@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tapedeck::catalog::CollectionId;
-use tapedeck::change::{CollectionName, DefinitionChange, RowChange};
+use tapedeck::change::{CollectionName, RowChange};
 use tapedeck::error::{Error, Result};
 use tapedeck::log::store::Store;
 use tapedeck::replayer::Until;
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::MemoryTarget;
-use tapedeck::target::{Mode, Shortfall, Target};
+use tapedeck::target::{Mode, Target};
 
+use super::altered::{Alteration, Altered};
 use super::oracle::assert_same;
 use super::stage::{process, record_all, replay, replayer, seed};
 use super::world::{Duplicates, World};
@@ -26,25 +26,9 @@ struct Refusing {
 }
 
 #[async_trait]
-impl Target for Refusing {
-    async fn hello(&self) -> Result<String> {
-        self.inner.hello().await
-    }
-
-    async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
-        self.inner.define(change).await
-    }
-
-    async fn has_database(&self, database: &str) -> Result<bool> {
-        self.inner.has_database(database).await
-    }
-
-    async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
-        self.inner.id_of(collection).await
-    }
-
-    async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
-        self.inner.alias_of(alias).await
+impl Alteration for Refusing {
+    fn target(&self) -> &MemoryTarget {
+        &self.inner
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
@@ -70,7 +54,7 @@ fn a_refusal_that_did_nothing_costs_no_duplicate() {
         for _ in 0..2 {
             world.insert(0, partition, &[1, 2, 3]);
             record_all(&mut world, &store).await;
-            let target = Arc::new(Refusing { inner: inner.clone(), calls: AtomicU64::new(0) });
+            let target = Arc::new(Altered(Refusing { inner: inner.clone(), calls: AtomicU64::new(0) }));
             replay(replayer(&store, target, "r", Until::Latest)).end().await.unwrap();
             assert_same(&inner.contents(), &world.oracle.contents(), &format!("seed {seed}"));
         }

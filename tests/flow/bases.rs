@@ -10,8 +10,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use tapedeck::archive::base::Report;
-use tapedeck::catalog::CollectionId;
-use tapedeck::change::{CollectionName, DefinitionChange, RowChange};
+use tapedeck::change::{CollectionName, RowChange};
 use tapedeck::error::{Error, Result, Verdict};
 use tapedeck::log::layout;
 use tapedeck::log::reader::LogReader;
@@ -21,9 +20,10 @@ use tapedeck::recorder::Start;
 use tapedeck::replayer::{Depth, Place, Plan, Replayer, Skip, Until};
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::{Contents, Fault as TargetFault, MemoryTarget};
-use tapedeck::target::{Mode, Shortfall, Target};
+use tapedeck::target::{Mode, Target};
 use tapedeck::tick::Tso;
 
+use super::altered::{Alteration, Altered};
 use super::crash::{death, faulty, sweep, whole};
 use super::doomed::Doomed;
 use super::faulty_store::Fault;
@@ -332,25 +332,9 @@ fn a_tailing_replayer_begins_with_the_newest_base_and_follows() {
 struct Slow(MemoryTarget);
 
 #[async_trait]
-impl Target for Slow {
-    async fn hello(&self) -> Result<String> {
-        self.0.hello().await
-    }
-
-    async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
-        self.0.define(change).await
-    }
-
-    async fn has_database(&self, database: &str) -> Result<bool> {
-        self.0.has_database(database).await
-    }
-
-    async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
-        self.0.id_of(collection).await
-    }
-
-    async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
-        self.0.alias_of(alias).await
+impl Alteration for Slow {
+    fn target(&self) -> &MemoryTarget {
+        &self.0
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
@@ -375,8 +359,8 @@ fn nothing_that_follows_a_base_overtakes_its_rows_whatever_shard_they_are_of() {
         base(&store, None).await;
         world.delete(0, None, &keys);
         finish(&mut world, recording).await;
-        let target = Arc::new(Slow(MemoryTarget::new()));
+        let target = Arc::new(Altered(Slow(MemoryTarget::new())));
         replay(replayer(&store, target.clone(), "r", Until::Latest)).end().await.unwrap();
-        assert_same(&target.0.contents(), &world.oracle.contents(), "in the end");
+        assert_same(&target.target().contents(), &world.oracle.contents(), "in the end");
     });
 }

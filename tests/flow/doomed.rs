@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use tapedeck::catalog::CollectionId;
 use tapedeck::change::{CollectionName, DefinitionChange, RowChange};
 use tapedeck::error::{Error, Result};
 use tapedeck::target::memory::{Fault, MemoryTarget};
 use tapedeck::target::{Mode, Shortfall, Target};
+
+use super::altered::{Alteration, Altered};
 
 /// A target of one process, which dies at a call: that call has the effect that the fault says, later ones have none.
 pub struct Doomed {
@@ -20,8 +21,8 @@ pub struct Doomed {
 
 impl Doomed {
     /// Dies at the call with this number, from 1.
-    pub fn new(inner: &Arc<MemoryTarget>, dies_at: u64, fault: Fault) -> Arc<Doomed> {
-        Arc::new(Doomed { inner: inner.clone(), dies_at, fault, calls: AtomicU64::new(0) })
+    pub fn new(inner: &Arc<MemoryTarget>, dies_at: u64, fault: Fault) -> Arc<Altered<Doomed>> {
+        Arc::new(Altered(Doomed { inner: inner.clone(), dies_at, fault, calls: AtomicU64::new(0) }))
     }
 
     /// Whether the process is dead.
@@ -39,26 +40,14 @@ impl Doomed {
 }
 
 #[async_trait]
-impl Target for Doomed {
-    async fn hello(&self) -> Result<String> {
-        self.inner.hello().await
+impl Alteration for Doomed {
+    fn target(&self) -> &MemoryTarget {
+        &self.inner
     }
 
     async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
         self.call()?;
         self.inner.define(change).await
-    }
-
-    async fn has_database(&self, database: &str) -> Result<bool> {
-        self.inner.has_database(database).await
-    }
-
-    async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
-        self.inner.id_of(collection).await
-    }
-
-    async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
-        self.inner.alias_of(alias).await
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {

@@ -7,6 +7,7 @@
 #[path = "../support/faulty_store.rs"]
 mod faulty_store;
 
+mod altered;
 #[path = "../support/backup.rs"]
 mod backup;
 mod doomed;

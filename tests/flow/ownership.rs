@@ -3,21 +3,22 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use object_store::memory::InMemory;
 use tapedeck::catalog::CollectionId;
-use tapedeck::change::{CollectionName, DefinitionChange, NewCollection, RowChange};
+use tapedeck::change::{CollectionName, DefinitionChange, NewCollection};
 use tapedeck::error::{Result, Verdict};
 use tapedeck::log::store::Store;
 use tapedeck::recorder::Start;
 use tapedeck::replayer::{Depth, Replayer, Until};
 use tapedeck::selection::{Renames, Selection};
 use tapedeck::source::memory::CollectionSpec;
+use tapedeck::target::Target;
 use tapedeck::target::memory::MemoryTarget;
-use tapedeck::target::{Mode, Shortfall, Target};
 
+use super::altered::{Alteration, Altered};
 use super::crash::{death, faulty, whole};
 use super::faulty_store::Fault;
 use super::oracle::assert_same;
@@ -96,6 +97,25 @@ fn an_empty_collection_of_the_same_definition_is_not_filled_either() {
         assert_eq!(plan.conflicts.len(), 1, "{plan:?}");
         replay(replayer(&store, target.clone(), "other", Until::Latest)).end().await.unwrap();
         assert_same(&target.contents(), &world.oracle.contents(), "the one that created it");
+    });
+}
+
+#[test]
+fn a_collection_that_others_create_after_its_name_was_looked_at_is_not_filled() {
+    process(async {
+        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
+        world.create(CollectionSpec::new("docs"));
+        record_all(&mut world, &store).await;
+        let target = Arc::new(MemoryTarget::new());
+        replay(replayer(&store, target.clone(), "other", Until::Latest)).end().await.unwrap();
+        let (before, looked) = (target.contents(), AtomicBool::new(false));
+        insert(&mut world, 0, 0..20);
+        record_all(&mut world, &store).await;
+        let not_yet = move |id: Option<CollectionId>| id.filter(|_| looked.swap(true, Ordering::SeqCst));
+        let late = Arc::new(Altered(WithIds(target.clone(), not_yet)));
+        let error = replay(replayer(&store, late, "r", Until::Latest)).error().await;
+        assert!(error.message.contains("default.docs already, which this replay did not create"), "{error}");
+        assert_same(&target.contents(), &before, "as it was");
     });
 }
 
@@ -252,32 +272,16 @@ fn a_collection_that_others_have_dropped_is_no_hindrance_to_its_drop() {
 struct WithIds<F>(Arc<MemoryTarget>, F);
 
 #[async_trait]
-impl<F> Target for WithIds<F>
+impl<F> Alteration for WithIds<F>
 where
     F: Fn(Option<CollectionId>) -> Option<CollectionId> + Send + Sync + 'static,
 {
-    async fn hello(&self) -> Result<String> {
-        self.0.hello().await
-    }
-
-    async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
-        self.0.define(change).await
-    }
-
-    async fn has_database(&self, database: &str) -> Result<bool> {
-        self.0.has_database(database).await
+    fn target(&self) -> &MemoryTarget {
+        &self.0
     }
 
     async fn id_of(&self, name: &CollectionName) -> Result<Option<CollectionId>> {
         Ok(self.1(self.0.id_of(name).await?))
-    }
-
-    async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
-        self.0.alias_of(alias).await
-    }
-
-    async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
-        self.0.write(collection, change, mode).await
     }
 }
 
@@ -287,13 +291,13 @@ fn rows_are_not_replayed_into_the_collection_that_they_come_from() {
     process(async {
         let (store, world) = recorded(seed).await;
         let source = world.tables[0].id;
-        let target = Arc::new(WithIds(Arc::new(MemoryTarget::new()), move |_| Some(source)));
+        let target = Arc::new(Altered(WithIds(Arc::new(MemoryTarget::new()), move |_| Some(source))));
         for _ in 0..2 {
             let error = replay(replayer(&store, target.clone(), "r", Until::Latest)).error().await;
             assert_eq!(error.verdict, Verdict::Operator, "{error}");
             assert!(error.to_string().contains("default.first of the target is the source's own"), "{error}");
         }
-        assert_eq!(target.0.calls(), 0);
+        assert_eq!(target.target().calls(), 0);
     });
 }
 
@@ -308,7 +312,7 @@ fn a_collection_created_again_by_others_while_nobody_replayed_is_found_before_an
         record_all(&mut world, &store).await;
         let left = target.contents();
         let recreated = |id: Option<CollectionId>| id.map(|id| id + 1);
-        let other = Arc::new(WithIds(target.clone(), recreated));
+        let other = Arc::new(Altered(WithIds(target.clone(), recreated)));
         let error = replay(replayer(&store, other, "r", Until::Latest)).error().await;
         assert!(error.to_string().contains("was dropped and created again by others"), "{error}");
         assert_same(&target.contents(), &left, &format!("seed {seed}"));

@@ -7,16 +7,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use tapedeck::catalog::CollectionId;
-use tapedeck::change::{CollectionName, DefinitionChange, RowChange};
+use tapedeck::change::{CollectionName, RowChange};
 use tapedeck::error::{Result, Verdict};
 use tapedeck::log::store::Store;
 use tapedeck::recorder::Start;
 use tapedeck::replayer::Until;
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::MemoryTarget;
-use tapedeck::target::{Mode, Shortfall, Target};
+use tapedeck::target::{Mode, Target};
 
+use super::altered::{Alteration, Altered};
 use super::crash::whole;
 use super::faulty_store::{Fault, FaultyStore};
 use super::oracle::assert_same;
@@ -155,36 +155,28 @@ struct Late {
 
 impl Late {
     /// One that writes at once and answers late.
-    fn answers(target: &Arc<MemoryTarget>) -> Arc<Late> {
-        Arc::new(Late { target: target.clone(), asks: Duration::ZERO, answers: Duration::from_millis(900) })
+    fn answers(target: &Arc<MemoryTarget>) -> Arc<Altered<Late>> {
+        Arc::new(Altered(Late {
+            target: target.clone(),
+            asks: Duration::ZERO,
+            answers: Duration::from_millis(900),
+        }))
     }
 
     /// One that is asked for long and then writes at once.
-    fn asks(target: &Arc<MemoryTarget>) -> Arc<Late> {
-        Arc::new(Late { target: target.clone(), asks: Duration::from_millis(900), answers: Duration::ZERO })
+    fn asks(target: &Arc<MemoryTarget>) -> Arc<Altered<Late>> {
+        Arc::new(Altered(Late {
+            target: target.clone(),
+            asks: Duration::from_millis(900),
+            answers: Duration::ZERO,
+        }))
     }
 }
 
 #[async_trait]
-impl Target for Late {
-    async fn hello(&self) -> Result<String> {
-        self.target.hello().await
-    }
-
-    async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
-        self.target.define(change).await
-    }
-
-    async fn has_database(&self, database: &str) -> Result<bool> {
-        self.target.has_database(database).await
-    }
-
-    async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
-        self.target.id_of(collection).await
-    }
-
-    async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
-        self.target.alias_of(alias).await
+impl Alteration for Late {
+    fn target(&self) -> &MemoryTarget {
+        &self.target
     }
 
     async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {

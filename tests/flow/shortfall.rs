@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tapedeck::catalog::CollectionId;
-use tapedeck::change::{CollectionName, DefinitionChange, RowChange};
+use tapedeck::change::{CollectionName, DefinitionChange};
 use tapedeck::error::Result;
 use tapedeck::log::store::Store;
 use tapedeck::progress::ReplayProgress;
@@ -13,9 +12,10 @@ use tapedeck::recorder::Start;
 use tapedeck::replayer::{Depth, Until};
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::target::memory::MemoryTarget;
-use tapedeck::target::{Mode, Shortfall, Target};
+use tapedeck::target::{Shortfall, Target};
 use tapedeck::tick::Tso;
 
+use super::altered::{Alteration, Altered};
 use super::stage::{finish, open, process, replay, replayer, settle};
 use super::world::{Duplicates, World};
 
@@ -26,9 +26,9 @@ const TTL: &str = "collection.ttl.seconds";
 struct Small(MemoryTarget);
 
 #[async_trait]
-impl Target for Small {
-    async fn hello(&self) -> Result<String> {
-        self.0.hello().await
+impl Alteration for Small {
+    fn target(&self) -> &MemoryTarget {
+        &self.0
     }
 
     async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
@@ -42,22 +42,6 @@ impl Target for Small {
             }
             _ => self.0.define(change).await,
         }
-    }
-
-    async fn has_database(&self, database: &str) -> Result<bool> {
-        self.0.has_database(database).await
-    }
-
-    async fn id_of(&self, collection: &CollectionName) -> Result<Option<CollectionId>> {
-        self.0.id_of(collection).await
-    }
-
-    async fn alias_of(&self, alias: &CollectionName) -> Result<Option<String>> {
-        self.0.alias_of(alias).await
-    }
-
-    async fn write(&self, collection: &CollectionName, change: &RowChange, mode: Mode) -> Result<()> {
-        self.0.write(collection, change, mode).await
     }
 }
 
@@ -108,7 +92,7 @@ fn what_a_target_cannot_do_as_it_was_asked_is_said_and_said_again_after_a_restar
     process(async {
         let store = Store::memory();
         recorded(&store, without_ttl).await;
-        let target = Arc::new(Small::default());
+        let target = Arc::new(Altered::<Small>::default());
         for _ in 0..2 {
             let progress = shown(&store, target.clone()).await;
             let (since, what) = progress.incomplete.expect("something that it lacks");
