@@ -256,6 +256,6 @@ impl Queue for PulsarQueue {
 
     async fn subscribe(&self, channel: &Channel, from: Position) -> Result<Box<dyn Subscription>> {
         let reader = self.resume(channel, from).await?;
-        Ok(Box::new(PulsarSubscription::new(self.clone(), channel.clone(), from, reader)))
+        Ok(Box::new(PulsarSubscription::new(self.clone(), channel.clone(), from, Some(reader))))
     }
 }

@@ -49,13 +49,19 @@ pub(super) struct PulsarSubscription {
 }
 
 impl PulsarSubscription {
-    pub fn new(queue: PulsarQueue, channel: Channel, from: Position, reader: Reader) -> PulsarSubscription {
+    /// `reader` begins at `from`; none: one is opened.
+    pub fn new(
+        queue: PulsarQueue,
+        channel: Channel,
+        from: Position,
+        reader: Option<Reader>,
+    ) -> PulsarSubscription {
         PulsarSubscription {
             queue,
             channel,
             order: Order::start(from),
             ready: VecDeque::new(),
-            reader: Some(reader),
+            reader,
             opening: None,
             held: None,
             until: Instant::now() + QUIET,
@@ -100,6 +106,8 @@ impl PulsarSubscription {
                 self.listen();
                 self.judge(entry)
             }
+            // An entry that came since the question was asked may have been written after the answer was found.
+            Event::Last(_) if !self.asked => Ok(()),
             Event::Last(Last { message, .. }) => self.compare(message),
             Event::Closed => {
                 self.stumble(Error::retry(format!("Pulsar closed channel {} for the moment", self.channel)))
@@ -196,5 +204,25 @@ impl Subscription for PulsarSubscription {
             }
             self.step().await?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::pulsar::PulsarOptions;
+
+    #[test]
+    fn an_end_that_was_found_before_an_entry_came_is_no_truncation() {
+        let options = PulsarOptions { url: "pulsar://127.0.0.1:1".into(), ..PulsarOptions::default() };
+        let queue = PulsarQueue::connect(&options).unwrap();
+        let [before, then] = [156, 157].map(|entry| EntryId { ledger: 17, entry });
+        let mut topic = PulsarSubscription::new(queue, "dml_0".into(), then.message(0), None);
+        let end = || Event::Last(Last { message: Some(before.message(0)), next: None });
+        topic.asked = true;
+        topic.event(Event::Entry(Entry { id: then, messages: vec!["new".into()] })).unwrap();
+        topic.event(end()).unwrap();
+        topic.asked = true;
+        assert!(topic.event(end()).unwrap_err().message.contains("is beyond its end"));
     }
 }
