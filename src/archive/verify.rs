@@ -107,12 +107,16 @@ impl Verifier<'_> {
     /// Whether what is missing is no damage: a prune has taken it away, with its manifest, since the floor was seen.
     async fn has_gone(&mut self, n: u64) -> Result<bool> {
         self.floor = self.reader.floors().look().await?;
-        Ok(self.floor.as_ref().is_some_and(|floor| n < floor.first_manifest))
+        Ok(self.is_below_floor(n))
+    }
+
+    fn is_below_floor(&self, n: u64) -> bool {
+        self.floor.as_ref().is_some_and(|floor| n < floor.first_manifest)
     }
 
     /// After a damaged manifest the chain is taken up again at the next one.
     async fn manifest(&mut self, n: u64, previous: Option<Sealed>) -> Result<Option<Sealed>> {
-        if self.floor.as_ref().is_some_and(|floor| n < floor.first_manifest) {
+        if self.is_below_floor(n) {
             return Ok(None);
         }
         let key = layout::manifest(n);

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use object_store::memory::InMemory;
 use tapedeck::catalog::CollectionId;
-use tapedeck::change::{CollectionName, DefinitionChange, NewCollection};
+use tapedeck::change::{CollectionName, DefinitionChange};
 use tapedeck::error::{Result, Verdict};
 use tapedeck::log::store::Store;
+use tapedeck::progress::{RecordProgress, ReplayProgress};
 use tapedeck::recorder::Start;
 use tapedeck::replayer::{Depth, Replayer, Until};
 use tapedeck::selection::{Renames, Selection};
@@ -22,7 +23,9 @@ use super::altered::{Alteration, Altered};
 use super::crash::{death, faulty, whole};
 use super::faulty_store::Fault;
 use super::oracle::assert_same;
-use super::stage::{finish, forget, open, process, record_all, replay, replayer, seed, settle};
+use super::stage::{
+    Running, finish, forget, new_collection, open, process, record_all, replay, replayer, seed, settle,
+};
 use super::world::{Duplicates, World};
 
 /// A log with two collections that have rows, the second of them `docs`.
@@ -218,17 +221,31 @@ fn a_target_that_has_lost_a_collection_is_found_before_anything_is_applied() {
     });
 }
 
+/// A replication at work, whose only collection others have dropped at the target.
+struct Stolen {
+    store: Store,
+    recording: Running<RecordProgress>,
+    target: Arc<MemoryTarget>,
+    replaying: Running<ReplayProgress>,
+}
+
+async fn stolen(world: &mut World) -> Stolen {
+    world.create(CollectionSpec::new("docs"));
+    let store = Store::memory();
+    let mut recording = open(world, &store, Start::Earliest).await;
+    recording.reach(settle(world)).await;
+    let target = Arc::new(MemoryTarget::new());
+    let mut replaying = replay(replayer(&store, target.clone(), "r", Until::Cancelled));
+    replaying.reach(world.source.now()).await;
+    drop_collection(&target, "docs").await;
+    Stolen { store, recording, target, replaying }
+}
+
 /// Others put a collection of their own in the place of one that is replayed; then the source drops or renames its own.
 fn replaced_during_a_run(then: impl Fn(&mut World)) {
     process(async {
-        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
-        world.create(CollectionSpec::new("docs"));
-        let mut recording = open(&world, &store, Start::Earliest).await;
-        recording.reach(settle(&mut world)).await;
-        let target = Arc::new(MemoryTarget::new());
-        let mut replaying = replay(replayer(&store, target.clone(), "r", Until::Cancelled));
-        replaying.reach(world.source.now()).await;
-        drop_collection(&target, "docs").await;
+        let mut world = World::new(1, 0, Duplicates::Kept);
+        let Stolen { store, recording, target, replaying } = stolen(&mut world).await;
         replay(replayer(&store, target.clone(), "theirs", Until::Latest)).end().await.unwrap();
         let theirs = target.contents();
         then(&mut world);
@@ -252,14 +269,8 @@ fn what_others_put_in_the_place_of_a_collection_goes_neither_with_a_drop_nor_wit
 #[test]
 fn a_collection_that_others_have_dropped_is_no_hindrance_to_its_drop() {
     process(async {
-        let (store, mut world) = (Store::memory(), World::new(1, 0, Duplicates::Kept));
-        world.create(CollectionSpec::new("docs"));
-        let mut recording = open(&world, &store, Start::Earliest).await;
-        recording.reach(settle(&mut world)).await;
-        let target = Arc::new(MemoryTarget::new());
-        let mut replaying = replay(replayer(&store, target.clone(), "r", Until::Cancelled));
-        replaying.reach(world.source.now()).await;
-        drop_collection(&target, "docs").await;
+        let mut world = World::new(1, 0, Duplicates::Kept);
+        let Stolen { mut recording, target, mut replaying, .. } = stolen(&mut world).await;
         world.drop_collection(0);
         let to = settle(&mut world);
         recording.reach(to).await;
@@ -322,14 +333,7 @@ fn a_collection_created_again_by_others_while_nobody_replayed_is_found_before_an
 }
 
 fn empty(database: &str, name: &str) -> DefinitionChange {
-    DefinitionChange::CreateCollection(NewCollection {
-        name: CollectionName::new(database, name),
-        schema: Default::default(),
-        shards: 1,
-        consistency_level: 0,
-        properties: vec![],
-        partitions: vec![],
-    })
+    DefinitionChange::CreateCollection(new_collection(&CollectionName::new(database, name)))
 }
 
 #[test]

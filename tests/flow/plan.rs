@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tapedeck::change::{CollectionName, DefinitionChange, NewCollection};
+use tapedeck::change::{CollectionName, DefinitionChange};
 use tapedeck::error::Verdict;
 use tapedeck::log::commit;
 use tapedeck::log::layout;
@@ -18,7 +18,9 @@ use tapedeck::target::memory::{Contents, Fault, MemoryTarget};
 use tapedeck::tick::Tso;
 
 use super::doomed::Doomed;
-use super::stage::{finish, forget, open, process, record_all, replay, replayer, seed, settle};
+use super::stage::{
+    finish, forget, new_collection, open, process, record_all, replay, replayer, seed, settle,
+};
 use super::world::{Duplicates, World};
 
 /// Records random work. Returns when the log opens, and its watermarks at which the source was quiet.
@@ -107,17 +109,6 @@ fn a_plan_names_everything_that_is_in_the_way_at_once_and_so_does_what_follows_a
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said[0].contains("default.docs") && said[1].contains("default.second"), "{said:?}");
     });
-}
-
-fn new_collection(name: &CollectionName) -> NewCollection {
-    NewCollection {
-        name: name.clone(),
-        schema: Default::default(),
-        shards: 1,
-        consistency_level: 0,
-        properties: vec![],
-        partitions: vec![],
-    }
 }
 
 #[test]

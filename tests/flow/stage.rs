@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tapedeck::archive::archiver;
 use tapedeck::archive::base::{self, take};
+use tapedeck::change::{CollectionName, NewCollection};
 use tapedeck::error::{Error, Result};
 use tapedeck::log::prune::{self, Keep, prune};
 use tapedeck::log::reader::LogReader;
@@ -232,4 +233,16 @@ pub async fn prune_below(store: &Store, commit: u64) -> prune::Report {
     let reader = LogReader::open(store.clone()).await.expect("a log");
     let bases = reader.bases().await.expect("bases").into_iter().filter(|base| *base >= Seq(commit)).count();
     prune(store.clone(), Keep { window: Duration::ZERO, bases }, false, |_| {}).await.expect("a prune")
+}
+
+/// A collection without fields, for a target in memory.
+pub fn new_collection(name: &CollectionName) -> NewCollection {
+    NewCollection {
+        name: name.clone(),
+        schema: Default::default(),
+        shards: 1,
+        consistency_level: 0,
+        properties: vec![],
+        partitions: vec![],
+    }
 }
