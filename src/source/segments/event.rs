@@ -13,7 +13,8 @@
 
 use bytes::{Buf, Bytes};
 
-use super::FieldId;
+use super::{FieldId, SegmentId};
+use crate::catalog::CollectionId;
 use crate::error::{Error, Result};
 
 const MAGIC: [u8; 4] = [0xbc, 0xfa, 0xff, 0x00];
@@ -33,7 +34,9 @@ pub(super) enum Kind {
 /// A file, taken apart.
 #[derive(Debug)]
 pub(super) struct File {
-    pub segment_id: i64,
+    pub collection_id: CollectionId,
+    /// The segment that it was made for.
+    pub segment_id: SegmentId,
     pub field_id: FieldId,
     /// Milvus' DataType; String in a delta log.
     pub data_type: i32,
@@ -51,7 +54,7 @@ pub(super) fn parse(path: &str, bytes: &Bytes, kind: Kind) -> Result<File> {
     if event.kind != DESCRIBES || described.len() < DESCRIPTOR {
         return Err(damaged(path, MAGIC.len(), "it begins with no descriptor"));
     }
-    let (_collection, _partition) = (described.get_i64_le(), described.get_i64_le());
+    let (collection_id, _partition) = (described.get_i64_le(), described.get_i64_le());
     let (segment_id, field_id) = (described.get_i64_le(), described.get_i64_le());
     described.advance(TIMES);
     let data_type = described.get_i32_le();
@@ -68,7 +71,7 @@ pub(super) fn parse(path: &str, bytes: &Bytes, kind: Kind) -> Result<File> {
         payloads.push((begin + HEADER + TIMES, event.content.slice(TIMES..)));
         begin = next;
     }
-    Ok(File { segment_id, field_id, data_type, payloads })
+    Ok(File { collection_id, segment_id, field_id, data_type, payloads })
 }
 
 struct Event {

@@ -159,10 +159,15 @@ impl<'a> SegmentReader<'a> {
             )
         })?;
         let parsed = event::parse(&file.path, &bytes, kind)?;
-        match parsed.segment_id == self.segment.id {
-            true => Ok(parsed),
-            false => Err(damaged(&file.path, 0, format!("it is of segment {}", parsed.segment_id))),
+        if parsed.collection_id != self.segment.collection_id {
+            return Err(damaged(&file.path, 0, format!("it is of collection {}", parsed.collection_id)));
         }
+        // a delta log is made before Milvus 2.3 asks into which segment a compaction has put the rows meanwhile: it is
+        // stored for that one and names the one that it was made for
+        if kind == Kind::Rows && parsed.segment_id != self.segment.id {
+            return Err(damaged(&file.path, 0, format!("it is of segment {}", parsed.segment_id)));
+        }
+        Ok(parsed)
     }
 
     fn unequal(&self, field: FieldId, entries: u64, rows: usize) -> Error {

@@ -113,6 +113,24 @@ async fn a_file_that_is_missing_or_stands_in_the_place_of_another_is_refused_by_
     assert!(error.message.contains("0 files of field 0"), "{error}");
 }
 
+/// Milvus 2.3 makes a delta log first and asks second into which segment a compaction has put the rows meanwhile: the file
+/// is stored for that segment, and still names the one that it was made for.
+#[tokio::test]
+async fn deletes_that_a_compaction_overtook_are_of_the_segment_that_they_are_stored_for() {
+    let (store, schema, segment) = segment(&[]).await;
+    let delta = LogFile { path: format!("delta_log/1/2/{SEGMENT}/0"), entries: Some(1) };
+    let deletes = async |ids: [i64; 4]| {
+        let payload = texts(&[br#"{"pk":5,"ts":9,"pkType":5}"#]);
+        let file = binlog::file(Kind::Deletes as u8, ids, DataType::String, &[payload]);
+        store.put(&delta.path, file).await.unwrap();
+        SegmentReader::new(&store, &schema, &segment).deleted(&delta).await
+    };
+    let deleted = deletes([1, 2, SEGMENT - 1, -1]).await.unwrap();
+    assert_eq!((deleted.keys, deleted.tsos), (Keys::Int(vec![5]), vec![Tso(9)]));
+    let error = deletes([3, 2, SEGMENT, -1]).await.unwrap_err();
+    assert!(error.message.contains(&delta.path) && error.message.contains("of collection 3"), "{error}");
+}
+
 #[tokio::test]
 async fn rows_out_of_order_become_inserts_in_order_and_each_keeps_its_own_values() {
     let (_, _, segment) = segment(&[]).await;
