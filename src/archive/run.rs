@@ -82,6 +82,7 @@ impl Run {
         if self.loose.len() >= MOST_LOOSE { self.gather() } else { Ok(()) }
     }
 
+    /// Copies what is loose: it is in memory twice meanwhile.
     fn gather(&mut self) -> Result<()> {
         let whole = concat_batches(&self.table.layout.columns, &self.loose).map_err(unsorted)?;
         let loose = self.loose.drain(..).map(|batch| batch.get_array_memory_size()).sum::<usize>();
@@ -92,7 +93,7 @@ impl Run {
 
     /// The file; none without rows. A group of rows in it has about so many bytes in memory.
     pub fn write(&mut self, group_bytes: usize) -> Result<Option<Written>> {
-        self.gather()?;
+        self.batches.append(&mut self.loose);
         let this = &*self;
         let mut places = this.places().ok_or_else(|| unsorted("columns of other types"))?;
         places.sort_unstable();

@@ -146,7 +146,8 @@ impl Journal {
 
     /// What is created up to here takes nobody else's place; the commit goes on beyond.
     pub async fn checked_within(&mut self, to: Tso) -> Result<()> {
-        self.state.checked_tso = to.0;
+        // 0 stands for none, and nothing is created at 1
+        self.state.checked_tso = to.0.max(1);
         self.store().await
     }
 

@@ -208,7 +208,7 @@ impl Run {
         if !safe {
             self.lanes.end_safe_mode();
         }
-        self.check_free(at, watermark, &records).await?;
+        self.check_free(at, &records, last && watermark <= self.until).await?;
         let steps = steps(records, self.until)?;
         if !steps.is_empty() {
             let further = behind && self.journal.is_beyond_intent(seq, number);
@@ -263,9 +263,9 @@ impl Run {
         Ok((watermark == self.until).then_some(End::AfterCommit))
     }
 
-    /// Before anything of a commit is sent for the first time: what it names up to the end of this run takes nobody else's
-    /// place. A run that ends within it leaves the rest to be looked at by the next.
-    async fn check_free(&mut self, at: LogPosition, watermark: Tso, records: &[pb::Record]) -> Result<()> {
+    /// Before anything of a segment is sent for the first time: what it names up to the end of this run takes nobody else's
+    /// place. `ends`: nothing of its commit follows, else that is still to be looked at.
+    async fn check_free(&mut self, at: LogPosition, records: &[pb::Record], ends: bool) -> Result<()> {
         let seq = at.seq.next();
         let definitions = records.iter().filter_map(|record| match &record.body {
             Some(Body::Definition(definition)) if definition.tso <= self.until.0 => Some(definition),
@@ -277,14 +277,15 @@ impl Run {
         if !self.journal.is_unchecked(seq) || !definitions.clone().any(unchecked) {
             return Ok(());
         }
+        let newest = definitions.clone().map(|definition| Tso(definition.tso)).max().unwrap_or_default();
         let new = ownership::newly_named(self.naming.clone(), self.skip.clone(), at, checked, definitions)?;
         if let Err(error) = self.definer.check_free(&new).await {
             self.close(End::AfterCommit).await?;
             return Err(error);
         }
-        match watermark > self.until {
-            true => self.journal.checked_within(self.until).await,
-            false => self.journal.checked(seq).await,
+        match ends {
+            true => self.journal.checked(seq).await,
+            false => self.journal.checked_within(newest).await,
         }
     }
 

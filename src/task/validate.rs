@@ -124,7 +124,8 @@ fn upkeep(spec: &TaskSpec) -> Result<()> {
         Some(EncryptionSpec { identity: None, .. }) => Err(wrong(
             "log.encryption.identity",
             "it is missing; upkeep reads rows",
-            "add it, or take upkeep out and run `tapedeck log archive --identity FILE` where the key is",
+            "add it, or take upkeep out and run `tapedeck log archive` with --identity, and --recipient for each of \
+             the recipients, where the key is",
         )),
         _ => Ok(()),
     }

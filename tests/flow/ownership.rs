@@ -23,6 +23,7 @@ use super::altered::{Alteration, Altered};
 use super::crash::{death, faulty, whole};
 use super::faulty_store::Fault;
 use super::oracle::assert_same;
+use super::pieces::in_pieces;
 use super::stage::{
     Running, finish, forget, new_collection, open, process, record_all, replay, replayer, seed, settle,
 };
@@ -127,7 +128,7 @@ fn a_collection_that_others_create_after_its_name_was_looked_at_is_not_filled() 
 fn a_collection_of_others_is_not_taken_over_wherever_the_replayer_dies() {
     let seed = seed();
     let inner = Arc::new(InMemory::new());
-    let world = process(async {
+    process(async {
         let store = whole(&inner);
         let mut world = World::new(2, seed, Duplicates::Kept);
         for (at, name) in ["first", "docs"].into_iter().enumerate() {
@@ -135,18 +136,37 @@ fn a_collection_of_others_is_not_taken_over_wherever_the_replayer_dies() {
             insert(&mut world, at, 0..20);
             record_all(&mut world, &store).await;
         }
-        world
     });
+    is_refused_wherever_the_replayer_dies(&inner);
+}
+
+/// A commit has several segments; what each of them creates is looked at before anything of that one is sent.
+#[test]
+fn a_collection_of_others_is_not_taken_over_by_a_later_segment_of_a_commit() {
+    let inner = process(async {
+        let (log, mut world) = (Store::memory(), World::new(2, 0, Duplicates::Kept));
+        let recording = open(&world, &log, Start::Earliest).await;
+        for (at, name) in ["first", "docs"].into_iter().enumerate() {
+            world.create(CollectionSpec::new(name));
+            insert(&mut world, at, 0..20);
+        }
+        finish(&mut world, recording).await;
+        in_pieces(&log, 1).await
+    });
+    is_refused_wherever_the_replayer_dies(&inner);
+}
+
+fn is_refused_wherever_the_replayer_dies(inner: &Arc<InMemory>) {
     let refused = |k: u64| {
         let target = Arc::new(MemoryTarget::new());
         let docs = CollectionName::new("default", "docs");
         let before = process(async {
-            replay(replayer(&whole(&inner), target.clone(), "other", Until::Latest)).end().await.unwrap();
+            replay(replayer(&whole(inner), target.clone(), "other", Until::Latest)).end().await.unwrap();
             drop_collection(&target, "first").await;
-            forget(&whole(&inner), "other").await;
+            forget(&whole(inner), "other").await;
             target.contents().collections[&docs].clone()
         });
-        let (store, calls) = faulty(&inner, Fault::StopAfter(k));
+        let (store, calls) = faulty(inner, Fault::StopAfter(k));
         process(async {
             let mut first = replay(replayer(&store, target.clone(), "r", Until::Latest));
             tokio::select! {
@@ -155,19 +175,18 @@ fn a_collection_of_others_is_not_taken_over_wherever_the_replayer_dies() {
             }
         });
         process(async {
-            let error = replay(replayer(&whole(&inner), target.clone(), "r", Until::Latest)).error().await;
+            let error = replay(replayer(&whole(inner), target.clone(), "r", Until::Latest)).error().await;
             assert!(
                 error.to_string().contains("default.docs already, which this replay did not create"),
                 "{k}: {error}"
             );
             assert_eq!(target.contents().collections[&docs], before, "call {k}");
-            forget(&whole(&inner), "r").await;
+            forget(&whole(inner), "r").await;
         });
         calls.load(Ordering::SeqCst) < k
     };
     let calls = (1..200).find(|k| refused(*k)).expect("an end");
     assert!(calls > 8, "only {calls} calls");
-    drop(world);
 }
 
 /// A run that ends within a commit looks at what the commit creates up to its end, the next one at the rest.

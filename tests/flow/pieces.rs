@@ -69,7 +69,7 @@ fn cut(segment: &Segment, most: usize) -> Vec<Vec<Record>> {
 }
 
 /// The same log with commits of segments of a few records each.
-async fn in_pieces(log: &Store, most: usize) -> Arc<InMemory> {
+pub async fn in_pieces(log: &Store, most: usize) -> Arc<InMemory> {
     let inner = Arc::new(InMemory::new());
     let reader = LogReader::open(log.clone()).await.unwrap();
     let first = reader.commit(Seq(1)).await.unwrap().expect("a commit").commit;
