@@ -260,7 +260,7 @@ impl Session {
     async fn clarify(&mut self, recorder: &Recorder, to: Tso) -> Result<()> {
         let Some(milvus) = &recorder.milvus else { return Ok(()) };
         for (id, name) in self.definitions.unclear(to) {
-            if let Some(properties) = milvus.properties(&name).await? {
+            if let Some(properties) = milvus.properties(id, &name).await? {
                 self.definitions.clarify(id, to, &properties);
             }
         }

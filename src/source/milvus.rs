@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
+use crate::catalog::CollectionId;
 use crate::change::CollectionName;
 use crate::error::{Error, Result};
 use crate::grpc::{Credential, endpoint};
@@ -40,8 +41,12 @@ impl SourceMilvus {
             .map_err(|status| self.failed(&status))
     }
 
-    /// A collection's properties; none when there is no such collection any more.
-    pub async fn properties(&self, name: &CollectionName) -> Result<Option<Vec<KeyValuePair>>> {
+    /// A collection's properties; none when the name is no longer that collection's.
+    pub async fn properties(
+        &self,
+        id: CollectionId,
+        name: &CollectionName,
+    ) -> Result<Option<Vec<KeyValuePair>>> {
         let question = DescribeCollectionRequest {
             db_name: name.database.clone(),
             collection_name: name.collection.clone(),
@@ -51,7 +56,7 @@ impl SourceMilvus {
         let answer = answer.map_err(|status| self.failed(&status))?.into_inner();
         let status = answer.status.unwrap_or_default();
         match status.code {
-            0 if status.error_code == 0 => Ok(Some(answer.properties)),
+            0 if status.error_code == 0 => Ok((answer.collection_id == id).then_some(answer.properties)),
             NOT_FOUND => Ok(None),
             code => {
                 Err(Error::retry(format!("the source at {} answers {code}: {}", self.uri, status.reason)))

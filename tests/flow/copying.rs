@@ -83,7 +83,7 @@ fn a_long_outage_of_the_storage_is_shown_with_the_progress_of_the_base_and_a_sto
             let progress = stopped.progress.borrow();
             assert_eq!(progress.base, Some(BaseProgress { segments: 0, of: 3, rows: 0 }));
             let shown = &progress.tries.oldest().expect("a try").message;
-            assert!(shown.starts_with("reading the source's segments: "), "{shown}");
+            assert!(shown.starts_with("reading the source's deletes: "), "{shown}");
             assert_eq!((progress.recorded_to, progress.opens_at), (Tso::ZERO, Tso::ZERO));
         }
         let progress = stopped.progress.clone();
@@ -125,6 +125,23 @@ fn deletes_that_a_compaction_is_just_handing_on_are_not_forgotten() {
         let recording = opened(&mut world, &storage, &log).await;
         finish(&mut world, recording).await;
         assert_recorded(&world, &log, "halfway").await;
+    });
+}
+
+/// Milvus 2.3 loses the names of some delta logs in etcd; the files are there.
+#[test]
+fn deletes_whose_files_the_source_no_longer_lists_are_found_where_they_are_stored() {
+    process(async {
+        let (storage, log) = (Store::memory(), Store::memory());
+        let (mut world, _) = docs(&storage).await;
+        let mut lost = Vec::new();
+        change(&world, |segment| lost.append(&mut segment.deltas)).await;
+        assert!(!lost.is_empty());
+        let half = lost[0].path.replace("/0", "/1");
+        storage.put(&half, vec![0xbc, 0xfa].into()).await.unwrap();
+        let recording = opened(&mut world, &storage, &log).await;
+        finish(&mut world, recording).await;
+        assert_recorded(&world, &log, "unlisted").await;
     });
 }
 

@@ -1,6 +1,6 @@
 //! Copying what a base takes: segment by segment of the source, into segments of the log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 use tokio::sync::watch;
@@ -14,7 +14,7 @@ use crate::pb::log::{self as pb, Collection, Shard};
 use crate::pb::milvus::proto::schema::CollectionSchema;
 use crate::position::Seq;
 use crate::progress::{BaseProgress, RecordProgress};
-use crate::source::segments::{Deletes, Level, Segment, SegmentList, SegmentReader};
+use crate::source::segments::{Deletes, Level, LogFile, Segment, SegmentId, SegmentList, SegmentReader};
 use crate::source::{CatalogSource, Storage};
 use crate::store::Store;
 use crate::tick::Tso;
@@ -68,6 +68,8 @@ pub async fn copy(
 struct Copy<'a> {
     storage: &'a Store,
     list: &'a SegmentList,
+    /// Delta logs of the collection at hand.
+    unlisted: BTreeMap<SegmentId, Vec<LogFile>>,
     uploader: Uploader,
     header: pb::SegmentHeader,
     seq: Seq,
@@ -102,6 +104,7 @@ impl<'a> Copy<'a> {
         Copy {
             storage,
             list,
+            unlisted: BTreeMap::new(),
             uploader: writer.uploader(),
             open: SegmentWriter::new(header.clone()),
             header,
@@ -116,6 +119,10 @@ impl<'a> Copy<'a> {
             return Err(Error::refused("etcd shows it without a schema")
                 .advice("compare the source's version with those that are supported"));
         };
+        let mut trouble = Trouble::new(self.progress, "reading the source's deletes");
+        let look = || self.list.unlisted_deltas(self.storage, collection.id);
+        self.unlisted = trouble.until_done(look).await?;
+        drop(trouble);
         for shard in &collection.channels {
             let Some(base) = &shard.base else { continue };
             let everywhere = stored(self.list, shard, ALL_PARTITIONS, true);
@@ -145,6 +152,16 @@ impl<'a> Copy<'a> {
             let reader = SegmentReader::new(self.storage, schema, segment);
             for file in &segment.deltas {
                 deletes.add(&trouble.until_done(|| reader.deleted(file)).await?);
+            }
+            for file in self.unlisted.get(&segment.id).into_iter().flatten() {
+                match trouble.until_done(|| reader.deleted(file)).await {
+                    Ok(deleted) => deletes.add(&deleted),
+                    // half written, or removed since
+                    Err(error) if error.verdict == Verdict::Refused => {
+                        tracing::warn!(%error, "a delta log that the source's etcd does not list is left out");
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(deletes)

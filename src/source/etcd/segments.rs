@@ -116,7 +116,7 @@ impl<'a> Listing<'a> {
 /// Whether no row is listed twice, and none without a file.
 fn check(list: &SegmentList) -> Result<()> {
     let readable = || list.segments.values().filter(|segment| segment.is_readable());
-    let taken_over = readable().flat_map(|segment| &segment.compacted_from).collect::<BTreeSet<_>>();
+    let taken_over = readable().flat_map(|segment| list.taken_over_by(segment)).collect::<BTreeSet<_>>();
     if let Some(Segment { id, .. }) = readable().find(|segment| taken_over.contains(&segment.id)) {
         return Err(Error::retry(format!("etcd lists segment {id} beside the one that took over its rows"))
             .advice("it should pass when the source's compaction is finished"));
@@ -297,7 +297,13 @@ mod tests {
     fn a_listing_with_rows_twice_or_without_files_is_no_base() {
         let result = SegmentInfo { compaction_from: vec![7], ..info(8, 4) };
         assert!(listed(&[info(7, 6), result.clone()], &[]).is_ok());
-        let error = listed(&[info(7, 4), result], &[]).unwrap_err();
+        let error = listed(&[info(7, 4), result.clone()], &[]).unwrap_err();
+        assert_eq!(error.verdict, Verdict::Retry);
+        // by way of one that a clustering compaction of 2.5 has for a while
+        let sorted = SegmentInfo { compaction_from: vec![8], ..info(9, 4) };
+        let between = SegmentInfo { state: 6, ..result };
+        assert!(listed(&[info(7, 6), between.clone(), sorted.clone()], &[]).is_ok());
+        let error = listed(&[info(7, 4), between, sorted], &[]).unwrap_err();
         assert_eq!(error.verdict, Verdict::Retry);
         let error = listed(&[SegmentInfo { num_of_rows: 5, ..info(7, 4) }], &[]).unwrap_err();
         assert!(error.message.contains("no file for the 5 rows of the flushed segment 7"), "{error}");

@@ -21,6 +21,7 @@ mod event;
 mod payload;
 mod reader;
 mod requests;
+mod unlisted;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -67,6 +68,17 @@ impl SegmentList {
             }
         }
         self
+    }
+
+    /// The segments that a segment took over, and those that these had taken over.
+    pub fn taken_over_by(&self, segment: &Segment) -> BTreeSet<SegmentId> {
+        let mut all = BTreeSet::new();
+        let mut next = vec![segment];
+        while let Some(segment) = next.pop() {
+            let new = segment.compacted_from.iter().filter(|from| all.insert(**from));
+            next.extend(new.filter_map(|from| self.segments.get(from)));
+        }
+        all
     }
 
     /// The collections into which a bulk import is under way.
