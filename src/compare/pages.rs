@@ -54,6 +54,17 @@ impl<S: Side> Pages<S> {
                 (self.size, limit) = (halved(self.size)?, halved(limit)?);
                 continue;
             };
+            if let Some((first, after)) = rows.first().zip(after)
+                && first.key <= *after
+            {
+                return Err(Error::refused(format!(
+                    "rows after the key {after:?} were asked for, and one of the key {:?} was answered",
+                    first.key
+                ))
+                .advice(
+                    "its version reads the first of them as another text: compare without this collection",
+                ));
+            }
             let to = if rows.len() < limit { None } else { rows.last().map(|row| row.key.clone()) };
             let count = self.side.count(after, to.as_ref()).await?;
             let mut complete = count == rows.len() as u64 || (limit == 1 && rows.len() == 1);
@@ -262,6 +273,24 @@ mod tests {
             }
         }
         assert!(Pages::new(Growing(Cell::new(0)), 4).next().await.unwrap_err().is_retry());
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_read_as_another_one_is_an_error_and_no_endless_loop() {
+        struct Deaf;
+        impl Side for Deaf {
+            async fn rows(&self, _: Option<&Key>, _: Option<&Key>, limit: usize) -> Result<Option<Vec<Row>>> {
+                let row = |key| Row { key: Key::Int(key), digest: [0; 16], rows: 1 };
+                Ok(Some((0..9).take(limit).map(row).collect()))
+            }
+            async fn count(&self, _: Option<&Key>, to: Option<&Key>) -> Result<u64> {
+                Ok(if to.is_some() { 4 } else { 9 })
+            }
+        }
+        let mut pages = Pages::new(Deaf, 4);
+        assert_eq!(pages.next().await.unwrap().0.len(), 4);
+        let error = pages.next().await.unwrap_err();
+        assert!(error.message.contains("after the key Int(3)") && error.advice.is_some(), "{error}");
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared as SharedFuture};
@@ -62,6 +63,8 @@ pub fn scope(definition: &Definition) -> Scope {
 struct Chain {
     last: Option<Ended>,
     before_rows: Option<Ended>,
+    /// Set when the newest flush need not be done, if it has not begun: a later one persists all that it would have.
+    flush: Option<Arc<AtomicBool>>,
 }
 
 /// Definitions in flight.
@@ -80,12 +83,20 @@ impl Definer {
     pub fn start(&mut self, scope: Scope, changes: Changes, commit: &TaskTracker) {
         let (Scope::Collection(id) | Scope::Serving(id)) = scope else { return };
         let chain = self.chains.entry(id).or_default();
+        let overtaken = Arc::<AtomicBool>::default();
+        if changes.all.iter().all(|change| matches!(change, DefinitionChange::Flush { .. }))
+            && let Some(earlier) = chain.flush.replace(overtaken.clone())
+        {
+            earlier.store(true, Ordering::Relaxed);
+        }
         let (previous, shared, token) = (chain.last.take(), self.shared.clone(), commit.token());
         let task = AbortOnDropHandle::new(tokio::spawn(async move {
             if let Some(previous) = previous {
                 previous.await;
             }
-            if let Err(error) = define(&shared, Some(id), &changes).await {
+            if !overtaken.load(Ordering::Relaxed)
+                && let Err(error) = define(&shared, Some(id), &changes).await
+            {
                 shared.fail(error);
             }
             drop(token);

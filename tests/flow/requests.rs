@@ -1,14 +1,25 @@
 //! The replicate channel: the only place where a flush is seen.
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
 use serde_json::Value;
+use tapedeck::change::{CollectionName, DefinitionChange};
+use tapedeck::error::Result;
 use tapedeck::log::inspect::cat;
 use tapedeck::log::reader::LogReader;
 use tapedeck::log::store::Store;
 use tapedeck::position::Seq;
 use tapedeck::recorder::Start;
+use tapedeck::replayer::Until;
 use tapedeck::source::memory::CollectionSpec;
+use tapedeck::target::memory::MemoryTarget;
+use tapedeck::target::{Shortfall, Target};
 
-use super::stage::{assert_clean, finish, open, process, settle};
+use super::altered::{Alteration, Altered};
+use super::oracle::assert_same;
+use super::stage::{assert_clean, finish, open, process, replay, replayer, settle};
 use super::world::{Duplicates, World};
 
 /// How many flushes the log holds.
@@ -58,5 +69,58 @@ fn a_request_from_before_a_log_opens_is_not_in_it() {
         world.source.flush(world.tables[0].id);
         finish(&mut world, recording).await;
         assert_eq!(flushes(&store).await, 1);
+    });
+}
+
+/// A target that takes its time to flush.
+#[derive(Default)]
+struct Slow {
+    target: MemoryTarget,
+    /// How many rows were there when each flush began.
+    flushed: Mutex<Vec<usize>>,
+}
+
+#[async_trait]
+impl Alteration for Slow {
+    fn target(&self) -> &MemoryTarget {
+        &self.target
+    }
+
+    async fn define(&self, change: &DefinitionChange) -> Result<Option<Shortfall>> {
+        if let DefinitionChange::Flush { name } = change {
+            let rows = self.rows(name);
+            self.flushed.lock().unwrap().push(rows);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        self.target.define(change).await
+    }
+}
+
+impl Slow {
+    fn rows(&self, name: &CollectionName) -> usize {
+        self.target.contents().collections[name].partitions.values().map(|rows| rows.len()).sum()
+    }
+}
+
+#[test]
+fn a_replay_that_is_behind_waits_for_no_flush_that_a_later_one_makes_needless() {
+    const FLUSHES: usize = 40;
+    process(async {
+        let (mut world, store) = (World::new(1, 0, Duplicates::Kept), Store::memory());
+        let recording = open(&world, &store, Start::Earliest).await;
+        world.create(CollectionSpec::new("docs"));
+        let partition = world.tables[0].default_partition();
+        for key in 0..FLUSHES as i64 {
+            world.insert(0, partition, &[key]);
+            world.source.flush(world.tables[0].id);
+        }
+        finish(&mut world, recording).await;
+        assert_eq!(flushes(&store).await, FLUSHES);
+        let target = Arc::new(Altered::<Slow>::default());
+        replay(replayer(&store, target.clone(), "r", Until::Latest)).end().await.expect("an end");
+        assert_same(&target.target.contents(), &world.oracle.contents(), "slowly flushed");
+        let flushed = target.flushed.lock().unwrap().clone();
+        assert!(flushed.len() < 4, "{flushed:?}");
+        assert_eq!(flushed.last(), Some(&FLUSHES), "the last rows are flushed too: {flushed:?}");
     });
 }

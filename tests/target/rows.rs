@@ -149,6 +149,7 @@ async fn text_keys_are_deleted_whatever_stands_in_them() {
         "del \x7f",
         controls.as_str(),
         "日本語 ünïcödé 🦀",
+        "𠮷野",
         "\u{2028}\u{feff}",
         "\"] or id in [\"plain",
         "{x} %s $1 [1] `",

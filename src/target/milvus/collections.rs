@@ -107,7 +107,11 @@ impl MilvusTarget {
             collection_name: name.collection.clone(),
             ..Default::default()
         };
-        let properties = request::properties(properties);
+        let there = match properties.iter().any(request::is_of_released) {
+            true => self.properties_of(name).await?,
+            false => Vec::new(),
+        };
+        let properties = request::altered(properties, &there);
         if !properties.is_empty() {
             let request = pb::AlterCollectionRequest { properties, ..request.clone() };
             call!(self.connection, alter_collection, request)?;
@@ -133,9 +137,15 @@ impl MilvusTarget {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let Behind::Collection(found) = self.behind(name).await? else { return Ok(Vec::new()) };
-        let there = request::properties(&found.properties).into_iter().map(|property| property.key);
-        Ok(there.filter(|key| keys.contains(key)).collect())
+        let there = request::properties(&self.properties_of(name).await?).into_iter();
+        Ok(there.map(|property| property.key).filter(|key| keys.contains(key)).collect())
+    }
+
+    async fn properties_of(&self, name: &CollectionName) -> Result<Vec<KeyValuePair>> {
+        match self.behind(name).await? {
+            Behind::Collection(found) => Ok(found.properties),
+            Behind::Alias(_) | Behind::Nothing => Ok(Vec::new()),
+        }
     }
 
     /// Names of a collection's partitions.

@@ -193,7 +193,7 @@ fn refusal_error(code: i32, legacy: i32, reason: &str, retriable: bool, message:
     };
     if let Some(advice) = waits {
         let error = Error::retry(message).advice(advice);
-        let at_the_door = matches!((code, legacy), (3 | 7 | 8 | 9 | 11, _) | (_, 48 | 49 | 52..=55));
+        let at_the_door = matches!((code, legacy), (3 | 4 | 7 | 8 | 9 | 11, _) | (_, 48 | 49 | 52..=55));
         return if at_the_door { error.untouched() } else { error };
     }
     let error = Error::operator(message);
@@ -212,11 +212,26 @@ fn refusal_error(code: i32, legacy: i32, reason: &str, retriable: bool, message:
     }
 }
 
-/// Refusals without a code of their own that come from a part of the target that is restarting.
+/// What refusals without a code of their own say where a part of the target, or its queue, is restarting.
+const PASSING: [&str; 12] = [
+    "context deadline exceeded",
+    "context canceled",
+    "code = Unavailable",
+    "not ready",
+    "etcdserver: ",
+    // of a proxy whose coordinator is gone
+    "find no available",
+    "empty grpc client",
+    "node not match",
+    // of a proxy whose Pulsar is
+    "message send timeout",
+    "message send context expired",
+    "producer send queue is full",
+    "producer already been closed",
+];
+
 fn passes(reason: &str) -> bool {
-    ["context deadline exceeded", "context canceled", "code = Unavailable", "not ready", "etcdserver: "]
-        .iter()
-        .any(|phrase| reason.contains(phrase))
+    PASSING.iter().any(|phrase| reason.contains(phrase))
 }
 
 #[cfg(test)]
@@ -251,7 +266,14 @@ mod tests {
             let error = Error::from(refused(code, legacy, "why", false));
             assert!(error.is_retry() && error.advice.is_some(), "{code} {legacy}");
         }
-        assert!(Error::from(refused(65535, 1, "context deadline exceeded", false)).is_retry());
+        for reason in [
+            "context deadline exceeded",
+            "stack trace: ...: empty grpc client: find no available rootcoord, check rootcoord state",
+            "message send timeout: TimeoutError",
+        ] {
+            let error = Error::from(refused(65535, 1, reason, false));
+            assert!(error.is_retry() && !error.untouched, "{reason}");
+        }
         assert!(Error::from(refused(12345, 1, "new", true)).is_retry());
     }
 

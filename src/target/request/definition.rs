@@ -39,6 +39,18 @@ pub fn properties(properties: &[KeyValuePair]) -> Vec<KeyValuePair> {
     properties.iter().filter(|property| !property.key.starts_with("replicate.")).cloned().collect()
 }
 
+/// Whether Milvus 2.4 and later refuse to set it on a loaded collection, also to what it is.
+pub fn is_of_released(property: &KeyValuePair) -> bool {
+    matches!(property.key.as_str(), "mmap.enabled" | "lazyload.enabled")
+}
+
+/// The properties of an alteration of a collection that has others already.
+pub fn altered(properties: &[KeyValuePair], there: &[KeyValuePair]) -> Vec<KeyValuePair> {
+    let mut all = self::properties(properties);
+    all.retain(|property| !is_of_released(property) || !there.contains(property));
+    all
+}
+
 /// The user's fields. The target numbers them itself and adds `$meta`; the key keeps its values, so it is not
 /// generated there.
 pub fn schema(new: &NewCollection) -> CollectionSchema {
@@ -196,6 +208,14 @@ mod tests {
             num_partitions: request.num_partitions.max(1),
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn a_loaded_collection_is_not_told_again_how_it_is_mapped() {
+        let properties = [pair("mmap.enabled", "true"), pair("ttl", "1"), pair("replicate.id", "a")];
+        assert_eq!(altered(&properties, &[]), properties[..2]);
+        assert_eq!(altered(&properties, &properties), properties[1..2]);
+        assert_eq!(altered(&properties, &[pair("mmap.enabled", "false")]), properties[..2]);
     }
 
     #[test]

@@ -148,6 +148,10 @@ fn quote(expression: &mut String, text: &str) {
             control if control < ' ' || control == '\x7f' => {
                 let _ = write!(expression, "\\x{:02x}", u32::from(control));
             }
+            // Milvus 2.5 takes a Han character as it stands for one of four hexadecimal digits
+            beyond if beyond > '\u{ffff}' => {
+                let _ = write!(expression, "\\U{:08x}", u32::from(beyond));
+            }
             other => expression.push(other),
         }
     }

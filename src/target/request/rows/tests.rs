@@ -41,11 +41,15 @@ fn unquote(literal: &str) -> String {
     let mut text = String::new();
     let mut characters = literal.strip_prefix('"').unwrap().strip_suffix('"').unwrap().chars();
     while let Some(character) = characters.next() {
-        assert!(character != '"' && !character.is_ascii_control());
+        assert!(character != '"' && !character.is_ascii_control() && character <= '\u{ffff}');
         match (character, if character == '\\' { characters.next() } else { None }) {
             ('\\', Some('x')) => {
                 let digits = characters.by_ref().take(2).collect::<String>();
                 text.push(char::from(u8::from_str_radix(&digits, 16).unwrap()));
+            }
+            ('\\', Some('U')) => {
+                let digits = characters.by_ref().take(8).collect::<String>();
+                text.push(char::from_u32(u32::from_str_radix(&digits, 16).unwrap()).unwrap());
             }
             ('\\', Some(escaped)) => text.push(escaped),
             (plain, _) => text.push(plain),
