@@ -5,6 +5,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use crate::error::Error;
 use crate::position::Channel;
 
+pub(super) const NO_TOPIC: &str =
+    "check the topic's name and that it was not deleted; nothing creates it here";
+
 /// An error as the loops understand it. Whatever is not known to pass waits for a person.
 pub(super) fn failed(brokers: &str, channel: Option<&Channel>, error: &KafkaError) -> Error {
     let what = match channel {
@@ -12,10 +15,11 @@ pub(super) fn failed(brokers: &str, channel: Option<&Channel>, error: &KafkaErro
         None => format!("Kafka at {brokers}: {}", reason(error)),
     };
     match error.rdkafka_error_code() {
-        Some(
-            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::InvalidTopic,
-        ) => Error::operator(what)
-            .advice("check the topic's name and that it was not deleted; nothing creates it here"),
+        // A broker that has just started may know no topic yet: how long it says so tells.
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
+            Error::retry(what).advice(NO_TOPIC)
+        }
+        Some(Code::InvalidTopic) => Error::operator(what).advice(NO_TOPIC),
         Some(
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed

@@ -1,4 +1,5 @@
-//! A Kafka queue, over librdkafka: each channel is a topic with partition 0 alone.
+//! A Kafka queue, over librdkafka: each channel is partition 0 of a topic. Milvus writes to no other, however many the
+//! broker gives to the topics that it creates.
 //!
 //! Offsets are the caller's: no group is joined, nothing is committed, and an offset that is not there is an error,
 //! never a reset. A subscription that stumbles asks for the topic's bounds before it goes on, and goes on after the same
@@ -10,6 +11,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,18 +22,21 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 
 use self::failure::{failed, no_connection, unanswered};
 use self::reader::{Context, Feed, Reader, asker};
 use self::subscription::KafkaSubscription;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Verdict};
 use crate::position::{Channel, Position};
 use crate::source::order::Order;
 use crate::source::{Queue, Subscription};
 use crate::tls::Tls;
 
-/// The one partition of every topic.
+/// The one partition of a topic that is written to.
 const PARTITION: i32 = 0;
+/// How long a broker may not know a topic before that is believed: one that has just started learns of them by and by.
+const LEARNS: Duration = Duration::from_secs(60);
 const CALL: Duration = Duration::from_secs(5);
 /// How long events are taken before a question. librdkafka's logs are among them, and each ends a poll without time.
 const EVENTS: Duration = Duration::from_millis(1);
@@ -98,13 +103,16 @@ pub struct KafkaQueue {
     options: Arc<KafkaOptions>,
     asker: Arc<BaseConsumer<Context>>,
     readers: Arc<Mutex<Vec<Arc<Reader>>>>,
+    /// Topics that the brokers do not know, and since when.
+    unknown: Arc<Mutex<BTreeMap<Channel, Instant>>>,
 }
 
 impl KafkaQueue {
     /// Makes a client; whether brokers are there shows the first question. Must be called within a Tokio runtime.
     pub fn connect(options: KafkaOptions) -> Result<KafkaQueue> {
         let asker = Arc::new(asker(&options)?);
-        Ok(KafkaQueue { asker, options: Arc::new(options), readers: Arc::default() })
+        let (readers, unknown) = Default::default();
+        Ok(KafkaQueue { asker, options: Arc::new(options), readers, unknown })
     }
 
     /// Reads a topic from an offset on, with the first reader that has room.
@@ -157,20 +165,49 @@ impl KafkaQueue {
         partitions.await.map_err(|error| self.failed(Some(channel), &error))
     }
 
-    /// Refuses a topic that does not exist, or is none of Milvus'.
-    async fn check_topic(&self, channel: &Channel) -> Result<()> {
-        match self.partitions(channel).await? {
-            Some(1) => Ok(()),
-            None => Err(self.failed(
-                Some(channel),
-                &KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition),
-            )),
+    /// Refuses a topic that does not exist; how many partitions it has.
+    async fn check_topic(&self, channel: &Channel) -> Result<usize> {
+        let partitions = self.partitions(channel).await?;
+        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        match partitions {
             Some(partitions) => {
-                let message = format!("Kafka topic {channel} has {partitions} partitions; Milvus' have one");
-                Err(Error::operator(message)
-                    .advice("check the topic's name, and that nothing but Milvus creates its topics"))
+                unknown.remove(channel);
+                Ok(partitions)
+            }
+            None => {
+                let since = *unknown.entry(channel.clone()).or_insert_with(Instant::now);
+                let error = KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+                let error = self.failed(Some(channel), &error);
+                Err(if since.elapsed() < LEARNS {
+                    error
+                } else {
+                    Error { verdict: Verdict::Operator, ..error }
+                })
             }
         }
+    }
+
+    /// Refuses a topic with messages that nobody would read.
+    async fn check_partitions(&self, channel: &Channel) -> Result<()> {
+        let partitions = i32::try_from(self.check_topic(channel).await?).unwrap_or(i32::MAX);
+        for other in PARTITION + 1..partitions {
+            if self.offsets(channel, other).await?.end > Position::offset(0) {
+                let message = format!(
+                    "Kafka topic {channel} has messages in partition {other}; Milvus writes to 0 alone"
+                );
+                return Err(Error::operator(message)
+                    .advice("check the topic's name, and that nothing but Milvus writes to its topics"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn offsets(&self, channel: &Channel, partition: i32) -> Result<Range<Position>> {
+        let topic = channel.clone();
+        let offsets =
+            self.ask(move |consumer| consumer.fetch_watermarks(topic.as_str(), partition, CALL)).await;
+        let (low, high) = offsets.map_err(|error| self.failed(Some(channel), &error))?;
+        Ok(Position::offset(low)..Position::offset(high))
     }
 
     fn failed(&self, channel: Option<&Channel>, error: &KafkaError) -> Error {
@@ -196,11 +233,7 @@ impl Queue for KafkaQueue {
 
     async fn bounds(&self, channel: &Channel) -> Result<Range<Position>> {
         self.check_topic(channel).await?;
-        let topic = channel.clone();
-        let bounds =
-            self.ask(move |consumer| consumer.fetch_watermarks(topic.as_str(), PARTITION, CALL)).await;
-        let (low, high) = bounds.map_err(|error| self.failed(Some(channel), &error))?;
-        Ok(Position::offset(low)..Position::offset(high))
+        self.offsets(channel, PARTITION).await
     }
 
     async fn position_at(&self, channel: &Channel, millis: u64) -> Result<Position> {
@@ -225,7 +258,8 @@ impl Queue for KafkaQueue {
     }
 
     async fn subscribe(&self, channel: &Channel, from: Position) -> Result<Box<dyn Subscription>> {
-        let order = Order::start(channel, from, &self.bounds(channel).await?)?;
+        self.check_partitions(channel).await?;
+        let order = Order::start(channel, from, &self.offsets(channel, PARTITION).await?)?;
         let feed = self.feed(channel, from)?;
         Ok(Box::new(KafkaSubscription::new(self.clone(), channel.clone(), order, feed)))
     }
