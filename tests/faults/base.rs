@@ -40,11 +40,11 @@ async fn backed_up(stand: &Stand, tables: &[&Table]) -> Outcome<PathBuf> {
     let folder = stand.scratch()?.join("nightly");
     let (mut list, mut of) = (SegmentList::default(), Vec::new());
     for table in tables {
-        let (mut catalog, Collection { id, .. }) = catalog(stand, table).await?;
-        let stored = catalog.segments(&BTreeSet::from([id])).await?;
+        let (mut catalog, collection) = catalog(stand, table).await?;
+        let stored = catalog.segments(&BTreeSet::from([collection.id])).await?;
         list.segments.extend(stored.segments);
         list.checkpoints.extend(stored.checkpoints);
-        of.push(id);
+        of.push(collection);
     }
     for segment in list.readable() {
         for file in segment.binlogs.values().flatten().chain(&segment.deltas) {
@@ -57,7 +57,7 @@ async fn backed_up(stand: &Stand, tables: &[&Table]) -> Outcome<PathBuf> {
     fs::write(folder.join("meta/full_meta.json"), full_meta(&list, &of, false).to_string())?;
     let store = Store::open(&format!("file://{}", folder.display()), &StoreOptions::default()).await?;
     let live = catalog(stand, tables[0]).await?.0.read().await?.live;
-    let adopted = Backup::open(store).await?.list(&live, &of.into_iter().collect()).await?;
+    let adopted = Backup::open(store).await?.list(&live, &of.iter().map(|of| of.id).collect()).await?;
     let mut shards = BTreeSet::new();
     for segment in list.readable().filter(|segment| !segment.binlogs.is_empty()) {
         let found = adopted.segments.get(&segment.id).map(|found| &found.shard);

@@ -17,7 +17,7 @@ async fn backed_up(world: &World, storage: &Store) -> Store {
         let bytes = storage.get(&path).await.unwrap().unwrap();
         backup.put(&format!("binlogs/{path}"), bytes).await.unwrap();
     }
-    let of = world.tables.iter().map(|table| table.id).collect::<Vec<_>>();
+    let of = world.tables.iter().map(|table| world.source.collection(table.id).clone()).collect::<Vec<_>>();
     let meta = full_meta(&list, &of, true);
     backup.put("meta/full_meta.json", meta.to_string().into()).await.unwrap();
     backup

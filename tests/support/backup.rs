@@ -4,18 +4,25 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use prost::Message;
 use serde_json::{Map, Value, json};
+use tapedeck::message::ALL_PARTITIONS;
+use tapedeck::pb::log::Collection;
 use tapedeck::pb::milvus::proto::meta::MsgPosition;
 use tapedeck::source::segments::{Checkpoint, Level, LogFile, Segment, SegmentList};
 
 /// The content of `meta/full_meta.json` of a backup of what is stored of some collections. Files are expected below `binlogs`.
-pub fn full_meta(list: &SegmentList, collections: &[i64], names_channels: bool) -> Value {
-    let collections = collections.iter().map(|id| {
-        let segments = list.readable().filter(|segment| segment.collection_id == *id);
-        let segments = segments.map(|of| segment(of, names_channels)).collect::<Vec<_>>();
+pub fn full_meta(list: &SegmentList, collections: &[Collection], names_channels: bool) -> Value {
+    let collections = collections.iter().map(|Collection { id, partitions, .. }| {
+        let segments = |partition| {
+            let here = list.readable().filter(|of| (of.collection_id, of.partition_id) == (*id, partition));
+            here.map(|of| segment(of, names_channels)).collect::<Vec<_>>()
+        };
+        let partitions = partitions.iter();
+        let partitions = partitions.map(|of| json!({"partition_id": of.id, "segment_backups": segments(of.id)}));
         let checkpoints = list.checkpoints.iter().filter(|(channel, _)| channel.contains(&format!("_{id}v")));
         json!({
             "collection_id": id,
-            "partition_backups": [{"segment_backups": segments}],
+            "partition_backups": partitions.collect::<Vec<_>>(),
+            "l0_segments": segments(ALL_PARTITIONS),
             "channel_checkpoints": checkpoints.map(|(channel, at)| (channel.clone(), position(at))).collect::<Map<_, _>>(),
         })
     });

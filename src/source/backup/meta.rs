@@ -45,6 +45,7 @@ impl CollectionMeta {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct PartitionMeta {
+    pub partition_id: i64,
     pub segment_backups: Vec<SegmentMeta>,
 }
 

@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::pb::log::Shard;
+use crate::pb::log::{Partition, Shard};
 use crate::source::segments::tests::fixture::Fixture;
 
 /// The folder of a backup of what a real Milvus had, as the tool writes it, and the collection as the source shows it.
@@ -38,8 +38,9 @@ async fn backup(fixture: &Fixture) -> (Store, Value, Catalog) {
         (channel.clone(), json!(BASE64_STANDARD.encode(stored.encode_to_vec())))
     });
     let id = fixture.list.segments.values().next().unwrap().collection_id;
-    let partitions = partitions.into_iter();
-    let partitions = partitions.map(|(id, of)| json!({"partition_id": id, "segment_backups": of}));
+    let live = partitions.keys().map(|id| Partition { id: *id, ..Partition::default() }).collect();
+    let partitions =
+        partitions.into_iter().map(|(id, of)| json!({"partition_id": id, "segment_backups": of}));
     let meta = json!({"id": "1", "name": "nightly", "milvus_version": "v2.3.5", "collection_backups": [{
         "collection_id": id, "db_name": "default", "collection_name": "docs", "has_index": true,
         "partition_backups": partitions.collect::<Vec<_>>(),
@@ -52,6 +53,7 @@ async fn backup(fixture: &Fixture) -> (Store, Value, Catalog) {
         name: "docs".into(),
         schema: Some(fixture.schema.clone()),
         channels: channels.collect(),
+        partitions: live,
         ..Collection::default()
     };
     let mut catalog = Catalog::default();
@@ -103,6 +105,24 @@ fn keys_go_to_the_shards_that_milvus_chooses() {
         shards::of(&long("b"), 1 << 16),
         "the beginning alone counts"
     );
+}
+
+#[tokio::test]
+async fn a_partition_that_the_backup_lacks_is_refused_where_the_queue_lacks_rows_of_it_too() {
+    let fixture = Fixture::read("everything").await;
+    let (store, meta, mut catalog) = backup(&fixture).await;
+    let newest = fixture.list.checkpoints.values().map(|checkpoint| checkpoint.tso.0).max().unwrap();
+    let mut with = |partition: Option<Partition>| {
+        catalog.collections.values_mut().for_each(|of| of.partitions = partition.iter().cloned().collect());
+        catalog.clone()
+    };
+    let created = |create_tso| Some(Partition { id: 7, name: "late".into(), create_tso });
+    let error = listed(&store, &meta, &with(created(newest))).await.unwrap_err();
+    assert!(error.message.contains("it lacks the partition late (7)") && error.advice.is_some(), "{error}");
+    assert_eq!(error.verdict, crate::error::Verdict::Refused);
+    for rest_is_in_the_queue_or_dropped in [created(newest + 1), None] {
+        assert!(listed(&store, &meta, &with(rest_is_in_the_queue_or_dropped)).await.is_ok());
+    }
 }
 
 #[tokio::test]
