@@ -9,10 +9,14 @@
 //! binlogs/delta_log/{collection}/{partition}/[{group}/]{segment}/{log}          deleted keys
 //! ```
 //!
-//! The tool flushes a collection, notes the checkpoints that the flush answers (`channel_checkpoints`, by virtual
-//! channel), then lists the segments and copies their files, which are those of the source. So what the source's own
-//! etcd promises of a [`SegmentList`](super::segments::SegmentList) holds here too. Of most segments it does not say of
-//! which shard they are: that follows from the keys.
+//! The tool notes what all collections are. Then it takes one after the other: flushes it, notes the checkpoints that the
+//! flush answers (`channel_checkpoints`, by virtual channel), lists the segments and copies their files, which are those
+//! of the source. So as in a list of the source's own etcd, everything up to the checkpoints is in the segments.
+//!
+//! But Milvus tells only since 2.5.8, and by its REST interface, which files a segment has. Else the tool takes those that
+//! stand in its folder, also what a data node has left there that died before it named them; the next one has stored the
+//! same rows again. So a row, known by its row id and timestamp, may stand in a segment more than once, and counts once.
+//! Nor is it told then of which shard a segment is: that follows from the keys.
 
 mod meta;
 mod shards;

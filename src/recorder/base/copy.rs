@@ -1,6 +1,6 @@
 //! Copying what a base takes: segment by segment of the source, into segments of the log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use prost::Message;
 use tokio::sync::watch;
@@ -31,7 +31,7 @@ const INSERT: i32 = 400;
 /// one, for as long as that takes: nothing of what was copied is lost to an outage.
 ///
 /// Held at a time: a segment of the log, one file of each field of a segment, and the keys that its delete logs name and
-/// those of level 0 of its shard.
+/// those of level 0 of its shard; of a backup also which rows of a segment were copied.
 pub async fn copy(
     storage: &Storage,
     source: &mut dyn CatalogSource,
@@ -40,7 +40,7 @@ pub async fn copy(
     writer: &LogWriter,
     progress: &watch::Sender<RecordProgress>,
 ) -> Result<Stored> {
-    let mut copy = Copy::new(storage.store(), list, writer, catalog, progress);
+    let mut copy = Copy::new(storage, list, writer, catalog, progress);
     let collections = catalog.collections.values().filter(|collection| of.contains(&collection.id));
     let copied = async {
         for collection in collections {
@@ -67,6 +67,8 @@ pub async fn copy(
 
 struct Copy<'a> {
     storage: &'a Store,
+    /// A row may stand in several files of a segment.
+    repeats: bool,
     list: &'a SegmentList,
     /// Delta logs of the collection at hand.
     unlisted: BTreeMap<SegmentId, Vec<LogFile>>,
@@ -86,7 +88,7 @@ impl Drop for Copy<'_> {
 
 impl<'a> Copy<'a> {
     fn new(
-        storage: &'a Store,
+        storage: &'a Storage,
         list: &'a SegmentList,
         writer: &LogWriter,
         catalog: &Catalog,
@@ -102,7 +104,8 @@ impl<'a> Copy<'a> {
         let base = BaseProgress { of: u64::try_from(of).unwrap_or(u64::MAX), ..BaseProgress::default() };
         progress.send_modify(|progress| progress.base = Some(base));
         Copy {
-            storage,
+            storage: storage.store(),
+            repeats: matches!(storage, Storage::Backup(_)),
             list,
             unlisted: BTreeMap::new(),
             uploader: writer.uploader(),
@@ -182,14 +185,20 @@ impl<'a> Copy<'a> {
         let key = key.ok_or_else(|| Error::refused("its schema has no primary key"))?;
         let reader = SegmentReader::new(self.storage, schema, segment);
         let mut trouble = Trouble::new(self.progress, "reading the source's segments");
-        for number in 0..reader.blocks()? {
+        let blocks = reader.blocks()?;
+        let mut copied = (self.repeats && blocks > 1).then(HashSet::new);
+        for number in 0..blocks {
             let block = trouble.until_done(|| reader.block(number)).await?;
             let keys = block.rows.keys(&key.name)?;
             let lives = |(key, tso): (crate::rows::Key, &Tso)| {
                 *tso <= through && !deletes.iter().any(|deletes| deletes.cover(&key, *tso))
             };
-            let rows = keys.iter().zip(&block.tsos).enumerate();
-            let living = rows.filter_map(|(row, stamp)| lives(stamp).then_some(row)).collect();
+            let mut is_new = |row| copied.as_mut().is_none_or(|copied| copied.insert(row));
+            let rows = keys.iter().zip(&block.tsos).zip(&block.row_ids).enumerate();
+            let living = rows.filter_map(|(number, ((key, tso), id))| {
+                (lives((key, tso)) && is_new((*id, *tso))).then_some(number)
+            });
+            let living = living.collect();
             for insert in block.inserts(segment, living)? {
                 self.add(shard, insert.num_rows, &insert.encode_to_vec());
                 if self.open.len() >= SEGMENT_BYTES {

@@ -6,10 +6,29 @@ use super::MemorySource;
 use super::binlog::write_rows;
 use crate::pb::log::Collection;
 use crate::rows::Key;
-use crate::source::segments::{Level, Segment, SegmentId, SegmentReader, SegmentState};
+use crate::source::segments::{Level, Segment, SegmentId, SegmentList, SegmentReader, SegmentState};
 use crate::store::Store;
 
 impl MemorySource {
+    /// What is stored, as the storage itself shows it, after a data node has died that had stored rows and not named the
+    /// files: the next one has stored them again, cut differently.
+    pub async fn segments_with_repeats(&self, storage: &Store) -> SegmentList {
+        let (live, mut list) = (self.catalog.live(), self.stored.list.clone());
+        for segment in list.segments.values_mut().filter(|segment| segment.is_readable()) {
+            let collection = live.collections.get(&segment.collection_id).expect("a live collection");
+            let (schema, named) = (collection.schema.as_ref().expect("a schema"), segment.clone());
+            let reader = SegmentReader::new(storage, schema, &named);
+            for number in 0..reader.blocks().expect("whole blocks") {
+                let block = reader.block(number).await.expect("a block");
+                let some = (0..block.rows.count.div_ceil(2)).collect();
+                for insert in block.inserts(&named, some).expect("rows") {
+                    write_rows(storage, segment, insert).await;
+                }
+            }
+        }
+        list
+    }
+
     /// Puts the rows that live, of all segments of a partition and a shard, into a new one. The files of the old ones are
     /// removed at once, not after hours.
     pub async fn compact_segments(&mut self, storage: &Store) {
