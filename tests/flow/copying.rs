@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use tapedeck::log::store::Store;
-use tapedeck::progress::BaseProgress;
+use tapedeck::progress::{BaseProgress, Retrying};
 use tapedeck::source::memory::CollectionSpec;
 use tapedeck::source::segments::{Level, Segment, SegmentList, SegmentState};
 use tapedeck::tick::Tso;
@@ -99,6 +99,30 @@ fn a_long_outage_of_the_storage_is_shown_with_the_progress_of_the_base_and_a_sto
         assert_eq!(recording.progress.borrow().base, None);
         finish(&mut world, recording).await;
         assert_recorded(&world, &log, "after an outage").await;
+    });
+}
+
+#[test]
+fn a_base_whose_files_the_source_removes_meanwhile_is_taken_again_and_the_way_out_is_told() {
+    let (inner, log) = (Arc::new(InMemory::new()), Store::memory());
+    process(async {
+        let (mut world, _) = docs(&whole(&inner)).await;
+        let outage = FaultyStore::new(inner.clone(), Fault::None);
+        let down = outage.down();
+        let storage = Store::new(Arc::new(outage), Path::ROOT, "memory://".into());
+        down.store(true, Ordering::SeqCst);
+        let mut recording = record(with_storage(&world, &storage, &log));
+        recording.until("a try again", |progress| progress.tries.failed > 3).await;
+        world.source.compact_segments(&whole(&inner)).await;
+        down.store(false, Ordering::SeqCst);
+        let tells = |retrying: &Retrying| {
+            let names = |way| retrying.advice.as_ref().is_some_and(|advice| advice.contains(way));
+            names("listed again") && names("dataCoord.gc.dropTolerance") && names("source.backup")
+        };
+        recording.until("the way out", |progress| progress.tries.now.values().any(tells)).await;
+        open(&mut world, &mut recording).await;
+        finish(&mut world, recording).await;
+        assert_recorded(&world, &log, "listed again").await;
     });
 }
 

@@ -26,6 +26,10 @@ use super::{Stored, begin_of};
 const SEGMENT_BYTES: usize = 8 << 20;
 /// Milvus' MsgType of an Insert.
 const INSERT: i32 = 400;
+/// What a person can do where the source has removed what is copied.
+const REMOVED: &str = "nothing the first time: the segments are listed again. If it comes again, the base takes longer than the \
+                       source keeps files of segments that it has compacted: raise dataCoord.gc.dropTolerance there, or give \
+                       source.backup instead of source.storage";
 
 /// Copies the stored rows of the collections with a base into segments of the log. Files and uploads are tried again one by
 /// one, for as long as that takes: nothing of what was copied is lost to an outage.
@@ -59,7 +63,7 @@ pub async fn copy(
     let reads = |id| later.segments.get(id).is_some_and(Segment::is_readable);
     match list.readable().find(|segment| !reads(&segment.id)) {
         Some(_) if error.verdict == Verdict::Refused => {
-            Err(Error { verdict: Verdict::Retry, ..error }.advice("nothing: the segments are listed again"))
+            Err(Error { verdict: Verdict::Retry, ..error }.advice(REMOVED))
         }
         _ => Err(error),
     }
