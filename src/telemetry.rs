@@ -56,12 +56,16 @@ pub fn logs(format: LogFormat, usual: &str) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // they would be written to the same place, which panics where that is closed
+        .log_internal_errors(false);
     // An error means that there is a subscriber already, as in tests.
     let _ = match format {
         LogFormat::Text => subscriber.try_init(),
         LogFormat::Json => subscriber.json().try_init(),
     };
+    // below that the Pulsar client shows its token
+    log::set_max_level(log::max_level().min(log::LevelFilter::Debug));
 }
 
 /// Collects the metrics of the process; none when something else does so already.

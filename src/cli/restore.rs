@@ -82,15 +82,10 @@ pub async fn restore(args: Args) -> Result<()> {
     }
     // The plan has read it.
     spec.unchecked = true;
-    let Some(status) = run::foreground(spec, false).await? else {
-        return Err(Error::operator("the restore was stopped before its end")
-            .advice("give the same command again: it goes on"));
-    };
+    let Some(status) = run::foreground(spec, false).await? else { return Err(run::stopped("restore")) };
     status.notes.iter().try_for_each(|what| print(note(what)))?;
-    let Some(incomplete) = status.incomplete else { return print(restored(&plan)) };
-    let (since, what) = (incomplete.since(), incomplete.what.join(", "));
-    Err(Error::operator(format!("restored, but the target lacks, since {since}: {what}"))
-        .advice("these changes cannot be applied: make them at the target by hand where they matter"))
+    run::check_complete(&status, "restored")?;
+    print(restored(&plan))
 }
 
 fn restored(plan: &Plan) -> String {
@@ -137,7 +132,9 @@ impl Args {
     fn spec(&self) -> Result<TaskSpec> {
         let to: Tso = self.to.parse()?;
         let env = self.token_env.clone().map(Secret::Env);
-        let token = env.or_else(|| self.token_file.clone().map(Secret::File));
+        let file = self.token_file.as_ref().map(std::path::absolute).transpose();
+        let file = file.map_err(|error| Error::usage(format!("the path of the token's file: {error}")))?;
+        let token = env.or_else(|| file.map(Secret::File));
         let mut document = json!({
             "name": self.name.as_deref().unwrap_or("restore"), "kind": "replay",
             "log": self.store.log_for(&self.log, &self.readers)?, "target": {"uri": self.target}, "until": to.0,

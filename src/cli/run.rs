@@ -32,7 +32,27 @@ pub struct Args {
 
 pub async fn run(args: Args) -> Result<()> {
     telemetry::logs(args.log_format, "warn");
-    foreground(args.spec.read()?, !args.no_check).await.map(drop)
+    let spec = args.spec.read()?;
+    let ends = spec.until.is_some();
+    match foreground(spec, !args.no_check).await? {
+        Some(status) => check_complete(&status, "replayed"),
+        None if ends => Err(stopped("replay")),
+        None => Ok(()),
+    }
+}
+
+/// Of something that has an end, and was stopped before.
+pub fn stopped(what: &str) -> Error {
+    Error::operator(format!("the {what} was stopped before its end"))
+        .advice("give the same command again: it goes on")
+}
+
+/// What a target lacks at the end is an error.
+pub fn check_complete(status: &Status, done: &str) -> Result<()> {
+    let Some(incomplete) = &status.incomplete else { return Ok(()) };
+    let (since, what) = (incomplete.since(), incomplete.what.join(", "));
+    Err(Error::operator(format!("{done}, but the target lacks, since {since}: {what}"))
+        .advice("these changes cannot be applied: make them at the target by hand where they matter"))
 }
 
 /// Runs a task until its end; with `check`, only if all its connections work. None: it was stopped before.

@@ -18,8 +18,8 @@ pub fn stop() -> Result<CancellationToken> {
             if stop.is_cancelled() {
                 std::process::exit(1);
             }
-            tracing::info!("stopping");
             stop.cancel();
+            tracing::info!("stopping");
         }
     });
     Ok(cancel)

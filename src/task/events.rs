@@ -18,7 +18,7 @@ pub struct Event {
     /// When (RFC 3339).
     pub at: String,
     /// `created`, `started`, `paused`, `resumed`, `degraded`, `recovered`, `failed`, `done` or `deleted`; of its log
-    /// `verified`, `damaged` or `unverified`.
+    /// `verified`, `damaged`, `unverified`, `archived`, `unarchived`, `base`, `no_base`, `pruned` or `unpruned`.
     pub what: String,
     /// In words.
     pub message: String,

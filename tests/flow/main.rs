@@ -36,6 +36,7 @@ mod prune;
 mod requests;
 mod rivals;
 mod shortfall;
+mod signals;
 mod skip;
 mod stop;
 mod timeline;

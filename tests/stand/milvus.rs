@@ -11,6 +11,7 @@ use tapedeck::pb::milvus::proto::milvus::milvus_service_client::MilvusServiceCli
 use tapedeck::pb::milvus::proto::milvus::*;
 use tapedeck::pb::milvus::proto::schema::scalar_field::Data;
 use tapedeck::pb::milvus::proto::schema::{FieldData, ScalarField, field_data::Field};
+use tonic::Request;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 
@@ -21,6 +22,10 @@ use super::{Failure, Instance, Outcome, ensure, eventually, fail};
 /// The most rows that one query may return.
 const PAGE: usize = 16384;
 const MESSAGE_LIMIT: usize = 64 << 20;
+/// How long a query may take.
+const QUERY: Duration = Duration::from_secs(30);
+/// What is said of one that takes longer.
+const LATE: [&str; 3] = ["Timeout expired", "context deadline exceeded", "TaskCondition context Done"];
 const STRONG: i32 = 0;
 const LOADED: i32 = 3;
 const FLUSHED: i32 = 4;
@@ -506,7 +511,30 @@ impl Milvus {
             consistency_level: STRONG,
             ..QueryRequest::default()
         };
-        Ok(call!(self, query, request).fields_data)
+        let mut request = Request::new(request);
+        request.set_timeout(QUERY);
+        let answer = async { Ok(call!(self, query, request).fields_data) };
+        let answer: Outcome<_> = answer.await;
+        let is_late = |text: &str| LATE.iter().any(|late| text.contains(late));
+        if answer.as_ref().is_err_and(|Failure(text)| is_late(text)) {
+            // Milvus 2.3.5 may read no further on a channel of what it has just loaded, until it is loaded again
+            eprintln!(
+                "{name} at {}: a query was not answered within {QUERY:?}; it is loaded again",
+                self.uri
+            );
+            self.load_again(name, partitions).await?;
+        }
+        answer
+    }
+
+    async fn load_again(&self, name: &CollectionName, partitions: &[String]) -> Outcome {
+        if partitions.is_empty() {
+            self.release(name).await?;
+            return self.load(name).await;
+        }
+        let partitions = partitions.iter().map(String::as_str).collect::<Vec<_>>();
+        self.release_partitions(name, &partitions).await?;
+        self.load_partitions(name, &partitions).await
     }
 }
 

@@ -213,9 +213,10 @@ fn refusal_error(code: i32, legacy: i32, reason: &str, retriable: bool, message:
 }
 
 /// What refusals without a code of their own say where a part of the target, or its queue, is restarting.
-const PASSING: [&str; 12] = [
+const PASSING: [&str; 13] = [
     "context deadline exceeded",
     "context canceled",
+    "TaskCondition context Done",
     "code = Unavailable",
     "not ready",
     "etcdserver: ",
