@@ -65,8 +65,8 @@ pub trait Queue: Send + Sync + 'static {
     /// Whether a channel exists. Asking does not create it.
     async fn exists(&self, channel: &Channel) -> Result<bool>;
 
-    /// `[first kept, next to be written)` of a channel. A channel that does not exist is an error for a person
-    /// that names it; nothing is created by asking.
+    /// `[first kept, next to be written)` of a channel. A channel that does not exist is an error that
+    /// names it, for a person: at once, or when brokers that have just started must know it. Nothing is created by asking.
     async fn bounds(&self, channel: &Channel) -> Result<Range<Position>>;
 
     /// A position such that every message written at or after `millis` (Unix time) lies at or after it.
