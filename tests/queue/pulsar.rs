@@ -1,6 +1,6 @@
 //! What only Pulsar can do to its readers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use tapedeck::error::Verdict;
@@ -8,10 +8,12 @@ use tapedeck::position::{Channel, Position};
 use tapedeck::source::Queue;
 use tapedeck::source::pulsar::{PulsarOptions, PulsarQueue};
 use tokio::sync::MutexGuard;
+use tokio::time::{sleep, timeout};
 
 use crate::promises::{refused, same, silent, take, texts, topic};
 use crate::stand::broker::Broker;
 use crate::stand::broker::pulsar::Pulsar;
+use crate::stand::patience::PATIENCE;
 use crate::stand::{Outcome, Stand, ensure, fail};
 
 async fn broker() -> Outcome<Option<(MutexGuard<'static, ()>, Pulsar)>> {
@@ -72,6 +74,44 @@ async fn a_reader_at_the_end_goes_on_when_retention_empties_the_topic() -> Outco
     same(&take(&mut reading, 3).await?, &texts(3..6), &more)?;
     // whoever was away cannot know that nothing came between
     refused(pulsar.queue().subscribe(&topic, at[2].next()).await, &["hole [", &more[0].to_string()])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_a_message_ttl_moves_ahead_misses_nothing_that_is_kept() -> Outcome {
+    let Some((_alone, pulsar)) = broker().await? else { return Ok(()) };
+    let topic = topic("ttl");
+    // more than what is under way to a reader that does not read
+    let mut at = Vec::new();
+    for round in 0..2 {
+        for _ in 0..30 {
+            at.extend(pulsar.write(&topic, vec![vec![7; 1 << 20]]).await?);
+        }
+        if round == 0 {
+            pulsar.disturb(&topic).await?; // the rest stands in another ledger
+        }
+    }
+    let mut reading = pulsar.queue().subscribe(&topic, at[0]).await?;
+    let mut messages = take(&mut reading, 2).await?;
+    sleep(Duration::from_secs(3)).await;
+    // what the broker does every few minutes where the namespace has a TTL
+    pulsar.admin(Method::POST, &topic, "/all_subscription/expireMessages/2").await?;
+    at.extend(pulsar.write(&topic, texts(0..3)).await?);
+    let (mut moved, until) = (Vec::new(), Instant::now() + PATIENCE);
+    while messages.len() < at.len() {
+        ensure(Instant::now() < until, || format!("only {} messages, {moved:?}", messages.len()))?;
+        match timeout(PATIENCE, reading.next()).await? {
+            Ok(message) => messages.push(message),
+            Err(error) => {
+                ensure(error.is_retry(), || error.to_string())?;
+                moved.push(error);
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    let places = messages.iter().map(|message| message.position).collect::<Vec<_>>();
+    ensure(places == at, || format!("{places:?} instead of {at:?}"))?;
+    let told = moved.iter().flat_map(|error| &error.advice).any(|advice| advice.contains("message TTL"));
+    ensure(told, || format!("the reader was not moved ahead, or that is not told: {moved:?}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

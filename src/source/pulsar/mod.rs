@@ -6,6 +6,9 @@
 //!
 //! Nothing is written to the cluster: no topic is created, no subscription stays, nothing is acknowledged. Therefore
 //! nothing holds retention back either: the namespace must keep messages for as long as the recorder may be away.
+//!
+//! A message TTL expires what is not acknowledged for every subscription, those of readers too: what is kept stays where
+//! it is, but the broker moves its readers ahead of it. A reader that was moved is opened again where it stood.
 
 mod access;
 mod connection;
@@ -204,16 +207,46 @@ impl PulsarQueue {
         if next_entry.is_beginning() {
             return self.reader(channel, None).await;
         }
-        check_kept(channel, next, &self.bounds(channel).await?)?;
+        check_kept(channel, next, &self.kept(channel, next).await?)?;
         self.reader(channel, Some(next_entry)).await
     }
 
-    /// Whether one entry follows another: what comes after `last` is read once more. An entry that is no longer kept
-    /// has no follower.
-    async fn follows(&self, channel: &Channel, last: EntryId, found: EntryId) -> Result<bool> {
-        let mut reader = self.reader(channel, Some(last)).await?;
-        Ok(reader.entry().await?.id == last && reader.entry().await?.id == found)
+    /// The bounds of a channel. That they leave out a position is believed when it is seen twice: the reader that finds
+    /// them may be moved ahead meanwhile, but not twice in turn, for brokers expire messages once in minutes.
+    async fn kept(&self, channel: &Channel, position: Position) -> Result<Range<Position>> {
+        let kept = self.bounds(channel).await?;
+        if position < kept.start { self.bounds(channel).await } else { Ok(kept) }
     }
+
+    /// Whether an entry that came is the one that follows `last`, or the first where that is the beginning: both are
+    /// read once more.
+    async fn follows(&self, channel: &Channel, last: EntryId, found: EntryId) -> Result<Follower> {
+        let from = (!last.is_beginning()).then_some(last);
+        let mut reader = self.reader(channel, from).await?;
+        let mut next = reader.entry().await?.id;
+        if from.is_some() {
+            if next != last {
+                let position = last.message(0);
+                let gone = position < self.kept(channel, position).await?.start;
+                return Ok(if gone { Follower::Unknown } else { Follower::Another });
+            }
+            next = reader.entry().await?.id;
+        }
+        // Nothing is acknowledged: a reader that stands elsewhere for the broker was moved ahead itself.
+        let moved = from.is_some() && reader.last().await?.next.is_none_or(|stands| stands > last);
+        Ok(if next == found && !moved { Follower::Found } else { Follower::Another })
+    }
+}
+
+/// What follows an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Follower {
+    /// The one that was found.
+    Found,
+    /// Another one: the broker has moved a reader ahead.
+    Another,
+    /// The entry is no longer kept: nobody can tell.
+    Unknown,
 }
 
 #[async_trait]

@@ -4,7 +4,7 @@
 //! what comes after the last entry, as long as that is kept: retention removes whole ledgers, and always the first.
 //!
 //! An empty topic has no last entry. Its first message may come in any later ledger, because a broker that takes a topic
-//! over opens a new one; so what came to it and was removed before anyone looked is not missed. Topics of rows are never
+//! over replaces the empty one; so what came to it and was removed before anyone looked is not missed. Topics of rows are never
 //! empty: they begin with an announcement, and ticks follow.
 
 use bytes::Bytes;
@@ -28,9 +28,9 @@ pub(super) enum Place {
     Next,
     /// It was there before.
     Repeated,
-    /// It is the next one if it follows this entry.
+    /// It is the next one if it follows this entry, or comes first where this is the beginning.
     After(EntryId),
-    /// Something is missing before it.
+    /// The entry with the next message has not come.
     Gap,
 }
 
@@ -53,9 +53,7 @@ impl Order {
         }
         match () {
             () if found == here => Place::Next,
-            // an empty ledger is replaced by another one whenever a broker takes over the topic
-            () if here.is_beginning() && found.entry == 0 => Place::Next,
-            () if !self.whole => Place::Gap,
+            () if !self.whole && !here.is_beginning() => Place::Gap,
             () if found == (EntryId { entry: here.entry.saturating_add(1), ..here }) => Place::Next,
             () => Place::After(here),
         }

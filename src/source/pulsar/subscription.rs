@@ -8,25 +8,28 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
-use super::PulsarQueue;
 use super::connection::ANSWER;
 use super::entry::{Entry, EntryId};
 use super::order::{Order, Place};
 use super::reader::{Event, Last, Reader};
+use super::{Follower, PulsarQueue};
 use crate::error::{Error, Result};
 use crate::position::{Channel, Position};
-use crate::source::order::{check_kept, hole};
+use crate::source::order::check_kept;
 use crate::source::{QueueMessage, Subscription};
 
 /// After so long without an entry the broker is asked where the topic ends.
 const QUIET: Duration = Duration::from_secs(3);
 /// How often a topic is opened at the same position before that is an error.
 const LOOKS: u32 = 3;
+/// What to do about readers that do not get what is kept.
+const MOVED: &str = "a message TTL moves readers ahead: see that the namespace has none (pulsar-admin namespaces \
+                     get-message-ttl), or one that is no shorter than its retention; else look at the broker's log";
 
 /// A topic being read.
 ///
 /// Whatever happens to a reader, the next one begins at the next position, and only what follows on the last entry is
-/// taken. A reader that falls silent asks for the end of the topic: there its silence must be.
+/// taken; whether that position is still kept is found out when it is opened, and nowhere else. A reader that falls silent asks for the end of the topic: there its silence must be.
 pub(super) struct PulsarSubscription {
     queue: PulsarQueue,
     channel: Channel,
@@ -37,8 +40,8 @@ pub(super) struct PulsarSubscription {
     reader: Option<Reader>,
     /// Like the other question it stays here: it goes on when `next` is cancelled and called again.
     opening: Option<BoxFuture<'static, Result<Reader>>>,
-    /// An entry, and whether it follows the last one.
-    held: Option<(Entry, BoxFuture<'static, Result<bool>>)>,
+    /// An entry, and what follows the last one.
+    held: Option<(Entry, BoxFuture<'static, Result<Follower>>)>,
     /// When silence, or the missing answer, becomes odd.
     until: Instant,
     asked: bool,
@@ -88,9 +91,13 @@ impl PulsarSubscription {
         (self.until, self.asked) = (Instant::now() + QUIET, false);
     }
 
+    fn close(&mut self) {
+        (self.reader, self.held, self.at_end) = (None, None, false);
+    }
+
     /// Begins anew at the next position; where that has been in vain too often, the caller decides when.
     fn stumble(&mut self, why: Error) -> Result<()> {
-        (self.reader, self.held, self.at_end) = (None, None, false);
+        self.close();
         self.looks += 1;
         if !why.is_retry() || self.looks > LOOKS {
             self.looks = 0;
@@ -119,15 +126,19 @@ impl PulsarSubscription {
         match self.order.place(entry.id) {
             Place::Next => self.take(entry),
             Place::Repeated => {}
-            Place::After(last) => {
-                let (queue, channel, found) = (self.queue.clone(), self.channel.clone(), entry.id);
-                let question = async move { queue.follows(&channel, last, found).await }.boxed();
-                self.held = Some((entry, question));
-            }
-            Place::Gap if self.at_end => self.take(entry),
-            Place::Gap => return Err(self.missing(entry.id)),
+            Place::After(last) => self.hold(entry, last),
+            // At the end nothing more was in the entry with which the reading began.
+            Place::Gap if self.at_end => self.hold(entry, EntryId::of(self.order.next())),
+            Place::Gap => return Err(self.moved(entry.id)),
         }
         Ok(())
+    }
+
+    /// Asks whether an entry follows the last one.
+    fn hold(&mut self, entry: Entry, last: EntryId) {
+        let (queue, channel, found) = (self.queue.clone(), self.channel.clone(), entry.id);
+        let question = async move { queue.follows(&channel, last, found).await }.boxed();
+        self.held = Some((entry, question));
     }
 
     fn take(&mut self, entry: Entry) {
@@ -136,21 +147,28 @@ impl PulsarSubscription {
     }
 
     /// Settles whether the held entry follows the last one. Retention may have taken the last one from a reader that
-    /// was at the end: then nothing can have come between.
+    /// was at the end: then nothing can have come between. Elsewhere the next opening finds the hole.
     async fn settle(&mut self) -> Result<()> {
         let Some((_, question)) = &mut self.held else { return Ok(()) };
         let follows = question.await;
         let Some((entry, _)) = self.held.take() else { return Ok(()) };
         match follows {
-            Ok(follows) if follows || self.at_end => self.take(entry),
-            Ok(_) => return Err(self.missing(entry.id)),
+            Ok(Follower::Found) => self.take(entry),
+            Ok(Follower::Unknown) if self.at_end => self.take(entry),
+            Ok(Follower::Unknown) => self.close(),
+            Ok(Follower::Another) => return Err(self.moved(entry.id)),
             Err(error) => self.stumble(error)?,
         }
         Ok(())
     }
 
-    fn missing(&self, found: EntryId) -> Error {
-        hole(&self.channel, self.order.next()..found.message(0))
+    /// The reader was moved ahead. The caller decides when it is read on from where it stood: it may happen again.
+    fn moved(&mut self, found: EntryId) -> Error {
+        self.close();
+        let (channel, next, found) = (&self.channel, self.order.next(), found.message(0));
+        let why =
+            format!("Pulsar sent {found} on channel {channel} where {next} was to come: it is read anew");
+        Error::retry(why).advice(MOVED)
     }
 
     /// Compares the end of the topic with what was read.
@@ -164,7 +182,7 @@ impl PulsarSubscription {
                 let why = format!(
                     "Pulsar holds messages up to {last} on channel {channel} and sends none from {next}"
                 );
-                return self.stumble(Error::retry(why).advice("look at the broker's log"));
+                return self.stumble(Error::retry(why).advice(MOVED));
             }
         }
         self.at_end = true;

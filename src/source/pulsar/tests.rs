@@ -1,3 +1,6 @@
+mod broker;
+mod moved;
+
 use bytes::{BufMut, Bytes};
 use proptest::prelude::*;
 use prost::Message;
@@ -139,8 +142,8 @@ fn what_follows_is_known_within_a_ledger_and_asked_for_beyond() {
     assert_eq!(after.place(id(17, 5)), Place::Next);
     let empty = Order::start(Position::entry(17, -1, 0));
     assert_eq!(
-        [empty.place(id(17, 0)), empty.place(id(23, 0)), empty.place(id(23, 1))],
-        [Place::Next, Place::Next, Place::Gap]
+        [empty.place(id(17, 0)), empty.place(id(23, 0)), empty.place(id(17, 1))],
+        [Place::Next, Place::After(id(17, -1)), Place::After(id(17, -1))]
     );
 }
 
