@@ -38,6 +38,7 @@ use crate::tls::{PULSAR, Tls};
 use async_trait::async_trait;
 use pulsar::proto::base_command::Type;
 use pulsar::proto::command_lookup_topic_response::LookupType;
+use pulsar::proto::command_partitioned_topic_metadata_response::LookupType as Metadata;
 use pulsar::proto::{CommandLookupTopic, CommandPartitionedTopicMetadata};
 
 /// Brokers that may send on to another one.
@@ -193,12 +194,20 @@ impl PulsarQueue {
         })
     }
 
-    /// How many partitions a topic has that is known to have one.
+    /// How many partitions a topic has that is known to have one; none where it is a topic that is only called so.
     async fn partitions(&self, topic: &str) -> Result<u32> {
         let ask = CommandPartitionedTopicMetadata { topic: topic.to_owned(), ..Default::default() };
         let ask = command(Type::PartitionedMetadata, |command| command.partition_metadata = Some(ask));
-        let answer = self.any_host().await?.ask(ask, |command| command.partition_metadata_response).await?;
-        Ok(answer.partitions.unwrap_or_default())
+        let mut connection = self.any_host().await?;
+        let answer = connection.ask(ask, |command| command.partition_metadata_response).await?;
+        if answer.response == Some(Metadata::Success.into()) {
+            return Ok(answer.partitions.unwrap_or_default());
+        }
+        let (error, message) = (answer.error.unwrap_or_default(), answer.message.unwrap_or_default());
+        if no_topic(error, &message) {
+            return Ok(0);
+        }
+        Err(refused(connection.address(), error, &message).context(format_args!("partitions of {topic}")))
     }
 
     /// Reads on from `next`, which is still kept. Of a topic that was empty its beginning is.

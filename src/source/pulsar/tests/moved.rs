@@ -1,7 +1,8 @@
-//! Readers that a broker moves ahead, as a message TTL does.
+//! Readers that a broker moves ahead, as a message TTL does, and topics in partitions.
 
 use std::time::Duration;
 
+use pulsar::proto::CommandPartitionedTopicMetadataResponse;
 use tokio::time::{sleep, timeout};
 
 use super::broker::Broker;
@@ -125,5 +126,43 @@ async fn what_is_no_longer_kept_is_a_hole_but_for_a_reader_at_the_end() {
                 assert!(error.message.contains("hole [17:2:1, 23:0:0)"), "{error}");
             }
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_whose_partitions_cannot_be_told_is_not_taken_for_one_without() {
+    use pulsar::proto::ServerError;
+    use pulsar::proto::command_partitioned_topic_metadata_response::LookupType::{Failed, Success};
+    let broker = Broker::of("dml_0-partition-0").await;
+    broker.write(17, 0..1, 3);
+    let answer = |response, partitions, error: Option<ServerError>| {
+        broker.change(|state| {
+            state.partitions = CommandPartitionedTopicMetadataResponse {
+                response,
+                partitions,
+                error: error.map(i32::from),
+                message: error.map(|_| "not now".to_owned()),
+                ..Default::default()
+            };
+        });
+    };
+    let open = async || {
+        let opened = broker.queue().subscribe(&"dml_0".into(), id(17, 0).message(0)).await;
+        opened.err().map(|error| error.verdict)
+    };
+    let (failed, success) = (Some(i32::from(Failed)), Some(i32::from(Success)));
+    for partitions in [0, 1] {
+        answer(success, Some(partitions), None);
+        assert_eq!(open().await, None);
+    }
+    answer(failed, None, Some(ServerError::TopicNotFound));
+    assert_eq!(open().await, None, "no topic of that name has partitions");
+    answer(success, Some(2), None);
+    assert_eq!(open().await, Some(Verdict::Operator));
+    for response in [failed, None] {
+        answer(response, None, Some(ServerError::ServiceNotReady));
+        assert_eq!(open().await, Some(Verdict::Retry));
+        answer(response, None, Some(ServerError::AuthorizationError));
+        assert_eq!(open().await, Some(Verdict::Operator));
     }
 }
