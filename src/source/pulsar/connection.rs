@@ -14,7 +14,7 @@ use pulsar::proto::{
     AuthData, BaseCommand, CommandAuthResponse, CommandConnect, CommandError, CommandPong, FeatureFlags,
     ServerError,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::codec::{Decoder, Encoder, Framed};
 
 use super::access::{Access, Wire};
@@ -84,7 +84,8 @@ impl Connection {
         access: &Arc<Access>,
     ) -> Result<Connection> {
         let greeting = async {
-            let frames = Framed::new(access.connect(address).await?, Frames { limit: OVERHEAD });
+            let frames = Frames { limit: OVERHEAD, part: 0, heard: Instant::now() };
+            let frames = Framed::new(access.connect(address).await?, frames);
             let mut connection =
                 Connection { address: address.clone(), access: access.clone(), frames, owed: None };
             let login = connection.login()?;
@@ -122,6 +123,11 @@ impl Connection {
     /// Who is at the other end.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// When more came of a frame that is not whole yet: over a slow link that is how one sees that something comes.
+    pub fn heard(&self) -> Instant {
+        self.frames.codec().heard
     }
 
     /// Sends a command that has no answer, or whose answer is received like everything else.
@@ -211,6 +217,10 @@ pub(super) fn command(kind: Type, fill: impl FnOnce(&mut BaseCommand)) -> BaseCo
 /// Pulsar's frames, up to a length: the buffer holds one.
 struct Frames {
     limit: usize,
+    /// Bytes of a frame that is not whole yet...
+    part: usize,
+    /// ...and when they became more.
+    heard: Instant,
 }
 
 impl Decoder for Frames {
@@ -225,6 +235,10 @@ impl Decoder for Frames {
             }
         }
         let frame = Codec.decode(buffer)?;
+        if frame.is_none() && buffer.len() > self.part {
+            self.heard = Instant::now();
+        }
+        self.part = buffer.len();
         if buffer.is_empty() && buffer.capacity() > OVERHEAD {
             *buffer = BytesMut::new(); // it would keep the size of the largest message
         }

@@ -242,7 +242,7 @@ impl PulsarQueue {
             next = reader.entry().await?.id;
         }
         // Nothing is acknowledged: a reader that stands elsewhere for the broker was moved ahead itself.
-        let moved = from.is_some() && reader.last().await?.next.is_none_or(|stands| stands > last);
+        let moved = from.is_some() && reader.stands().await?.is_none_or(|stands| stands > last);
         Ok(if next == found && !moved { Follower::Found } else { Follower::Another })
     }
 }

@@ -8,7 +8,7 @@ use pulsar::proto::base_command::Type;
 use pulsar::proto::{
     BaseCommand, CommandFlow, CommandGetLastMessageId, CommandSeek, CommandSubscribe, MessageIdData,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use super::connection::{ANSWER, Connection, command};
@@ -166,19 +166,36 @@ impl Reader {
         }
     }
 
+    /// When more came of an entry that is still under way.
+    pub fn heard(&self) -> Instant {
+        self.connection.heard()
+    }
+
     /// The next entry, which is known to exist.
     pub async fn entry(&mut self) -> Result<Entry> {
-        let address = self.connection.address().clone();
-        let entry = async {
-            loop {
-                match self.event().await? {
-                    Event::Entry(entry) => return Ok(entry),
-                    Event::Last(_) => {}
-                    Event::Closed => return Err(silent(&address)),
-                }
+        self.until(|event| if let Event::Entry(entry) = event { Some(entry) } else { None }).await
+    }
+
+    /// Where this reader stands for the broker: all before that is behind it.
+    pub async fn stands(&mut self) -> Result<Option<EntryId>> {
+        self.ask_last().await?;
+        self.until(|event| if let Event::Last(last) = event { Some(last.next) } else { None }).await
+    }
+
+    /// What is certain to come.
+    async fn until<T>(&mut self, pick: impl Fn(Event) -> Option<T>) -> Result<T> {
+        let mut until = Instant::now() + ANSWER;
+        loop {
+            match timeout_at(until, self.event()).await {
+                Ok(Ok(Event::Closed)) => return Err(silent(self.connection.address())),
+                Ok(event) => match pick(event?) {
+                    Some(picked) => return Ok(picked),
+                    None => until = Instant::now() + ANSWER,
+                },
+                Err(_) if self.heard() + ANSWER > until => until = self.heard() + ANSWER,
+                Err(_) => return Err(silent(self.connection.address())),
             }
-        };
-        timeout(ANSWER, entry).await.unwrap_or_else(|_| Err(silent(&address)))
+        }
     }
 
     /// Gives out permits when less than half of what may be under way is left.

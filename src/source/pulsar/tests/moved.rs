@@ -1,9 +1,9 @@
-//! Readers that a broker moves ahead, as a message TTL does, and topics in partitions.
+//! Readers that a broker moves ahead, as a message TTL does, topics in partitions, and what comes slowly.
 
 use std::time::Duration;
 
 use pulsar::proto::CommandPartitionedTopicMetadataResponse;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::broker::Broker;
 use super::*;
@@ -165,4 +165,19 @@ async fn a_topic_whose_partitions_cannot_be_told_is_not_taken_for_one_without() 
         answer(response, None, Some(ServerError::AuthorizationError));
         assert_eq!(open().await, Some(Verdict::Operator));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_takes_long_to_arrive_is_waited_for() {
+    let broker = Broker::of("dml_0").await;
+    broker.write(17, 0..1, 20 << 10);
+    broker.write(23, 0..1, 20 << 10);
+    broker.change(|state| state.slow = true);
+    let began = Instant::now();
+    let mut topic = subscribe(&broker, id(17, 0)).await;
+    for ledger in [17, 23] {
+        let next = timeout(Duration::from_secs(200), topic.next()).await.expect("an entry").unwrap();
+        assert_eq!(EntryId::of(next.position), id(ledger, 0));
+    }
+    assert!(began.elapsed() > Duration::from_secs(40));
 }
