@@ -83,8 +83,19 @@ pub struct RecordProgress {
     /// Collections, as `database.collection`, into which a bulk import was under way when their base was taken: its rows
     /// are not in the log.
     pub importing: Vec<String>,
+    /// What a person should know of the source's queue: which requests may be missing.
+    pub notes: Vec<String>,
     /// What is tried again.
     pub tries: Tries,
+}
+
+impl RecordProgress {
+    /// Notes something that a person should know.
+    pub fn note(&mut self, what: String) {
+        if !self.notes.contains(&what) {
+            self.notes.push(what);
+        }
+    }
 }
 
 /// Of a replayer. Counters are since the process started.

@@ -147,7 +147,7 @@ fn objects_are_named(previous: Option<&Commit>, commit: &Commit) -> Result<(), S
     Ok(())
 }
 
-/// A channel goes on where it ended, or says why not: a catalog entry opened it, or a hole is recorded.
+/// A channel goes on where it ended, or says that it does not: it was opened anew, or a hole is recorded.
 fn continues(last: &Commit, next: &Commit, range: &ChannelRange) -> Result<(), String> {
     if range.opened {
         return Ok(());

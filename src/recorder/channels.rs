@@ -1,6 +1,7 @@
 //! All channels of a source while they are read: which to pull from, how far they all are, what a cut takes.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use futures::FutureExt;
 use futures::future::select_all;
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::Result;
+use crate::error::{Error, Result, Verdict};
 use crate::pb::log as pb;
 use crate::position::{Channel, Position};
 use crate::source::{Queue, QueueMessage};
@@ -35,15 +36,19 @@ pub struct Channels {
     readings: BTreeMap<Channel, Reading>,
     needs: BTreeMap<Channel, Need>,
     requests: Option<Reading>,
-    /// This run has seen that there was no replicate channel.
+    /// What the subscription of the replicate channel has ended with.
+    requests_end: Option<Error>,
+    /// This run has seen that there was no replicate channel, or none of what it had to go on with.
     without_requests: bool,
+    notes: Vec<String>,
 }
 
 impl Channels {
     /// No channels yet.
     pub fn new(queue: Arc<dyn Queue>) -> Channels {
-        let (readings, needs) = Default::default();
-        Channels { queue, readings, needs, requests: None, without_requests: false }
+        let (readings, needs, notes) = Default::default();
+        let (requests, requests_end, without_requests) = Default::default();
+        Channels { queue, readings, needs, requests, requests_end, without_requests, notes }
     }
 
     /// Opens a channel at a position that follows no commit.
@@ -75,7 +80,7 @@ impl Channels {
     }
 
     /// Continues a channel where the last commit left it; of the replicate channel no requests up to the TSO at which the
-    /// log opens.
+    /// log opens. Where it no longer holds what comes next it is left to [`open_requests`](Channels::open_requests).
     pub async fn resume(
         &mut self,
         range: pb::ChannelRange,
@@ -85,10 +90,22 @@ impl Channels {
         let channel = Channel::from(range.channel.as_str());
         let end = Position::from(range.end.unwrap_or_default());
         let anchor = range.anchor.map_or(end, Position::from).min(end);
+        let is_requests = requests == Some(&channel);
+        if is_requests && !self.queue.exists(&channel).await? {
+            self.miss(format!("the replicate channel {channel} is gone, with what it held from {end} on"));
+            return Ok(());
+        }
         let kept = self.queue.bounds(&channel).await?;
         let from = if kept.start <= anchor { anchor } else { end };
-        let reading = Reading::resume(self.queue.subscribe(&channel, from).await?, from, range);
-        if requests == Some(&channel) {
+        let subscription = match self.queue.subscribe(&channel, from).await {
+            Err(error) if is_requests && error.verdict == Verdict::Refused && end < kept.start => {
+                self.miss(removed(&channel, end..kept.start));
+                return Ok(());
+            }
+            subscribed => subscribed?,
+        };
+        let reading = Reading::resume(subscription, from, range);
+        if is_requests {
             self.requests = Some(reading.above(opens_at));
         } else {
             self.readings.insert(channel, reading);
@@ -165,16 +182,40 @@ impl Channels {
         pulled
     }
 
-    /// Takes in what the replicate channel has ready.
-    pub fn pull_requests(&mut self) -> Result<()> {
+    /// Takes in what the replicate channel has ready. Where retention has overtaken it, it is read on from what is kept:
+    /// unlike rows, what it tells of is seen elsewhere, but for flushes.
+    pub async fn pull_requests(&mut self) -> Result<()> {
         let Some(requests) = &mut self.requests else { return Ok(()) };
-        while requests.held() < REQUESTS_HELD {
+        while self.requests_end.is_none() && requests.held() < REQUESTS_HELD {
             match requests.pull_request().now_or_never() {
+                Some(Err(error)) if error.verdict == Verdict::Refused => self.requests_end = Some(error),
                 Some(pulled) => pulled?,
                 None => break,
             }
         }
+        let Some(end) = self.requests_end.clone() else { return Ok(()) };
+        let (channel, next) = (requests.channel.clone(), requests.next());
+        let kept = self.queue.bounds(&channel).await?.start;
+        if kept <= next {
+            return Err(end);
+        }
+        requests.go_on(self.queue.subscribe(&channel, kept).await?, kept);
+        self.requests_end = None;
+        self.miss(removed(&channel, next..kept));
         Ok(())
+    }
+
+    /// What a person should know, once.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    fn miss(&mut self, what: String) {
+        self.without_requests = true;
+        self.notes.push(format!(
+            "{what}: flushes of that time may be missing from the log, and loads, releases and drops of indexes be dated \
+             later than they were asked for"
+        ));
     }
 
     /// The channel that is furthest behind, and the bytes that wait for its next tick or the watermark.
@@ -216,6 +257,10 @@ impl Channels {
     fn mattering(&self) -> impl Iterator<Item = &Reading> {
         self.readings.values().filter(|reading| matters(&self.needs, reading))
     }
+}
+
+fn removed(channel: &Channel, Range { start, end }: Range<Position>) -> String {
+    format!("retention has removed what the replicate channel {channel} held between {start} and {end}")
 }
 
 /// Pulls a message that is still on its way, but waits no longer than one can be.

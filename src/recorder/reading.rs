@@ -115,6 +115,19 @@ impl Reading {
         self.held.len()
     }
 
+    /// The position that comes next.
+    pub fn next(&self) -> Position {
+        self.next
+    }
+
+    /// Goes on behind a hole. What was read before stays.
+    pub fn go_on(&mut self, subscription: Box<dyn Subscription>, from: Position) {
+        (self.subscription, self.begins, self.next) = (subscription, from, from);
+        (self.last, self.expected) = (None, None);
+        self.start = self.held.front().map_or(from, |held| held.position);
+        self.opened = true;
+    }
+
     /// Waits for one message and takes it in. Messages at or below the watermark are in earlier commits. Cancel safe.
     pub async fn pull(&mut self, watermark: Tso) -> Result<()> {
         if let Some((header, message)) = self.receive().await? {

@@ -220,7 +220,7 @@ impl Session {
         self.definitions.observe(look, self.watermark);
         if let Some(channel) = recorder.replicate_channel.as_ref().filter(|_| !self.failed) {
             self.channels.open_requests(channel, self.watermark, self.opens_at).await?;
-            self.channels.pull_requests()?;
+            self.channels.pull_requests().await?;
         }
         self.tell();
 
@@ -237,8 +237,12 @@ impl Session {
         self.cut_at(to, last).await
     }
 
-    /// Tells how far the source was seen, and what is selected and yet not recorded.
-    fn tell(&self) {
+    /// Tells how far the source was seen, what is selected and yet not recorded, and what else a person should know.
+    fn tell(&mut self) {
+        for note in self.channels.take_notes() {
+            tracing::warn!("{note}");
+            self.progress.send_modify(|progress| progress.note(note));
+        }
         let left_out = self.definitions.left_out();
         self.progress.send_modify(|progress| {
             progress.seen_to = self.channels.newest_tick().max(progress.seen_to);

@@ -65,8 +65,8 @@ pub struct Status {
     pub importing: Vec<String>,
     /// Since when the target lacks something, and what.
     pub incomplete: Option<Incomplete>,
-    /// What a person should know of the target's collections: which have fewer replicas than at the source, and of which
-    /// rows expire by themselves.
+    /// What a person should know: between which positions the source's requests may be missing; which of the target's
+    /// collections have fewer replicas than at the source, and of which rows expire by themselves.
     #[serde(default)]
     pub notes: Vec<String>,
     /// The last failure.
@@ -310,7 +310,7 @@ pub fn status(spec: &TaskSpec, record: &RecordProgress, replay: &ReplayProgress,
             .incomplete
             .as_ref()
             .map(|(since, what)| Incomplete { since: moment(*since), what: what.clone() }),
-        notes: replay.notes.clone(),
+        notes: record.notes.iter().chain(&replay.notes).cloned().collect(),
         last_error: None,
         verification: None,
         upkeep: None,

@@ -10,7 +10,8 @@ use tapedeck::error::Result;
 use tapedeck::log::inspect::cat;
 use tapedeck::log::reader::LogReader;
 use tapedeck::log::store::Store;
-use tapedeck::position::Seq;
+use tapedeck::position::{Position, Seq};
+use tapedeck::progress::RecordProgress;
 use tapedeck::recorder::Start;
 use tapedeck::replayer::Until;
 use tapedeck::source::memory::CollectionSpec;
@@ -69,6 +70,78 @@ fn a_request_from_before_a_log_opens_is_not_in_it() {
         world.source.flush(world.tables[0].id);
         finish(&mut world, recording).await;
         assert_eq!(flushes(&store).await, 1);
+    });
+}
+
+/// Whether it is told that requests between these two positions may be missing.
+fn missing(from: i64, to: i64) -> impl Fn(&RecordProgress) -> bool {
+    let between = format!("between {from} and {to}:");
+    move |progress| progress.notes.iter().any(|note| note.contains(&between) && note.contains("flushes"))
+}
+
+#[test]
+fn a_replicate_channel_that_retention_has_overtaken_in_a_rest_is_read_on_and_what_may_be_missing_is_told() {
+    process(async {
+        let (mut world, store) = (World::new(1, 0, Duplicates::Kept), Store::memory());
+        let (queue, channel) = (world.source.queue.clone(), world.source.replicate_channel());
+        world.create(CollectionSpec::new("docs"));
+        let recording = open(&world, &store, Start::Earliest).await;
+        world.source.flush(world.tables[0].id);
+        finish(&mut world, recording).await;
+        world.source.flush(world.tables[0].id);
+        queue.trim(&channel, Position::offset(2));
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        recording.until("a note", missing(1, 2)).await;
+        world.source.flush(world.tables[0].id);
+        finish(&mut world, recording).await;
+        assert_eq!(flushes(&store).await, 2);
+        assert_clean(&store).await;
+    });
+}
+
+#[test]
+fn a_replicate_channel_that_retention_overtakes_is_read_on_with_what_was_read_before() {
+    process(async {
+        let (mut world, store) = (World::new(1, 0, Duplicates::Kept), Store::memory());
+        let (queue, channel) = (world.source.queue.clone(), world.source.replicate_channel());
+        world.create(CollectionSpec::new("docs"));
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        world.source.flush(world.tables[0].id);
+        // it is read, and waits for its tick
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.source.flush(world.tables[0].id);
+        queue.trim(&channel, Position::offset(2));
+        world.source.flush(world.tables[0].id);
+        recording.until("a note", missing(1, 2)).await;
+        queue.fail_next(3);
+        finish(&mut world, recording).await;
+        assert_eq!(flushes(&store).await, 2);
+        // and after a rest that takes nothing away
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        world.source.flush(world.tables[0].id);
+        recording.reach(settle(&mut world)).await;
+        assert_eq!(recording.progress.borrow().notes, Vec::<String>::new());
+        recording.stop().await.expect("a clean stop");
+        assert_eq!(flushes(&store).await, 3);
+        assert_clean(&store).await;
+    });
+}
+
+#[test]
+fn a_replicate_channel_that_is_gone_after_a_rest_is_read_again_when_it_is_there() {
+    process(async {
+        let (mut world, store) = (World::new(1, 0, Duplicates::Kept), Store::memory());
+        world.create(CollectionSpec::new("docs"));
+        let recording = open(&world, &store, Start::Earliest).await;
+        world.source.flush(world.tables[0].id);
+        finish(&mut world, recording).await;
+        world.source.queue.remove(&world.source.replicate_channel());
+        let mut recording = open(&world, &store, Start::Earliest).await;
+        recording.until("a note", |progress| !progress.notes.is_empty()).await;
+        world.source.flush(world.tables[0].id);
+        finish(&mut world, recording).await;
+        assert_eq!(flushes(&store).await, 2);
+        assert_clean(&store).await;
     });
 }
 

@@ -99,6 +99,12 @@ impl MemoryQueue {
         self.wake();
     }
 
+    /// Removes the channel.
+    pub fn remove(&self, channel: &Channel) {
+        self.lock().channels.remove(channel);
+        self.wake();
+    }
+
     /// Delivers everything from `from` on once more to every subscription, as after a reconnect.
     pub fn redeliver(&self, channel: &Channel, from: Position) {
         if let Some(log) = self.lock().channels.get_mut(channel) {
