@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::connection::ANSWER;
 use super::entry::{Entry, EntryId};
@@ -22,6 +22,8 @@ use crate::source::{QueueMessage, Subscription};
 const QUIET: Duration = Duration::from_secs(3);
 /// How often a topic is opened at the same position before that is an error.
 const LOOKS: u32 = 3;
+/// How long a reader that was moved ahead stays closed: long enough to be seen.
+const SHOWN: Duration = Duration::from_secs(1);
 /// What to do about readers that do not get what is kept.
 const MOVED: &str = "a message TTL moves readers ahead: see that the namespace has none (pulsar-admin namespaces \
                      get-message-ttl), or one that is no shorter than its retention; else look at the broker's log";
@@ -76,15 +78,24 @@ impl PulsarSubscription {
 
     /// Opens a reader at the next position.
     async fn open(&mut self) -> Result<()> {
-        let opening = self.opening.get_or_insert_with(|| {
-            let (queue, channel, next) = (self.queue.clone(), self.channel.clone(), self.order.next());
-            async move { queue.resume(&channel, next).await }.boxed()
-        });
+        if self.opening.is_none() {
+            self.open_after(Duration::ZERO);
+        }
+        let Some(opening) = &mut self.opening else { return Ok(()) };
         let opened = opening.await;
         self.opening = None;
         self.reader = Some(opened?);
         self.listen();
         Ok(())
+    }
+
+    fn open_after(&mut self, pause: Duration) {
+        let (queue, channel, next) = (self.queue.clone(), self.channel.clone(), self.order.next());
+        let opening = async move {
+            sleep(pause).await;
+            queue.resume(&channel, next).await
+        };
+        self.opening = Some(opening.boxed());
     }
 
     fn listen(&mut self) {
@@ -162,9 +173,10 @@ impl PulsarSubscription {
         Ok(())
     }
 
-    /// The reader was moved ahead. The caller decides when it is read on from where it stood: it may happen again.
+    /// The reader was moved ahead. It is read on from where it stood: but it may happen again.
     fn moved(&mut self, found: EntryId) -> Error {
         self.close();
+        self.open_after(SHOWN);
         let (channel, next, found) = (&self.channel, self.order.next(), found.message(0));
         let why =
             format!("Pulsar sent {found} on channel {channel} where {next} was to come: it is read anew");
