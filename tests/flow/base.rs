@@ -231,7 +231,7 @@ fn a_recorder_that_dies_while_it_takes_a_base_loses_nothing_and_doubles_nothing(
     let seed = seed_with_base();
     for fault in [Fault::StopBefore, Fault::StopAfter] {
         let calls = sweep(|k| takes_a_base_through(seed, fault(k), k));
-        assert!(calls > 10, "only {calls} calls");
+        assert!(calls > 5, "only {calls} calls");
     }
 }
 
@@ -274,7 +274,7 @@ fn a_replayer_that_dies_within_a_base_of_several_segments_goes_on_and_doubles_no
             assert_same(&target.contents(), &world.oracle.contents(), &format!("dead at call {k}"));
             survived
         });
-        assert!(calls > 8, "only {calls} calls");
+        assert!(calls > 5, "only {calls} calls");
     }
 }
 

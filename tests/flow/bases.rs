@@ -271,11 +271,11 @@ fn a_replayer_that_dies_within_a_base_goes_on_with_it() {
     for log in Duplicates::BOTH.map(|duplicates| with_base(seed, duplicates)) {
         for fault in [Fault::StopBefore, Fault::StopAfter] {
             let calls = sweep(|k| replays_through(&log, fault(k), k, None));
-            assert!(calls > 10, "only {calls} calls");
+            assert!(calls > 5, "only {calls} calls");
         }
         for fault in [TargetFault::Before, TargetFault::Half, TargetFault::After] {
             let calls = sweep(|k| replays_through(&log, Fault::None, k, Some(fault)));
-            assert!(calls > 10, "only {calls} calls");
+            assert!(calls > 5, "only {calls} calls");
         }
     }
 }

@@ -93,7 +93,7 @@ fn a_recorder_that_dies_at_any_call_of_the_store_loses_nothing_and_doubles_nothi
     let seed = seed();
     for fault in [Fault::StopBefore, Fault::StopAfter] {
         let calls = sweep(|k| records_through(seed, fault(k), k));
-        assert!(calls > 20, "only {calls} calls");
+        assert!(calls > 10, "only {calls} calls");
     }
 }
 
@@ -151,7 +151,7 @@ fn records_late_through(fault: Fault, k: u64) -> bool {
 fn a_recorder_that_dies_while_a_collection_is_shown_late_records_it() {
     for fault in [Fault::StopBefore, Fault::StopAfter] {
         let calls = sweep(|k| records_late_through(fault(k), k));
-        assert!(calls > 10, "only {calls} calls");
+        assert!(calls > 5, "only {calls} calls");
     }
 }
 
@@ -218,7 +218,7 @@ fn a_replayer_that_dies_at_any_call_of_the_store_gives_the_same_target() {
     for log in Duplicates::BOTH.map(|duplicates| recorded(seed, duplicates)) {
         for fault in [Fault::StopBefore, Fault::StopAfter] {
             let calls = sweep(|k| replays_through(&log, fault(k), k, None));
-            assert!(calls > 10, "only {calls} calls");
+            assert!(calls > 5, "only {calls} calls");
         }
     }
 }
@@ -229,7 +229,7 @@ fn a_replayer_that_dies_at_any_call_of_the_target_gives_the_same_target() {
     for log in Duplicates::BOTH.map(|duplicates| recorded(seed, duplicates)) {
         for fault in TARGET_FAULTS {
             let calls = sweep(|k| replays_through(&log, Fault::None, k, Some(fault)));
-            assert!(calls > 20, "only {calls} calls");
+            assert!(calls > 10, "only {calls} calls");
         }
     }
 }

@@ -130,11 +130,11 @@ fn a_replayer_that_dies_anywhere_in_commits_of_many_segments_gives_the_same_targ
         let log = (log, world);
         for fault in [Fault::StopBefore, Fault::StopAfter] {
             let calls = sweep(|k| replays_through(&log, fault(k), k, None));
-            assert!(calls > 10, "only {calls} calls");
+            assert!(calls > 5, "only {calls} calls");
         }
         for fault in TARGET_FAULTS {
             let calls = sweep(|k| replays_through(&log, Fault::None, k, Some(fault)));
-            assert!(calls > 20, "only {calls} calls");
+            assert!(calls > 10, "only {calls} calls");
         }
     }
 }
