@@ -263,7 +263,8 @@ impl Store {
         Ok(keys)
     }
 
-    /// Gives what [`Store::list`] lists to `see`, in any order and without holding it.
+    /// Gives what [`Store::list`] lists to `see`, in any order and without holding it. Stores that take no key to begin
+    /// after list everything.
     pub async fn scan(
         &self,
         prefix: &str,
@@ -277,7 +278,8 @@ impl Store {
         };
         let skip = self.skip();
         let seen = listing.try_for_each(|object| {
-            if let Some(key) = object.location.as_ref().get(skip..) {
+            let key = object.location.as_ref().get(skip..);
+            if let Some(key) = key.filter(|key| after.is_none_or(|after| *key > after)) {
                 see(key, object.size);
             }
             ready(Ok(()))

@@ -13,15 +13,19 @@ pub(super) async fn probe(store: &Store) -> Result<()> {
     tried.and(deleted)
 }
 
+const FOLDER: &str = "probe";
+/// Before the key of every probe.
+const FIRST: &str = "probe/0";
+
 /// No two probes meet, and nothing stays under it.
 pub(super) fn key() -> String {
-    format!("probe/{}", Uuid::new_v4())
+    format!("{FOLDER}/{}", Uuid::new_v4())
 }
 
 async fn try_out(store: &Store, key: &str) -> Result<()> {
     let unfit = |what: &str| {
         Error::operator(format!("{store} cannot hold a log: {what}")).advice(
-            "use a store with conditional writes (If-None-Match: *), and no proxy that takes them away",
+            "use a store with conditional writes (If-None-Match: *) and ordered listings (start-after), and no proxy that takes them away",
         )
     };
     let create = |bytes: &'static [u8]| store.put_new(key, Bytes::from_static(bytes));
@@ -34,8 +38,13 @@ async fn try_out(store: &Store, key: &str) -> Result<()> {
     if store.get(key).await?.is_none_or(|bytes| bytes != b"first"[..]) {
         return Err(unfit("an object that was there has been overwritten"));
     }
-    if !store.list("probe", None).await?.iter().any(|(listed, _)| listed == key) {
-        return Err(unfit("its listings do not show what has just been written"));
+    for (after, missing) in [
+        (None, "its listings do not show what has just been written"),
+        (Some(FIRST), "its listings after a key (start-after) do not show what comes after it"),
+    ] {
+        if !store.list(FOLDER, after).await?.iter().any(|(listed, _)| listed == key) {
+            return Err(unfit(missing));
+        }
     }
     Ok(())
 }

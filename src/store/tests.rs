@@ -7,7 +7,9 @@ use object_store::memory::InMemory;
 use super::*;
 use crate::error::Verdict;
 use crate::log::faulty_store::{Fault, FaultyStore};
+use crate::log::{layout, tail};
 use crate::loopback::tests::behind_a_proxy;
+use crate::position::Seq;
 
 fn faulty(fault: Fault) -> Store {
     Store::new(
@@ -116,6 +118,23 @@ async fn a_store_that_ignores_put_if_absent_is_refused() {
     let error = store.probe().await.unwrap_err();
     assert_eq!(error.verdict, Verdict::Operator);
     assert!(error.message.contains("creates an object that is already there"), "{error}");
+    assert_eq!(store.list("", None).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_store_that_ignores_where_a_listing_begins_is_filtered() {
+    let store = faulty(Fault::IgnoreOffset);
+    keeps_its_promises(store.clone()).await;
+    store.put(&layout::commit(Seq(1)), Bytes::new()).await.unwrap();
+    tail::nothing_beyond(&store, Seq(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_lists_nothing_after_a_key_is_refused() {
+    let store = faulty(Fault::NothingAfter);
+    let error = store.probe().await.unwrap_err();
+    assert_eq!(error.verdict, Verdict::Operator);
+    assert!(error.message.contains("start-after"), "{error}");
     assert_eq!(store.list("", None).await.unwrap(), []);
 }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use futures::StreamExt;
+use futures::future::ready;
 use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -28,6 +29,10 @@ pub enum Fault {
     FailOnce(u64),
     /// Put-if-absent overwrites.
     IgnoreCreate,
+    /// A listing after a key lists what is before it, too.
+    IgnoreOffset,
+    /// A listing after a key lists nothing.
+    NothingAfter,
 }
 
 /// A store with a fault. Each request is one call: a put, a read, a delete, a listing; of many deletes at once each is one.
@@ -68,7 +73,7 @@ impl FaultyStore {
         }
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let (effect, answer) = match self.fault {
-            Fault::None | Fault::IgnoreCreate => (true, true),
+            Fault::None | Fault::IgnoreCreate | Fault::IgnoreOffset | Fault::NothingAfter => (true, true),
             Fault::StopBefore(k) => (call < k, call < k),
             Fault::StopAfter(k) => (call <= k, call < k),
             Fault::LoseAnswer(k) => (true, call != k),
@@ -127,6 +132,19 @@ impl ObjectStore for FaultyStore {
         match self.call() {
             Outcome { effect: true, answer: true } => self.inner.list(prefix),
             _ => futures::stream::once(async { Err(no_answer()) }).boxed(),
+        }
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let offset = offset.clone();
+        match self.fault {
+            Fault::IgnoreOffset => self.list(prefix),
+            Fault::NothingAfter => futures::stream::empty().boxed(),
+            _ => self.list(prefix).try_filter(move |found| ready(found.location > offset)).boxed(),
         }
     }
 
