@@ -101,6 +101,8 @@ pub struct Store {
     url: Arc<str>,
     owner: Owner,
     encryption: Option<Arc<Encryption>>,
+    /// Whether it is tried out: what answers may be no store at all.
+    on_trial: bool,
 }
 
 /// The outcome of a put-if-absent.
@@ -123,7 +125,7 @@ impl Store {
 
     /// A prefix of `inner`. `url` is shown to people.
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, url: String) -> Store {
-        Store { inner, prefix, url: url.into(), owner: Owner::Log, encryption: None }
+        Store { inner, prefix, url: url.into(), owner: Owner::Log, encryption: None, on_trial: false }
     }
 
     /// The same store, with every object encrypted.
@@ -144,7 +146,7 @@ impl Store {
     /// Whether it can hold a log: it is there, takes objects, gives them back, lists them, deletes them, and refuses
     /// to create one twice. Leaves no object behind.
     pub async fn probe(&self) -> Result<()> {
-        probe::probe(self).await
+        probe::probe(&Store { on_trial: true, ..self.clone() }).await
     }
 
     /// The object's bytes; none where there is no such object. `Refused` where it is there and cannot be read.
@@ -170,10 +172,11 @@ impl Store {
         }))
     }
 
-    /// Whether there is such an object.
+    /// Whether there is such an object. It is asked for, and not read: a "no" to HEAD has no body that would show whose
+    /// answer it is.
     pub async fn exists(&self, key: &str) -> Result<bool> {
-        let head = self.inner.head(&self.path(key)?).await;
-        Ok(self.absent_is_none(head, "look for", key)?.is_some())
+        let found = self.inner.get(&self.path(key)?).await;
+        Ok(self.absent_is_none(found, "look for", key)?.is_some())
     }
 
     /// Writes an object, whatever was there before.

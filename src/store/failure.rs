@@ -20,9 +20,12 @@ const REGION: &str = "correct the region or the endpoint";
 const FOREIGN: &str =
     "correct the endpoint: it must be that of an S3, GCS or Azure service, and the port the one of its API";
 
-/// Whether the object is not there; a bucket that is not there is something else.
+const PROXY: &str = "see that the store behind the endpoint is running, and that the endpoint is that of its API";
+
+/// Whether the object is not there; a bucket that is not there is something else, and so is an answer that a proxy gives
+/// in the store's place.
 pub(super) fn is_absent(error: &StoreError) -> bool {
-    matches!(error, StoreError::NotFound { .. }) && !no_bucket(error)
+    matches!(error, StoreError::NotFound { .. }) && !no_bucket(error) && !is_foreign(error)
 }
 
 /// The error of `doing` something to `key`.
@@ -34,8 +37,13 @@ pub(super) fn failure(store: &Store, doing: &str, key: &str, error: &StoreError)
             .advice(format!("write https:// in {}.options.endpoint", store.owner.section())),
         _ if is_foreign(error) => {
             let status = status(error).unwrap_or_default();
-            Error::operator(failed(&format!("what answers {status} there is no object store")))
-                .advice(FOREIGN)
+            if store.on_trial {
+                Error::operator(failed(&format!("what answers {status} there is no object store")))
+                    .advice(FOREIGN)
+            } else {
+                let why = format!("something answers {status}, but not as an object store does");
+                Error::retry(failed(&why)).advice(PROXY)
+            }
         }
         StoreError::NotFound { .. } => Error::operator(failed("it is not there")).advice(FOREIGN),
         StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => {
@@ -128,13 +136,17 @@ fn no_bucket(error: &StoreError) -> bool {
         && causes(error).any(|cause| codes.iter().any(|code| cause.to_string().contains(code)))
 }
 
-/// Whether an answer is a refusal in words that no object store uses: a web page, or a line of text.
+/// Whether an answer is a refusal in words that no object store uses: a web page, or a line of text. Of what is not
+/// there all stores tell with a code, where they are not asked by HEAD.
 fn is_foreign(error: &StoreError) -> bool {
     let text = causes(error).map(ToString::to_string).find(|text| text.starts_with(STATUS));
     let body = text.as_deref().and_then(|text| Some(text.strip_prefix(STATUS)?.split_once(": ")?.1.trim()));
-    matches!(status(error), Some(400 | 404 | 405))
-        && body
-            .is_some_and(|body| !body.is_empty() && !body.contains("<Code>") && !body.contains("\"error\""))
+    let is_known = |body: &str| body.contains("<Code>") || body.contains("\"error\"");
+    match status(error) {
+        Some(404) => body.is_none_or(|body| !is_known(body)),
+        Some(400 | 405) => body.is_some_and(|body| !body.is_empty() && !is_known(body)),
+        _ => false,
+    }
 }
 
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {

@@ -25,9 +25,13 @@ pub(super) fn key() -> String {
 async fn try_out(store: &Store, key: &str) -> Result<()> {
     let unfit = |what: &str| {
         Error::operator(format!("{store} cannot hold a log: {what}")).advice(
-            "use a store with conditional writes (If-None-Match: *) and ordered listings (start-after), and no proxy that takes them away",
+            "use a store with conditional writes (If-None-Match: *) and listings after a key (start-after), and no \
+             proxy that takes them away",
         )
     };
+    if store.exists(key).await? {
+        return Err(unfit("it has an object that nobody has put there"));
+    }
     let create = |bytes: &'static [u8]| store.put_new(key, Bytes::from_static(bytes));
     create(b"first").await?.map_err(|error| failure(store, "create", key, &error))?;
     match create(b"second").await? {

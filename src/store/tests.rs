@@ -215,17 +215,32 @@ async fn an_endpoint_that_is_no_object_store_is_named_as_such() {
         (404, ""),
     ] {
         let store = s3_that_answers(status, body).await;
-        for error in [store.probe().await.unwrap_err(), store.put("k", Bytes::new()).await.unwrap_err()] {
-            assert_eq!(error.verdict, Verdict::Operator, "{error}");
-            let advice = error.advice.unwrap();
-            assert!(
-                advice.starts_with("correct the endpoint") && !advice.contains("bucket"),
-                "{status}: {advice}"
-            );
-        }
+        let error = store.probe().await.unwrap_err();
+        assert_eq!(error.verdict, Verdict::Operator, "{error}");
+        let advice = error.advice.unwrap();
+        assert!(advice.starts_with("correct the endpoint") && !advice.contains("bucket"), "{status}: {advice}");
     }
     let error = s3_that_answers(200, "<html>Welcome</html>").await.probe().await.unwrap_err();
     assert!(!error.advice.unwrap().contains("bucket"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn what_a_proxy_answers_while_its_store_is_down_says_nothing_of_objects() {
+    for body in ["404 page not found", "<html>Not Found</html>", ""] {
+        let store = s3_that_answers(404, body).await;
+        for (asked, answer) in [
+            ("get", store.get("k").await.map(drop)),
+            ("exists", store.exists("k").await.map(drop)),
+            ("list", store.list("", None).await.map(drop)),
+            ("delete", store.delete("k").await),
+            ("put", store.put("k", Bytes::new()).await),
+            ("create", store.create("k", Bytes::new()).await.map(drop)),
+        ] {
+            let error = answer.expect_err(asked);
+            assert_eq!(error.verdict, Verdict::Retry, "{asked}: {error}");
+            assert!(error.message.contains("not as an object store does"), "{asked}: {error}");
+        }
+    }
 }
 
 #[tokio::test]
