@@ -9,6 +9,7 @@ mod failure;
 mod open;
 mod probe;
 mod unreadable;
+mod upload;
 
 use std::fmt;
 use std::future::ready;
@@ -22,6 +23,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutResult};
 use crate::error::{Error, Result, Verdict};
 use encryption::{Encryption, apart, is_encrypted};
 use failure::failure;
+use upload::Uploads;
 
 pub use unreadable::Unreadable;
 
@@ -103,6 +105,7 @@ pub struct Store {
     encryption: Option<Arc<Encryption>>,
     /// Whether it is tried out: what answers may be no store at all.
     on_trial: bool,
+    uploads: Arc<Uploads>,
 }
 
 /// The outcome of a put-if-absent.
@@ -125,7 +128,15 @@ impl Store {
 
     /// A prefix of `inner`. `url` is shown to people.
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: Path, url: String) -> Store {
-        Store { inner, prefix, url: url.into(), owner: Owner::Log, encryption: None, on_trial: false }
+        Store {
+            inner,
+            prefix,
+            url: url.into(),
+            owner: Owner::Log,
+            encryption: None,
+            on_trial: false,
+            uploads: Arc::default(),
+        }
     }
 
     /// The same store, with every object encrypted.
@@ -181,8 +192,7 @@ impl Store {
 
     /// Writes an object, whatever was there before.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
-        let path = self.path(key)?;
-        let put = self.inner.put(&path, self.sealed(key, bytes).await?.into()).await;
+        let put = self.put_as(PutMode::Overwrite, key, bytes).await?;
         put.map(drop).map_err(|error| failure(self, "write", key, &error))
     }
 
@@ -190,7 +200,7 @@ impl Store {
     /// bytes, before they were encrypted, are ours, so what is created must differ from writer to writer. After a `Retry` error nothing is known;
     /// the same bytes may be given again.
     pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Created> {
-        let Err(error) = self.put_new(key, bytes.clone()).await? else {
+        let Err(error) = self.put_as(PutMode::Create, key, bytes.clone()).await? else {
             return Ok(Created::Yes);
         };
         match self.get(key).await {
@@ -202,10 +212,15 @@ impl Store {
         }
     }
 
-    /// One put-if-absent, with the store's own answer.
-    async fn put_new(&self, key: &str, bytes: Bytes) -> Result<object_store::Result<PutResult>> {
+    /// One put, with the store's own answer.
+    async fn put_as(
+        &self,
+        mode: PutMode,
+        key: &str,
+        bytes: Bytes,
+    ) -> Result<object_store::Result<PutResult>> {
         let (path, stored) = (self.path(key)?, self.sealed(key, bytes).await?);
-        Ok(self.inner.put_opts(&path, stored.into(), PutMode::Create.into()).await)
+        Ok(self.uploads.run(stored.len(), self.inner.put_opts(&path, stored.into(), mode.into())).await)
     }
 
     /// What is stored of an object's bytes; refused where nobody would read that again.

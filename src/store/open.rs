@@ -14,6 +14,7 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
+use super::upload::{ANSWER, Connector};
 use super::{Owner, StoreOptions};
 use crate::error::{Error, Result};
 use crate::loopback::is_loopback;
@@ -136,6 +137,7 @@ fn s3(bucket: &str, options: &StoreOptions) -> WithCredentials {
         .with_virtual_hosted_style_request(options.virtual_hosted_style)
         .with_unsigned_payload(true) // the log has digests of its own
         .with_disable_bulk_delete(true) // not every S3 has it
+        .with_http_connector(Connector)
         .with_retry(retries());
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint);
@@ -164,6 +166,7 @@ fn gcs(bucket: &str, options: &StoreOptions) -> WithCredentials {
     let mut builder = GoogleCloudStorageBuilder::from_env()
         .with_bucket_name(bucket)
         .with_client_options(client(options.endpoint.as_deref(), options)?)
+        .with_http_connector(Connector)
         .with_retry(retries());
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_base_url(endpoint);
@@ -186,6 +189,7 @@ fn azure(container: &str, options: &StoreOptions) -> WithCredentials {
     let mut builder = MicrosoftAzureBuilder::from_env()
         .with_container_name(container)
         .with_client_options(client(options.endpoint.as_deref(), options)?)
+        .with_http_connector(Connector)
         .with_retry(retries());
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint.clone());
@@ -204,16 +208,16 @@ fn azure(container: &str, options: &StoreOptions) -> WithCredentials {
 }
 
 /// `read` bounds the time of a request until its answer begins, and each wait after that, so that a half-open connection
-/// is given up: a segment of 8 MiB has to pass within it. Idle connections go before it ends, lest each of them be
-/// tried for as long.
+/// is given up; a large body goes past it (see [`Connector`]), and a long answer may come slowly. Idle connections go
+/// before it ends, lest each of them be tried for as long.
 fn client(endpoint: Option<&str>, options: &StoreOptions) -> object_store::Result<ClientOptions> {
     let is_http = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
     let mut client = ClientOptions::new()
         .with_allow_http(is_http)
         .with_connect_timeout(Duration::from_secs(5))
-        .with_read_timeout(Duration::from_secs(30))
+        .with_read_timeout(ANSWER)
         .with_pool_idle_timeout(Duration::from_secs(10))
-        .with_timeout(Duration::from_secs(90));
+        .with_timeout_disabled();
     let is_here =
         |endpoint: &&str| Url::parse(endpoint).is_ok_and(|url| url.host_str().is_some_and(is_loopback));
     if let Some(endpoint) = endpoint.filter(is_here) {

@@ -1,6 +1,7 @@
 //! Trying a store out before a log is trusted to it.
 
 use bytes::Bytes;
+use object_store::PutMode;
 use uuid::Uuid;
 
 use super::{Store, failure::failure};
@@ -32,7 +33,7 @@ async fn try_out(store: &Store, key: &str) -> Result<()> {
     if store.exists(key).await? {
         return Err(unfit("it has an object that nobody has put there"));
     }
-    let create = |bytes: &'static [u8]| store.put_new(key, Bytes::from_static(bytes));
+    let create = |bytes: &'static [u8]| store.put_as(PutMode::Create, key, Bytes::from_static(bytes));
     create(b"first").await?.map_err(|error| failure(store, "create", key, &error))?;
     match create(b"second").await? {
         Ok(_) => return Err(unfit("it creates an object that is already there")),

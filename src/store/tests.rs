@@ -273,6 +273,23 @@ async fn a_store_that_cannot_be_reached_is_tried_again_with_advice() {
     }
 }
 
+/// On this store a body, of any length, takes longer than an answer may.
+#[tokio::test]
+async fn a_large_body_may_go_up_for_longer_than_an_answer_may_take() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let answer = |request: Request| async {
+        axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
+        tokio::time::sleep(2 * upload::ANSWER).await;
+        ([("etag", "\"1\"")], "")
+    };
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    let store = s3(endpoint).await;
+    store.put("large", vec![0; 1 << 20].into()).await.unwrap();
+    let error = store.put("small", Bytes::from_static(b"x")).await.unwrap_err();
+    assert!(error.is_retry() && error.message.contains("no answer"), "{error}");
+}
+
 #[test]
 fn a_full_disk_waits_and_a_forbidden_one_does_not() {
     let error = |kind: std::io::ErrorKind| {
