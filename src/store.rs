@@ -72,6 +72,8 @@ pub struct StoreOptions {
     pub session_token: Option<String>,
     /// `bucket.host` instead of `host/bucket`.
     pub virtual_hosted_style: bool,
+    /// Each put carries a SHA-256, as buckets with a retention (Object Lock) want it.
+    pub checksum: bool,
     /// Whom to trust, PEM, besides whom the system trusts.
     pub ca: Option<String>,
     /// Whose it is.
@@ -155,8 +157,8 @@ impl Store {
     }
 
     /// Whether it can hold a log: it is there, takes objects, gives them back, lists them, deletes them, and refuses
-    /// to create one twice. Leaves no object behind.
-    pub async fn probe(&self) -> Result<()> {
+    /// to create one twice. Leaves no object behind, but where a policy keeps it: then it says so.
+    pub async fn probe(&self) -> Result<Option<String>> {
         probe::probe(&Store { on_trial: true, ..self.clone() }).await
     }
 

@@ -20,7 +20,30 @@ const REGION: &str = "correct the region or the endpoint";
 const FOREIGN: &str =
     "correct the endpoint: it must be that of an S3, GCS or Azure service, and the port the one of its API";
 
-const PROXY: &str = "see that the store behind the endpoint is running, and that the endpoint is that of its API";
+const PROXY: &str =
+    "see that the store behind the endpoint is running, and that the endpoint is that of its API";
+
+const KEPT: &str = "nothing is lost, and what is kept does no harm: when the policy's time is over, prune again; \
+                    keep as long as it does (--keep-window, upkeep.keep_window)";
+const CHECKSUM: &str =
+    "write \"checksum\": true into the store's options (AWS_CHECKSUM_ALGORITHM=sha256 for a command)";
+
+/// Whether a policy, and no lack of permission, keeps an object from being deleted or overwritten: a lock, a retention,
+/// or a rule of the bucket that denies it to all.
+pub(super) fn is_kept(error: &StoreError) -> bool {
+    let words = [
+        "ImmutableDueTo", // Azure
+        "immutable due to",
+        "ObjectLocked", // S3, MinIO
+        "object lock",
+        "WORM protected",
+        "explicit deny in a resource-based policy",
+        "RetentionPolicyNotMet", // GCS
+        "retention policy",
+        "ObjectUnderActiveHold",
+    ];
+    words.iter().any(|word| says(error, word))
+}
 
 /// Whether the object is not there; a bucket that is not there is something else, and so is an answer that a proxy gives
 /// in the store's place.
@@ -46,8 +69,17 @@ pub(super) fn failure(store: &Store, doing: &str, key: &str, error: &StoreError)
             }
         }
         StoreError::NotFound { .. } => Error::operator(failed("it is not there")).advice(FOREIGN),
+        _ if is_kept(error) => {
+            Error::operator(failed(&format!("a policy of the store keeps it{}", answer(error)))).advice(KEPT)
+        }
         StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => {
-            Error::retry(failed("another request is writing it"))
+            // S3 has the code also for puts and deletes that meet.
+            if doing == "create" || says(error, "OperationAborted") {
+                return Error::retry(failed("another request is writing it"));
+            }
+            let status = status(error).unwrap_or_default();
+            Error::operator(failed(&format!("it answers {status}{}", answer(error))))
+                .advice("see what the store's documentation says of this code")
         }
         StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. } => {
             Error::operator(failed(&format!("access denied{}", answer(error))))
@@ -90,6 +122,9 @@ fn other(owner: Owner, error: &StoreError, failed: impl Fn(&str) -> String) -> E
             // A body that holds an error came with a good status.
             200..=299 => Error::retry(failed(&why)),
             301 | 307 => Error::operator(failed(&why)).advice(REGION),
+            400 if says(error, "x-amz-checksum") || says(error, "Content-MD5") => {
+                Error::operator(failed(&why)).advice(CHECKSUM)
+            }
             _ => Error::operator(failed(&why)).advice(credentials(owner)),
         };
     }

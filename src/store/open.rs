@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::Certificate;
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
@@ -153,6 +153,9 @@ fn s3(bucket: &str, options: &StoreOptions) -> WithCredentials {
     }
     if let Some(token) = &options.session_token {
         builder = builder.with_token(token);
+    }
+    if options.checksum {
+        builder = builder.with_checksum_algorithm(Checksum::SHA256);
     }
     if builder.get_config_value(&AmazonS3ConfigKey::AccessKeyId).is_none() {
         return Ok(None);

@@ -1,17 +1,24 @@
 //! Trying a store out before a log is trusted to it.
 
 use bytes::Bytes;
-use object_store::PutMode;
+use object_store::{ObjectStoreExt, PutMode};
 use uuid::Uuid;
 
-use super::{Store, failure::failure};
+use super::Store;
+use super::failure::{failure, is_kept};
 use crate::error::{Error, Result};
 
-pub(super) async fn probe(store: &Store) -> Result<()> {
+/// A note where all is well but for one thing.
+pub(super) async fn probe(store: &Store) -> Result<Option<String>> {
     let key = key();
     let tried = try_out(store, &key).await;
-    let deleted = store.delete(&key).await;
-    tried.and(deleted)
+    let deleted = store.inner.delete(&store.path(&key)?).await;
+    tried?;
+    if deleted.as_ref().is_err_and(is_kept) {
+        return Ok(Some(format!("a policy of the store keeps what was written, as {key}")));
+    }
+    store.absent_is_none(deleted, "delete", &key)?;
+    Ok(None)
 }
 
 const FOLDER: &str = "probe";

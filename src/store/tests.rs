@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use axum::extract::Request;
+use axum::handler::Handler;
 use axum::http::StatusCode;
 use object_store::memory::InMemory;
 
@@ -10,6 +11,8 @@ use crate::log::faulty_store::{Fault, FaultyStore};
 use crate::log::{layout, tail};
 use crate::loopback::tests::behind_a_proxy;
 use crate::position::Seq;
+
+mod policy;
 
 fn faulty(fault: Fault) -> Store {
     Store::new(
@@ -21,19 +24,30 @@ fn faulty(fault: Fault) -> Store {
 
 /// An S3 that gives one answer to everything.
 async fn s3_that_answers(status: u16, body: &'static str) -> Store {
+    s3_of(move |_: Request| async move { (StatusCode::from_u16(status).unwrap(), body) }).await
+}
+
+async fn s3_of<A: Handler<T, ()>, T: 'static>(answer: A) -> Store {
+    s3(s3_server(answer).await).await
+}
+
+async fn s3_server<A: Handler<T, ()>, T: 'static>(answer: A) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let answer = move |_: Request| async move { (StatusCode::from_u16(status).unwrap(), body) };
     tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
-    s3(endpoint).await
+    endpoint
 }
 
 async fn s3(endpoint: String) -> Store {
+    s3_with(endpoint, StoreOptions::default()).await
+}
+
+async fn s3_with(endpoint: String, options: StoreOptions) -> Store {
     let options = StoreOptions {
         endpoint: Some(endpoint),
         access_key_id: Some("the-key".into()),
         secret_access_key: Some("the-secret".into()),
-        ..Default::default()
+        ..options
     };
     Store::open("s3://bucket/log", &options).await.unwrap()
 }
@@ -218,7 +232,10 @@ async fn an_endpoint_that_is_no_object_store_is_named_as_such() {
         let error = store.probe().await.unwrap_err();
         assert_eq!(error.verdict, Verdict::Operator, "{error}");
         let advice = error.advice.unwrap();
-        assert!(advice.starts_with("correct the endpoint") && !advice.contains("bucket"), "{status}: {advice}");
+        assert!(
+            advice.starts_with("correct the endpoint") && !advice.contains("bucket"),
+            "{status}: {advice}"
+        );
     }
     let error = s3_that_answers(200, "<html>Welcome</html>").await.probe().await.unwrap_err();
     assert!(!error.advice.unwrap().contains("bucket"), "{}", error.message);
@@ -276,15 +293,12 @@ async fn a_store_that_cannot_be_reached_is_tried_again_with_advice() {
 /// On this store a body, of any length, takes longer than an answer may.
 #[tokio::test]
 async fn a_large_body_may_go_up_for_longer_than_an_answer_may_take() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let answer = |request: Request| async {
+    let store = s3_of(|request: Request| async {
         axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
         tokio::time::sleep(2 * upload::ANSWER).await;
         ([("etag", "\"1\"")], "")
-    };
-    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
-    let store = s3(endpoint).await;
+    })
+    .await;
     store.put("large", vec![0; 1 << 20].into()).await.unwrap();
     let error = store.put("small", Bytes::from_static(b"x")).await.unwrap_err();
     assert!(error.is_retry() && error.message.contains("no answer"), "{error}");

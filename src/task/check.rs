@@ -98,9 +98,9 @@ pub(super) async fn check_log(spec: &TaskSpec) -> Result<String> {
     if spec.kind.records() {
         let _made = Made::by_a_check(&spec.log.url);
         let store = log_store(&spec.log).await?;
-        store.probe().await?;
+        let note = store.probe().await?.map(|note| format!("; {note}")).unwrap_or_default();
         LogReader::find(store).await?;
-        return Ok("readable, writable, put-if-absent works".to_owned());
+        return Ok(format!("readable, writable, put-if-absent works{note}"));
     }
     let store = store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?;
     Ok(format!("log {}", LogReader::open(store).await?.log_id()))

@@ -69,6 +69,7 @@ async fn store_of(owner: Owner, url: &str, spec: &StoreSpec) -> Result<Store> {
         secret_access_key: spec.secret_access_key.as_ref().map(Secret::resolve_text).transpose()?,
         session_token: resolve(spec.session_token.as_ref())?,
         virtual_hosted_style: spec.virtual_hosted_style,
+        checksum: spec.checksum,
         ca: tls(spec.tls.as_ref())?.and_then(|tls| tls.ca),
         owner,
     };

@@ -309,6 +309,9 @@ pub struct StoreSpec {
     /// The bucket stands in the host name.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub virtual_hosted_style: bool,
+    /// S3: each put carries a SHA-256, as buckets with Object Lock want it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub checksum: bool,
 }
 
 impl StoreSpec {
