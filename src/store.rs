@@ -206,6 +206,10 @@ impl Store {
             return Ok(Created::Yes);
         };
         match self.get(key).await {
+            // In a folder it may be the sync that failed: who puts it once more syncs it.
+            Ok(Some(found)) if found == bytes && self.url.starts_with("file:") => {
+                self.put(key, bytes).await.map(|()| Created::Yes)
+            }
             Ok(Some(found)) if found == bytes => Ok(Created::Yes),
             Ok(Some(found)) => Ok(Created::No(found)),
             Err(unreadable) if unreadable.verdict == Verdict::Refused => Err(unreadable),

@@ -161,6 +161,17 @@ async fn a_lost_answer_to_a_create_is_resolved_by_reading_the_slot() {
     assert_eq!(store.create("k", Bytes::from_static(b"x")).await.unwrap(), Created::Yes);
 }
 
+/// Its folder may not have been synced after the file was linked.
+#[tokio::test]
+async fn what_a_folder_holds_after_a_failed_create_is_written_once_more() {
+    let inner = FaultyStore::new(Arc::new(InMemory::new()), Fault::LoseAnswer(1));
+    let calls = inner.calls();
+    let store = Store::new(Arc::new(inner), Path::ROOT, "file:///folder".into());
+    assert_eq!(store.create("k", Bytes::from_static(b"x")).await.unwrap(), Created::Yes);
+    let (put, read, put_again) = (1, 1, 1);
+    assert_eq!(calls.load(std::sync::atomic::Ordering::SeqCst), put + read + put_again);
+}
+
 #[tokio::test]
 async fn urls_that_are_none_are_refused_without_showing_what_may_be_a_secret() {
     let options =
