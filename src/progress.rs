@@ -61,6 +61,8 @@ pub struct BaseProgress {
 /// Of a recorder. Counters are since the process started.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RecordProgress {
+    /// The log that holds what was recorded; none before the first commit. No other one is gone on with.
+    pub log_id: Option<String>,
     /// Watermark of the last commit; after that of a base alone [`Tso::BASE`].
     pub recorded_to: Tso,
     /// Highest tick seen on the queue: the distance to `recorded_to` is what is still to be recorded.
@@ -101,6 +103,8 @@ impl RecordProgress {
 /// Of a replayer. Counters are since the process started.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReplayProgress {
+    /// The log that is replayed; none before it was opened. No other one is gone on with.
+    pub log_id: Option<String>,
     /// Every change with TSO <= this is in the target; [`Tso::BASE`]: a base alone is.
     pub applied_to: Tso,
     /// Watermark of the newest commit in the log.

@@ -6,6 +6,7 @@
 
 pub mod encryption;
 mod failure;
+mod folder;
 mod open;
 mod probe;
 mod unreadable;
@@ -23,6 +24,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutResult};
 use crate::error::{Error, Result, Verdict};
 use encryption::{Encryption, apart, is_encrypted};
 use failure::failure;
+use folder::Folder;
 use upload::Uploads;
 
 pub use unreadable::Unreadable;
@@ -104,6 +106,8 @@ pub struct Store {
     prefix: Path,
     url: Arc<str>,
     owner: Owner,
+    /// Of a local one.
+    folder: Option<Folder>,
     encryption: Option<Arc<Encryption>>,
     /// Whether it is tried out: what answers may be no store at all.
     on_trial: bool,
@@ -125,7 +129,7 @@ impl Store {
     pub async fn open(url: &str, options: &StoreOptions) -> Result<Store> {
         let (inner, prefix) = open::open(url, options)?;
         let store = Store::new(inner, prefix, url.trim_end_matches('/').to_owned());
-        Ok(Store { owner: options.owner, ..store })
+        Ok(Store { owner: options.owner, folder: Folder::hold(url)?, ..store })
     }
 
     /// A prefix of `inner`. `url` is shown to people.
@@ -135,6 +139,7 @@ impl Store {
             prefix,
             url: url.into(),
             owner: Owner::Log,
+            folder: None,
             encryption: None,
             on_trial: false,
             uploads: Arc::default(),
@@ -200,8 +205,11 @@ impl Store {
 
     /// Writes an object unless there is one. Where the answer leaves the outcome open, the slot is read back: equal
     /// bytes, before they were encrypted, are ours, so what is created must differ from writer to writer. After a `Retry` error nothing is known;
-    /// the same bytes may be given again.
+    /// the same bytes may be given again. `Operator` where another folder has come into the place of a local store's.
     pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Created> {
+        if let Some(folder) = &self.folder {
+            folder.check().await?;
+        }
         let Err(error) = self.put_as(PutMode::Create, key, bytes.clone()).await? else {
             return Ok(Created::Yes);
         };

@@ -85,6 +85,7 @@ impl Committer {
         };
         trouble.over();
         self.progress.send_modify(|progress| {
+            progress.log_id = Some(self.writer.log_id().to_owned());
             progress.recorded_to = Tso(commit.watermark);
             progress.opens_at = Tso(commit.opens_at);
             progress.commits += 1;

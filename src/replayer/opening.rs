@@ -115,6 +115,7 @@ impl Opening {
         };
         let last = reader.commit(self.tail).await?;
         progress.send_modify(|progress| {
+            progress.log_id = Some(reader.log_id().to_owned());
             progress.applied_to = self.applied;
             progress.started_from = started_from;
             progress.log_to = last.map(|last| Tso(last.commit.watermark)).unwrap_or_default();

@@ -393,3 +393,22 @@ async fn an_object_that_would_be_too_large_to_be_read_is_not_written() {
     assert!(error.verdict == Verdict::Refused && error.message.contains("large"), "{error}");
     assert!(!store.exists("large").await.unwrap());
 }
+
+#[tokio::test]
+async fn in_another_folder_that_has_come_into_the_place_of_a_stores_nothing_is_created() {
+    let disk = tempfile::tempdir().unwrap();
+    let (log, away) = (disk.path().join("log"), disk.path().join("away"));
+    let store = Store::open(&format!("file://{}", log.display()), &StoreOptions::default()).await.unwrap();
+    store.create("a", Bytes::from_static(b"a")).await.unwrap();
+    std::fs::rename(&log, &away).unwrap();
+    for _ in ["no folder", "another one"] {
+        let error = store.create("b", Bytes::from_static(b"b")).await.unwrap_err();
+        assert_eq!(error.verdict, Verdict::Operator, "{error}");
+        assert!(error.message.contains("is no longer the one that was opened"), "{error}");
+        assert!(!log.join("b").exists());
+        let _ = std::fs::create_dir(&log);
+    }
+    std::fs::remove_dir(&log).unwrap();
+    std::fs::rename(&away, &log).unwrap();
+    assert_eq!(store.create("b", Bytes::from_static(b"b")).await.unwrap(), Created::Yes);
+}

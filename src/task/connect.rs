@@ -15,6 +15,7 @@ use super::spec::{
 use super::tls::TlsSpec;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
+use crate::log::identity::Identity;
 use crate::log::layout;
 use crate::log::reader::no_log;
 use crate::log::store::{Owner, Store, StoreOptions};
@@ -85,10 +86,33 @@ pub async fn store_to_read(spec: &LogSpec) -> Result<Option<Store>> {
     log_store(spec).await.map(Some)
 }
 
-pub(super) async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
+/// The store of a task's log; `log_id` is that of the log which it has recorded into or replayed. Where that is no more,
+/// none is begun in its place, and no folder is made: its disk may come back.
+pub(super) async fn log_store_of(spec: &LogSpec, log_id: Option<&str>) -> Result<Store> {
+    let Some(log_id) = log_id else { return log_store(spec).await };
+    let there = store_to_read(spec).await?;
+    let found = match &there {
+        Some(store) => Identity::load(store).await?,
+        None => None,
+    };
+    match (there, found) {
+        (Some(store), Some(identity)) if identity.log_id == log_id => Ok(store),
+        (_, found) => Err(another_log(&spec.url, log_id, found)),
+    }
+}
+
+fn another_log(url: &str, expected: &str, found: Option<Identity>) -> Error {
+    let found = found.map_or("there is no log".to_owned(), |found| format!("the log is {}", found.log_id));
+    Error::operator(format!("this task works on the log {expected}, but at {url} {found}")).advice(
+        "its disk may not be mounted, or its bucket was emptied or made anew: bring the log back and resume the task. \
+         If another log is meant, delete the task and create it again, or give the new one another log.url",
+    )
+}
+
+pub(super) async fn recorder(spec: &TaskSpec, log_id: Option<&str>) -> Result<Recorder> {
     let source = spec.source.as_ref().ok_or_else(|| missing("source"))?;
     Ok(Recorder {
-        store: log_store(&spec.log).await?,
+        store: log_store_of(&spec.log, log_id).await?,
         selection: spec.selection()?,
         queue: queue(&source.queue).await?,
         catalog: Box::new(catalog(&source.etcd).await?),
@@ -100,10 +124,14 @@ pub(super) async fn recorder(spec: &TaskSpec) -> Result<Recorder> {
 }
 
 /// None when cancelled before the log was there: that of a `replicate` is made by its recorder.
-pub(super) async fn replayer(spec: &TaskSpec, cancel: &CancellationToken) -> Result<Option<Replayer>> {
-    let store = match spec.kind {
-        Kind::Replicate => log_store(&spec.log).await?,
-        _ => store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?,
+pub(super) async fn replayer(
+    spec: &TaskSpec,
+    log_id: Option<&str>,
+    cancel: &CancellationToken,
+) -> Result<Option<Replayer>> {
+    let store = match (log_id, spec.kind) {
+        (Some(_), _) | (None, Kind::Replicate) => log_store_of(&spec.log, log_id).await?,
+        (None, _) => store_to_read(&spec.log).await?.ok_or_else(|| no_log(&spec.log.url))?,
     };
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     while spec.kind == Kind::Replicate && !store.exists(layout::IDENTITY).await? {
@@ -217,7 +245,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let spec = replay_of(folder.path(), "replicate");
         let cancel = CancellationToken::new();
-        let waiting = replayer(&spec, &cancel);
+        let waiting = replayer(&spec, None, &cancel);
         tokio::pin!(waiting);
         assert!(futures::poll!(&mut waiting).is_pending());
         std::fs::write(folder.path().join(layout::IDENTITY), "{}").unwrap();
@@ -229,7 +257,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cancel = CancellationToken::new();
         cancel.cancel();
-        assert!(replayer(&replay_of(folder.path(), "replicate"), &cancel).await.unwrap().is_none());
+        assert!(replayer(&replay_of(folder.path(), "replicate"), None, &cancel).await.unwrap().is_none());
     }
 
     #[tokio::test]
@@ -237,7 +265,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let nowhere = folder.path().join("typo");
         let spec = replay_of(&nowhere, "replay");
-        let replayed = replayer(&spec, &CancellationToken::new()).await.map(drop);
+        let replayed = replayer(&spec, None, &CancellationToken::new()).await.map(drop);
         for error in [replayed.unwrap_err(), check_log(&spec).await.unwrap_err()] {
             assert!(error.message.contains("there is no log at file://"), "{error}");
         }

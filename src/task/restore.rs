@@ -23,7 +23,7 @@ pub async fn plan(spec: &TaskSpec, depth: Depth, show: impl FnMut(Seq, Seq)) -> 
     let replayer::Until::Tso(to) = spec.until() else {
         return Err(Error::usage("until: it is no instant").advice("write a time or a TSO"));
     };
-    let replayer = connect::replayer(spec, &CancellationToken::new()).await?;
+    let replayer = connect::replayer(spec, None, &CancellationToken::new()).await?;
     let replayer = replayer.ok_or_else(|| Error::operator("the task was cancelled"))?;
     let plan = replayer.plan(to, depth, show).await?;
     match &spec.select {

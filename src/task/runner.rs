@@ -51,8 +51,10 @@ struct Running {
 impl Task {
     /// A task as it was stored. It does nothing until it is started.
     pub fn new(document: Document, store: TaskStore, work: Work) -> Arc<Task> {
-        let recorded = RecordProgress { recorded_to: Tso(document.recorded_to), ..RecordProgress::default() };
-        let replayed = ReplayProgress { applied_to: Tso(document.applied_to), ..ReplayProgress::default() };
+        let (recorded_to, applied_to) = (Tso(document.recorded_to), Tso(document.applied_to));
+        let log_id = document.log_id.clone();
+        let recorded = RecordProgress { recorded_to, log_id: log_id.clone(), ..RecordProgress::default() };
+        let replayed = ReplayProgress { applied_to, log_id, ..ReplayProgress::default() };
         Arc::new(Task {
             spec: Arc::new(document.spec.clone()),
             store,
@@ -201,13 +203,27 @@ impl Task {
         self.keep(|document| document.upkeep = Some(done)).await;
     }
 
-    async fn keep(&self, change: impl FnOnce(&mut Document)) {
+    /// Keeps which log it is, as soon as that is known: `stored` is what a restart of the service would know.
+    async fn keep_log_id(&self, stored: &mut Option<String>) {
+        let known = self.up_to_now(self.life().document.clone()).log_id;
+        if known != *stored && self.keep(|document| document.log_id.clone_from(&known)).await {
+            *stored = known;
+        }
+    }
+
+    /// Whether it could be stored.
+    async fn keep(&self, change: impl FnOnce(&mut Document)) -> bool {
         let forgotten = self.storing.lock().await;
         change(&mut self.life().document);
         let document = self.up_to_now(self.life().document.clone());
-        if !*forgotten && let Err(unstored) = self.store.put(&document).await {
+        if *forgotten {
+            return false;
+        }
+        let stored = self.store.put(&document).await;
+        if let Err(unstored) = &stored {
             warn!(task = %self.spec.name, error = %unstored, "what is known of its log is not stored");
         }
+        stored.is_ok()
     }
 
     /// When it was created (RFC 3339).
@@ -258,9 +274,13 @@ impl Task {
             ));
         }
         let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut log_id = self.life().document.log_id.clone();
         loop {
             tokio::select! {
-                _ = look.tick() => self.look(),
+                _ = look.tick() => {
+                    self.look();
+                    self.keep_log_id(&mut log_id).await;
+                }
                 ended = halves.join_next() => match ended {
                     None => break,
                     Some(Ok((which, outcome))) => self.ended(which, outcome, &cancel).await,
@@ -271,6 +291,7 @@ impl Task {
                 },
             }
         }
+        self.keep_log_id(&mut log_id).await;
     }
 
     async fn keep_half<P: Send + Sync + 'static>(
@@ -349,9 +370,9 @@ impl Task {
     }
 
     fn up_to_now(&self, document: Document) -> Document {
-        let (recorded_to, applied_to) =
-            (self.record.borrow().recorded_to.0, self.replay.borrow().applied_to.0);
-        Document { recorded_to, applied_to, ..document }
+        let (record, replay) = (self.record.borrow(), self.replay.borrow());
+        let log_id = record.log_id.as_ref().or(replay.log_id.as_ref()).cloned().or(document.log_id);
+        Document { recorded_to: record.recorded_to.0, applied_to: replay.applied_to.0, log_id, ..document }
     }
 
     fn set(&self, document: Document) {

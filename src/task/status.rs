@@ -22,6 +22,9 @@ pub struct Status {
     pub state: State,
     /// ...and since when (RFC 3339).
     pub since: String,
+    /// The log (a uuid) that it has recorded into or replayed; null: none yet. It goes on with no other.
+    #[serde(default)]
+    pub log_id: Option<String>,
     /// How far the source's own time, as its queue tells it, was read: the rest of the lag to now is the source's.
     pub seen_to: Option<Moment>,
     /// Everything up to here is in the log; null while that is nothing, or a base alone.
@@ -284,6 +287,7 @@ pub fn status(spec: &TaskSpec, record: &RecordProgress, replay: &ReplayProgress,
     Status {
         state: State::Running,
         since: String::new(),
+        log_id: record.log_id.as_ref().or(replay.log_id.as_ref()).cloned(),
         seen_to: moment(record.seen_to),
         recorded_to: moment(record.recorded_to),
         applied_to: moment(replay.applied_to),

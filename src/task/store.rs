@@ -36,6 +36,9 @@ pub struct Document {
     /// TSO up to which it had applied when this was written; 0: nothing.
     #[serde(default)]
     pub applied_to: u64,
+    /// The log (a uuid) that it has recorded into or replayed: it goes on with no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_id: Option<String>,
     /// What the checks of its log have found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<Verification>,
@@ -57,6 +60,7 @@ impl Document {
             last_error: None,
             recorded_to: 0,
             applied_to: 0,
+            log_id: None,
             verification: None,
             upkeep: None,
         }

@@ -51,11 +51,13 @@ impl Work {
     pub fn real() -> Work {
         Work {
             record: Arc::new(|spec, progress, cancel| {
-                async move { recorder(&spec).await?.run(&progress, cancel).await }.boxed()
+                let log_id = progress.borrow().log_id.clone();
+                async move { recorder(&spec, log_id.as_deref()).await?.run(&progress, cancel).await }.boxed()
             }),
             replay: Arc::new(|spec, progress, cancel| {
+                let log_id = progress.borrow().log_id.clone();
                 async move {
-                    match replayer(&spec, &cancel).await? {
+                    match replayer(&spec, log_id.as_deref(), &cancel).await? {
                         Some(replayer) => replayer.run(&progress, cancel).await,
                         None => Ok(()),
                     }

@@ -1,10 +1,16 @@
 use std::time::Duration;
 
+use futures::FutureExt;
+
 use super::*;
+use crate::log::identity::Identity;
 use crate::log::store::Store;
-use crate::task::fake::{AT, Shared, document, service, spec, until};
+use crate::progress::RecordProgress;
+use crate::task::connect;
+use crate::task::fake::{AT, Shared, document, service, spec, until, work};
 use crate::task::spec::TaskSpec;
 use crate::task::state::State;
+use crate::task::work::Half;
 
 async fn create(service: &Arc<Service>, name: &str, kind: &str) -> Arc<Task> {
     match service.create(spec(name, kind), true).await.unwrap() {
@@ -189,4 +195,76 @@ async fn what_was_asked_for_is_done_though_nobody_waits_for_the_answer() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(service.get("a").is_err() && TaskStore::new(store).all().await.unwrap().is_empty());
     assert_eq!(runs(&script), (4, 3));
+}
+
+/// Tasks that record one commit more, into their own log, each time that they are started.
+fn recording(script: &Shared) -> Work {
+    let record: Half<RecordProgress> = Arc::new(|spec, progress, cancel| {
+        async move {
+            let known = progress.borrow().log_id.clone();
+            let store = connect::log_store_of(&spec.log, known.as_deref()).await?;
+            let log_id = Identity::load_or_create(&store).await?.log_id;
+            store.create(&format!("commits/{}", uuid::Uuid::new_v4()), "a commit".into()).await?;
+            progress.send_modify(|progress| progress.log_id = Some(log_id));
+            cancel.cancelled().await;
+            Ok(())
+        }
+        .boxed()
+    });
+    Work { record, ..work(script) }
+}
+
+#[tokio::test]
+async fn a_log_that_has_vanished_is_not_begun_anew_until_the_task_is() {
+    let (store, disk) = (Store::memory(), tempfile::tempdir().unwrap());
+    let (log, away) = (disk.path().join("log"), disk.path().join("away"));
+    let start = || Service::start(TaskStore::new(store.clone()), recording(&Shared::default()));
+    let mut spec = spec("a", "record");
+    spec.log.url = format!("file://{}", log.display());
+    let service = start().await.unwrap();
+    let (Creation::New(task) | Creation::Same(task)) = service.create(spec.clone(), false).await.unwrap();
+    let mut recorded = task.recorded();
+    let known =
+        recorded.wait_for(|progress| progress.log_id.is_some()).await.unwrap().log_id.clone().unwrap();
+    service.stop().await;
+
+    std::fs::rename(&log, &away).unwrap();
+    let service = start().await.unwrap();
+    until(&service, "a", State::Failed).await;
+    let status = service.get("a").unwrap().status();
+    let error = status.last_error.unwrap();
+    assert_eq!((error.verdict.as_str(), status.log_id.as_ref()), ("operator", Some(&known)));
+    assert!(error.message.contains(&known) && error.message.contains("there is no log"), "{}", error.message);
+    assert!(error.advice.unwrap().contains("delete the task and create it again"));
+    assert!(!log.exists(), "its disk may come back");
+
+    let other = connect::log_store(&spec.log).await.unwrap();
+    Identity::load_or_create(&other).await.unwrap();
+    service.resume("a").await.unwrap();
+    until(&service, "a", State::Failed).await;
+    let error = service.get("a").unwrap().status().last_error.unwrap();
+    assert!(error.message.contains(&known) && error.message.contains("the log is "), "{}", error.message);
+    service.stop().await;
+
+    std::fs::rename(&log, disk.path().join("another")).unwrap();
+    std::fs::rename(&away, &log).unwrap();
+    let service = start().await.unwrap();
+    assert_eq!(service.get("a").unwrap().status().state, State::Running);
+    let commits = || std::fs::read_dir(log.join("commits")).map_or(0, Iterator::count);
+    until_true(|| commits() == 2).await;
+    std::fs::remove_dir_all(&log).unwrap();
+    service.delete("a").await.unwrap();
+    service.create(spec, false).await.unwrap_or_else(|_| panic!());
+    until_true(|| commits() > 0).await;
+    assert_eq!(service.get("a").unwrap().status().state, State::Running);
+    service.stop().await;
+}
+
+async fn until_true(holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it does not come to be so");
 }
