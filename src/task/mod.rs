@@ -14,6 +14,7 @@ mod half;
 mod life;
 pub mod log;
 pub mod rate;
+pub mod owner;
 pub mod restore;
 pub mod runner;
 pub mod schedule;

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::events::Events;
 use super::half;
 use super::life::{Life, Turn, Which};
+use super::owner::taken_over;
 use super::spec::TaskSpec;
 use super::state::{State, Step};
 use super::status::{self, Status};
@@ -157,6 +158,17 @@ impl Task {
         self.halt(&mut running).await;
     }
 
+    /// Stops its halves, whose work another service does now; nothing is stored.
+    pub async fn give_up(&self) {
+        let mut running = self.running.lock().await;
+        self.halt(&mut running).await;
+        let error = taken_over();
+        if let Some(document) = self.document_after(Step::Fail, Some(&error)) {
+            self.set(document);
+            self.events.add("failed", error.message, error.advice);
+        }
+    }
+
     /// Forgets it, then stops it: a service that is started again does not know it.
     pub async fn close(&self) -> Result<()> {
         let mut running = self.running.lock().await;
@@ -219,7 +231,7 @@ impl Task {
         if *forgotten {
             return false;
         }
-        let stored = self.store.put(&document).await;
+        let stored = self.store.put_known(&document).await;
         if let Err(unstored) = &stored {
             warn!(task = %self.spec.name, error = %unstored, "what is known of its log is not stored");
         }
@@ -305,7 +317,12 @@ impl Task {
             let mut published = progress.subscribe();
             published.mark_unchanged();
             self.life().tries_again(which, move || published.has_changed().unwrap_or(true));
-            half(self.spec.clone(), progress.clone(), cancel.child_token())
+            let work = half(self.spec.clone(), progress.clone(), cancel.child_token());
+            let owner = self.store.owner().clone();
+            async move {
+                // It would take its log, or its target, from who works there now.
+                if owner.is_lost().await { Err(taken_over()) } else { work.await }
+            }
         };
         let failed = |why: Retrying| {
             warn!(task = %self.spec.name, half = which.as_str(), count = why.count, error = %why.message, "is started again");

@@ -6,8 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use futures::future::join_all;
-use tracing::info;
+use tracing::{error, info};
 
+use super::owner::taken_over;
 use super::runner::Task;
 use super::spec::TaskSpec;
 use super::status::rfc3339;
@@ -67,6 +68,8 @@ pub struct Service {
 impl Service {
     /// Reads the stored tasks and goes on with those that nobody stopped.
     pub async fn start(store: TaskStore, work: Work) -> Result<Arc<Service>, Error> {
+        // First: what the service before stores from here on would not be seen.
+        store.owner().claim().await?;
         let mut tasks = BTreeMap::new();
         for document in store.all().await? {
             let task = Task::new(document, store.clone(), work.clone());
@@ -74,12 +77,21 @@ impl Service {
             tasks.insert(task.spec().name.clone(), task);
         }
         info!(tasks = tasks.len(), "the service works");
-        Ok(Arc::new(Service {
+        let owner = store.owner().clone();
+        let service = Arc::new(Service {
             store,
             work,
             tasks: RwLock::new(tasks),
             changing: tokio::sync::Mutex::default(),
-        }))
+        });
+        let taken_over = Arc::downgrade(&service);
+        tokio::spawn(async move {
+            owner.lost().await;
+            if let Some(service) = taken_over.upgrade() {
+                service.give_up().await;
+            }
+        });
+        Ok(service)
     }
 
     /// Creates and starts a task; with `check`, only if all its connections work.
@@ -165,6 +177,14 @@ impl Service {
     pub async fn stop(&self) {
         let tasks = self.list(None, usize::MAX);
         join_all(tasks.iter().map(|task| task.stop())).await;
+    }
+
+    /// Another service has taken over.
+    async fn give_up(&self) {
+        let error = taken_over();
+        error!(%error, advice = error.advice, "all tasks stop here");
+        let tasks = self.list(None, usize::MAX);
+        join_all(tasks.iter().map(|task| task.give_up())).await;
     }
 
     /// The task of this very document, if it is there; an error where a new one may not be.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::owner::Owner;
 use super::spec::TaskSpec;
 use super::state::State;
 use super::status::LastError;
@@ -71,12 +72,18 @@ impl Document {
 #[derive(Clone)]
 pub struct TaskStore {
     store: Store,
+    owner: Owner,
 }
 
 impl TaskStore {
     /// In a store.
     pub fn new(store: Store) -> TaskStore {
-        TaskStore { store }
+        TaskStore { owner: Owner::new(store.clone()), store }
+    }
+
+    /// Whose they are: only who has claimed them stores anything.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     /// Where that is.
@@ -86,20 +93,32 @@ impl TaskStore {
 
     /// Writes a new one; false when the name is taken.
     pub async fn create(&self, document: &Document) -> Result<bool> {
+        self.owner.check().await?;
         let created = self.store.create(&key(&document.spec.name), encode(document)?).await;
         Ok(matches!(created.context(|| doing("stored", document))?, Created::Yes))
     }
 
     /// Writes it anew.
     pub async fn put(&self, document: &Document) -> Result<()> {
+        self.owner.check().await?;
         self.store
             .put(&key(&document.spec.name), encode(document)?)
             .await
             .context(|| doing("stored", document))
     }
 
+    /// Writes it anew; one that is gone stays so.
+    pub async fn put_known(&self, document: &Document) -> Result<()> {
+        let name = &document.spec.name;
+        match self.store.exists(&key(name)).await.context(|| doing("stored", document))? {
+            true => self.put(document).await,
+            false => Ok(()),
+        }
+    }
+
     /// Forgets one.
     pub async fn delete(&self, name: &str) -> Result<()> {
+        self.owner.check().await?;
         self.store.delete(&key(name)).await.context(|| format!("task {name} is not forgotten"))
     }
 
@@ -172,6 +191,7 @@ mod tests {
     #[tokio::test]
     async fn documents_come_back_as_they_were_and_a_name_is_taken_once() {
         let store = TaskStore::new(Store::memory());
+        store.owner().claim().await.unwrap();
         let mut document = Document::new(spec("b"), "2026-11-23T08:00:00Z".to_owned());
         assert!(store.create(&document).await.unwrap());
         document.state = State::Paused;

@@ -268,3 +268,85 @@ async fn until_true(holds: impl Fn() -> bool) {
     };
     tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it does not come to be so");
 }
+
+#[tokio::test]
+async fn a_service_that_another_one_has_taken_over_from_stores_nothing_and_stops() {
+    let (store, script) = (Store::memory(), Shared::default());
+    let before = service(&store, &script).await;
+    create(&before, "a", "record").await;
+    create(&before, "gone", "record").await;
+    let after = service(&store, &Shared::default()).await;
+    after.delete("gone").await.unwrap();
+    let stored = async || {
+        let all = TaskStore::new(store.clone()).all().await.unwrap();
+        all.into_iter().map(|document| (document.spec.name, document.state)).collect::<Vec<_>>()
+    };
+    let running = [("a".to_owned(), State::Running)];
+
+    // A check of its log ends late, and somebody asks the wrong one of the two.
+    before.get("gone").unwrap().keep_upkeep(Default::default()).await;
+    assert_eq!(stored().await, running);
+    for refused in [
+        before.create(spec("b", "record"), false).await.map(drop),
+        before.pause("a").await.map(drop),
+        before.delete("a").await,
+    ] {
+        let error = Error::from(refused.unwrap_err());
+        assert_eq!(error.message, "another service has taken over these tasks");
+        assert_eq!(error.advice.as_deref(), Some("stop one of the two"));
+    }
+    until(&before, "a", State::Failed).await;
+    assert_eq!(before.get("a").unwrap().status().last_error.unwrap().verdict, "fenced");
+    assert_eq!(runs(&script), (2, 2));
+    assert_eq!(stored().await, running);
+    assert_eq!(after.get("a").unwrap().status().state, State::Running);
+    after.pause("a").await.unwrap();
+}
+
+#[tokio::test]
+async fn that_another_service_has_taken_over_is_no_state_of_the_task() {
+    let (store, script) = (Store::memory(), Shared::default());
+    // A recorder that is about to find another one in its log.
+    let (fence, fenced) = tokio::sync::watch::channel(false);
+    let record: Half<RecordProgress> = Arc::new(move |_, _, _| {
+        let mut fenced = fenced.clone();
+        async move {
+            let _ = fenced.wait_for(|fenced| *fenced).await;
+            Err(Error::fenced("another recorder"))
+        }
+        .boxed()
+    });
+    let before =
+        Service::start(TaskStore::new(store.clone()), Work { record, ..work(&script) }).await.unwrap();
+    create(&before, "a", "record").await;
+    let after = service(&store, &script).await;
+    fence.send_replace(true);
+    until(&before, "a", State::Failed).await;
+    after.stop().await;
+    let again = service(&store, &script).await;
+    assert_eq!(again.get("a").unwrap().status().state, State::Running);
+}
+
+#[tokio::test]
+async fn a_half_of_a_service_that_another_one_has_taken_over_from_is_not_started_again() {
+    let (store, script) = (Store::memory(), Shared::default());
+    let before = service(&store, &script).await;
+    script.lock().unwrap().record.push_back(Err(Error::retry("the queue is gone")));
+    let task = create(&before, "a", "record").await;
+    let mut recorded = task.recorded();
+    recorded.wait_for(|progress| progress.recorded_to == AT).await.unwrap();
+    let _after = service(&store, &Shared::default()).await;
+    until(&before, "a", State::Failed).await;
+    assert_eq!(script.lock().unwrap().started, 1);
+}
+
+#[tokio::test]
+async fn what_is_found_late_does_not_bring_a_task_back_that_is_no_longer_stored() {
+    let (store, script) = (Store::memory(), Shared::default());
+    let service = service(&store, &script).await;
+    let task = create(&service, "a", "record").await;
+    store.delete("tasks/a.json").await.unwrap();
+    task.keep_upkeep(Default::default()).await;
+    task.keep_verification(Default::default()).await;
+    assert!(TaskStore::new(store).all().await.unwrap().is_empty());
+}
