@@ -9,6 +9,7 @@ mod failure;
 mod folder;
 mod open;
 mod probe;
+mod renewed;
 mod unreadable;
 mod upload;
 
@@ -27,6 +28,7 @@ use failure::failure;
 use folder::Folder;
 use upload::Uploads;
 
+pub use renewed::{Keys, ReadKeys};
 pub use unreadable::Unreadable;
 
 /// Whose store it is: what people are told to correct.
@@ -72,6 +74,8 @@ pub struct StoreOptions {
     pub secret_access_key: Option<String>,
     /// Token of temporary credentials.
     pub session_token: Option<String>,
+    /// Reads access key, secret and token of S3 anew; none: they stay as they are.
+    pub renewed: Option<ReadKeys>,
     /// `bucket.host` instead of `host/bucket`.
     pub virtual_hosted_style: bool,
     /// Each put carries a SHA-256, as buckets with a retention (Object Lock) want it.

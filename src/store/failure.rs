@@ -58,6 +58,9 @@ pub(super) fn failure(store: &Store, doing: &str, key: &str, error: &StoreError)
         _ if no_bucket(error) => Error::operator(failed("there is no such bucket")).advice(BUCKET),
         _ if says(error, "HTTP request to an HTTPS server") => Error::operator(failed("it wants TLS"))
             .advice(format!("write https:// in {}.options.endpoint", store.owner.section())),
+        _ if let Some(advice) = outdated(store.owner, error) => {
+            Error::retry(failed(&format!("access denied{}", answer(error)))).advice(advice)
+        }
         _ if is_foreign(error) => {
             let status = status(error).unwrap_or_default();
             if store.on_trial {
@@ -90,6 +93,19 @@ pub(super) fn failure(store: &Store, doing: &str, key: &str, error: &StoreError)
         }
         _ => other(store.owner, error, failed),
     }
+}
+
+/// What helps where credentials were right, and are at another time.
+fn outdated(owner: Owner, error: &StoreError) -> Option<String> {
+    let has = |codes: &[&str]| codes.iter().any(|code| says(error, &format!("<Code>{code}</Code>")));
+    let section = owner.section();
+    if has(&["ExpiredToken", "InvalidToken"]) {
+        return Some(format!(
+            "let {section}.options.session_token be the file of a token that holds, with its access key and secret: \
+             it goes on by itself; a variable is read when the service starts"
+        ));
+    }
+    has(&["RequestTimeTooSkewed"]).then(|| "set the clock of this machine, or of the store".to_owned())
 }
 
 fn credentials(owner: Owner) -> String {

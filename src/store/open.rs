@@ -14,6 +14,7 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
+use super::renewed::Renewed;
 use super::upload::{ANSWER, Connector};
 use super::{Owner, StoreOptions};
 use crate::error::{Error, Result};
@@ -156,6 +157,9 @@ fn s3(bucket: &str, options: &StoreOptions) -> WithCredentials {
     }
     if options.checksum {
         builder = builder.with_checksum_algorithm(Checksum::SHA256);
+    }
+    if let Some(read) = &options.renewed {
+        builder = builder.with_credentials(Arc::new(Renewed::new(read.clone())));
     }
     if builder.get_config_value(&AmazonS3ConfigKey::AccessKeyId).is_none() {
         return Ok(None);

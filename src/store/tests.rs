@@ -315,6 +315,19 @@ async fn a_large_body_may_go_up_for_longer_than_an_answer_may_take() {
     assert!(error.is_retry() && error.message.contains("no answer"), "{error}");
 }
 
+#[tokio::test]
+async fn an_expired_token_and_a_wrong_clock_are_waited_for() {
+    for (status, body, helps) in [
+        (400, "<Error><Code>ExpiredToken</Code><Message>expired</Message></Error>", "session_token"),
+        (400, "<Error><Code>InvalidToken</Code></Error>", "session_token"),
+        (403, "<Error><Code>RequestTimeTooSkewed</Code></Error>", "clock"),
+    ] {
+        let error = s3_that_answers(status, body).await.get("k").await.unwrap_err();
+        assert_eq!(error.verdict, Verdict::Retry, "{error}");
+        assert!(error.advice.unwrap().contains(helps));
+    }
+}
+
 #[test]
 fn a_full_disk_waits_and_a_forbidden_one_does_not() {
     let error = |kind: std::io::ErrorKind| {
@@ -411,4 +424,40 @@ async fn in_another_folder_that_has_come_into_the_place_of_a_stores_nothing_is_c
     std::fs::remove_dir(&log).unwrap();
     std::fs::rename(&away, &log).unwrap();
     assert_eq!(store.create("b", Bytes::from_static(b"b")).await.unwrap(), Created::Yes);
+}
+
+#[tokio::test]
+async fn a_token_that_is_renewed_in_its_place_is_used() {
+    let answer = async |request: Request| match request.headers().get("x-amz-security-token") {
+        Some(token) if token == "new" => (StatusCode::OK, "an object"),
+        _ => (StatusCode::BAD_REQUEST, "<Error><Code>ExpiredToken</Code></Error>"),
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+    let (access_key_id, secret_access_key) = ("the-key".to_owned(), "the-secret".to_owned());
+    let token = Arc::new(std::sync::Mutex::new("old"));
+    let (place, keys) = (token.clone(), (access_key_id.clone(), secret_access_key.clone()));
+    let read = move || {
+        let (access_key_id, secret_access_key) = keys.clone();
+        let session_token = Some((*place.lock().unwrap()).to_owned());
+        Ok(Keys { access_key_id, secret_access_key, session_token })
+    };
+    let options = StoreOptions {
+        endpoint,
+        access_key_id: Some(access_key_id),
+        secret_access_key: Some(secret_access_key),
+        session_token: Some("old".to_owned()),
+        renewed: Some(Arc::new(read)),
+        ..Default::default()
+    };
+    let store = Store::open("s3://bucket/log", &options).await.unwrap();
+    assert!(store.exists("k").await.is_err());
+    *token.lock().unwrap() = "new";
+    let renewed = async {
+        while store.exists("k").await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), renewed).await.expect("it is not used");
 }

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::log::identity::Identity;
 use crate::log::layout;
 use crate::log::reader::no_log;
-use crate::log::store::{Owner, Store, StoreOptions};
+use crate::log::store::{Keys, Owner, ReadKeys, Store, StoreOptions};
 use crate::position::Channel;
 use crate::recorder::Recorder;
 use crate::replayer::Replayer;
@@ -69,12 +69,26 @@ async fn store_of(owner: Owner, url: &str, spec: &StoreSpec) -> Result<Store> {
         // that of Google is a document
         secret_access_key: spec.secret_access_key.as_ref().map(Secret::resolve_text).transpose()?,
         session_token: resolve(spec.session_token.as_ref())?,
+        renewed: renewed(spec),
         virtual_hosted_style: spec.virtual_hosted_style,
         checksum: spec.checksum,
         ca: tls(spec.tls.as_ref())?.and_then(|tls| tls.ca),
         owner,
     };
     Store::open(url, &options).await
+}
+
+/// Reads the keys of S3 anew, where temporary ones are given.
+fn renewed(spec: &StoreSpec) -> Option<ReadKeys> {
+    let StoreSpec { access_key_id, secret_access_key, session_token, .. } = spec.clone();
+    let (key, secret, token) = (access_key_id?, secret_access_key?, session_token?);
+    Some(Arc::new(move || {
+        Ok(Keys {
+            access_key_id: key.resolve()?,
+            secret_access_key: secret.resolve()?,
+            session_token: Some(token.resolve()?),
+        })
+    }))
 }
 
 /// The store of a log that is only read; none where it would be a folder that there is not: none is made.
