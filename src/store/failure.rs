@@ -99,7 +99,9 @@ pub(super) fn failure(store: &Store, doing: &str, key: &str, error: &StoreError)
 fn outdated(owner: Owner, error: &StoreError) -> Option<String> {
     let has = |codes: &[&str]| codes.iter().any(|code| says(error, &format!("<Code>{code}</Code>")));
     let section = owner.section();
-    if has(&["ExpiredToken", "InvalidToken"]) {
+    // Answers to HEAD have no body.
+    let is_bare = status(error) == Some(400) && causes(error).any(|cause| cause.to_string().ends_with(": "));
+    if is_bare || has(&["ExpiredToken", "InvalidToken"]) {
         return Some(format!(
             "let {section}.options.session_token be the file of a token that holds, with its access key and secret: \
              it goes on by itself; a variable is read when the service starts"

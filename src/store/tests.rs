@@ -452,7 +452,7 @@ async fn a_token_that_is_renewed_in_its_place_is_used() {
         ..Default::default()
     };
     let store = Store::open("s3://bucket/log", &options).await.unwrap();
-    assert!(store.exists("k").await.is_err());
+    assert!(store.exists("k").await.unwrap_err().is_retry());
     *token.lock().unwrap() = "new";
     let renewed = async {
         while store.exists("k").await.is_err() {
