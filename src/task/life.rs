@@ -118,7 +118,12 @@ impl Life {
             document.since = status::rfc3339(SystemTime::now());
         }
         document.state = next;
-        if let Some(error) = error {
+        // That another process took over is not forgotten over what the other half ends with later: until a person
+        // resumes the task, no start of the service may take the log back.
+        let fenced = |last: &LastError| last.verdict == "fenced" && self.document.state == State::Failed;
+        if let Some(error) = error
+            && !document.last_error.as_ref().is_some_and(fenced)
+        {
             document.last_error = Some(LastError::after(document.last_error.as_ref(), error));
         }
         Some(document)

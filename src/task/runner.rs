@@ -123,6 +123,9 @@ impl Task {
     /// Stops it until it is resumed. False where its state does not allow that.
     pub async fn pause(self: &Arc<Self>) -> Result<bool> {
         let mut running = self.running.lock().await;
+        if self.is_forgotten().await {
+            return Ok(false);
+        }
         if self.life().document.state == State::Paused {
             return Ok(true);
         }
@@ -139,6 +142,9 @@ impl Task {
     /// Starts it again. False where its state does not allow that.
     pub async fn resume(self: &Arc<Self>) -> Result<bool> {
         let mut running = self.running.lock().await;
+        if self.is_forgotten().await {
+            return Ok(false);
+        }
         if matches!(self.life().document.state, State::Running | State::Degraded) {
             return Ok(true);
         }
@@ -180,6 +186,11 @@ impl Task {
         self.events.add("deleted", "deleted by a person", None);
         self.halt(&mut running).await;
         Ok(())
+    }
+
+    /// Whether it was deleted.
+    pub async fn is_forgotten(&self) -> bool {
+        *self.storing.lock().await
     }
 
     /// Whether its recorder works, or is about to be started again.

@@ -146,7 +146,11 @@ impl Service {
     pub async fn pause(&self, name: &str) -> Result<Arc<Task>, Refusal> {
         let task = self.get(name)?;
         let pausing = task.clone();
-        if to_the_end(async move { Ok(pausing.pause().await?) }).await? { Ok(task) } else { Err(done(name)) }
+        if to_the_end(async move { Ok(pausing.pause().await?) }).await? {
+            Ok(task)
+        } else {
+            Err(over(&task).await)
+        }
     }
 
     /// Starts a paused or failed task again.
@@ -156,7 +160,7 @@ impl Service {
         if to_the_end(async move { Ok(resuming.resume().await?) }).await? {
             Ok(task)
         } else {
-            Err(done(name))
+            Err(over(&task).await)
         }
     }
 
@@ -240,8 +244,13 @@ fn conflict(message: &str, advice: &str) -> Refusal {
     Refusal::Conflict(Error::usage(message).advice(advice))
 }
 
-fn done(name: &str) -> Refusal {
-    conflict(&format!("the task \"{name}\" is done"), "delete it, or create another")
+/// Why a task is neither paused nor resumed any more.
+async fn over(task: &Task) -> Refusal {
+    let name = &task.spec().name;
+    match task.is_forgotten().await {
+        true => Refusal::NotFound(name.clone()),
+        false => conflict(&format!("the task \"{name}\" is done"), "delete it, or create another"),
+    }
 }
 
 #[cfg(test)]

@@ -93,6 +93,44 @@ async fn a_service_that_is_started_again_goes_on_with_what_nobody_stopped() {
 }
 
 #[tokio::test]
+async fn a_task_that_was_deleted_is_neither_resumed_nor_paused() {
+    let (store, script) = (Store::memory(), Shared::default());
+    let service = service(&store, &script).await;
+    script.lock().unwrap().replay.push_back(Err(Error::operator("wrong token")));
+    let task = create(&service, "a", "replay").await;
+    until(&service, "a", State::Failed).await;
+    let ran = runs(&script);
+    service.delete("a").await.unwrap();
+    // as one that was asked for beside the deletion and had to wait for it
+    assert!(!task.resume().await.unwrap() && !task.pause().await.unwrap());
+    assert_eq!(runs(&script), ran);
+    assert!(matches!(over(&task).await, Refusal::NotFound(_)));
+}
+
+#[tokio::test]
+async fn that_another_process_took_over_is_remembered_over_a_later_failure() {
+    let (store, script) = (Store::memory(), Shared::default());
+    let before = service(&store, &script).await;
+    {
+        let mut script = script.lock().unwrap();
+        script.record.push_back(Err(Error::fenced("another recorder")));
+        script.replay.push_back(Err(Error::operator("wrong token")));
+    }
+    let task = create(&before, "a", "replicate").await;
+    let both = async {
+        while what(&task).iter().filter(|what| **what == "failed").count() < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), both).await.unwrap();
+    assert_eq!(task.status().last_error.unwrap().verdict, "fenced");
+    before.stop().await;
+    let after = service(&store, &script).await;
+    assert_eq!(after.get("a").unwrap().status().state, State::Failed);
+    after.stop().await;
+}
+
+#[tokio::test]
 async fn what_may_pass_degrades_and_what_a_person_must_do_fails() {
     let (store, script) = (Store::memory(), Shared::default());
     let service = service(&store, &script).await;
