@@ -115,6 +115,8 @@ pub struct Store {
     encryption: Option<Arc<Encryption>>,
     /// Whether it is tried out: what answers may be no store at all.
     on_trial: bool,
+    /// Whether its credentials are read anew while it is used.
+    renews: bool,
     uploads: Arc<Uploads>,
 }
 
@@ -133,7 +135,8 @@ impl Store {
     pub async fn open(url: &str, options: &StoreOptions) -> Result<Store> {
         let (inner, prefix) = open::open(url, options)?;
         let store = Store::new(inner, prefix, url.trim_end_matches('/').to_owned());
-        Ok(Store { owner: options.owner, folder: Folder::hold(url)?, ..store })
+        let renews = options.renewed.is_some();
+        Ok(Store { owner: options.owner, folder: Folder::hold(url)?, renews, ..store })
     }
 
     /// A prefix of `inner`. `url` is shown to people.
@@ -146,6 +149,7 @@ impl Store {
             folder: None,
             encryption: None,
             on_trial: false,
+            renews: false,
             uploads: Arc::default(),
         }
     }

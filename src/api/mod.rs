@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
@@ -126,10 +127,17 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// The tasks are read and the API answers: it does so only then.
-#[utoipa::path(get, path = "/readyz", tag = "service", responses((status = 200, description = "Requests are served.")))]
-async fn readyz() -> &'static str {
-    "ready\n"
+/// The tasks are read and the API answers: it does so only then. A service whose tasks another one has taken over is not
+/// ready any more.
+#[utoipa::path(get, path = "/readyz", tag = "service", responses(
+    (status = 200, description = "Requests are served."),
+    (status = 503, description = "Another service has taken over the tasks."),
+))]
+async fn readyz(State(api): State<Api>) -> (StatusCode, &'static str) {
+    match api.service.is_taken_over() {
+        false => (StatusCode::OK, "ready\n"),
+        true => (StatusCode::SERVICE_UNAVAILABLE, "another service has taken over the tasks\n"),
+    }
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ pub(super) fn failure(store: &Store, doing: &str, key: &str, error: &StoreError)
         _ if no_bucket(error) => Error::operator(failed("there is no such bucket")).advice(BUCKET),
         _ if says(error, "HTTP request to an HTTPS server") => Error::operator(failed("it wants TLS"))
             .advice(format!("write https:// in {}.options.endpoint", store.owner.section())),
-        _ if let Some(advice) = outdated(store.owner, error) => {
+        _ if let Some(advice) = outdated(store, error) => {
             Error::retry(failed(&format!("access denied{}", answer(error)))).advice(advice)
         }
         _ if is_foreign(error) => {
@@ -72,7 +72,7 @@ pub(super) fn failure(store: &Store, doing: &str, key: &str, error: &StoreError)
             }
         }
         StoreError::NotFound { .. } => Error::operator(failed("it is not there")).advice(FOREIGN),
-        _ if is_kept(error) => {
+        _ if doing.starts_with("delete") && is_kept(error) => {
             Error::operator(failed(&format!("a policy of the store keeps it{}", answer(error)))).advice(KEPT)
         }
         StoreError::AlreadyExists { .. } | StoreError::Precondition { .. } => {
@@ -96,12 +96,14 @@ pub(super) fn failure(store: &Store, doing: &str, key: &str, error: &StoreError)
 }
 
 /// What helps where credentials were right, and are at another time.
-fn outdated(owner: Owner, error: &StoreError) -> Option<String> {
+fn outdated(store: &Store, error: &StoreError) -> Option<String> {
     let has = |codes: &[&str]| codes.iter().any(|code| says(error, &format!("<Code>{code}</Code>")));
-    let section = owner.section();
+    let section = store.owner.section();
+    // MinIO knows nothing of a key that has expired.
+    let is_unknown = store.renews && !store.on_trial && has(&["InvalidAccessKeyId"]);
     // Answers to HEAD have no body.
     let is_bare = status(error) == Some(400) && causes(error).any(|cause| cause.to_string().ends_with(": "));
-    if is_bare || has(&["ExpiredToken", "InvalidToken"]) {
+    if is_bare || is_unknown || has(&["ExpiredToken", "InvalidToken"]) {
         return Some(format!(
             "let {section}.options.session_token be the file of a token that holds, with its access key and secret: \
              it goes on by itself; a variable is read when the service starts"

@@ -428,9 +428,18 @@ async fn in_another_folder_that_has_come_into_the_place_of_a_stores_nothing_is_c
 
 #[tokio::test]
 async fn a_token_that_is_renewed_in_its_place_is_used() {
-    let answer = async |request: Request| match request.headers().get("x-amz-security-token") {
+    for (status, body) in [
+        (StatusCode::BAD_REQUEST, "<Error><Code>ExpiredToken</Code></Error>"),
+        (StatusCode::FORBIDDEN, "<Error><Code>InvalidAccessKeyId</Code></Error>"), // MinIO
+    ] {
+        renewed_after(status, body).await;
+    }
+}
+
+async fn renewed_after(status: StatusCode, body: &'static str) {
+    let answer = async move |request: Request| match request.headers().get("x-amz-security-token") {
         Some(token) if token == "new" => (StatusCode::OK, "an object"),
-        _ => (StatusCode::BAD_REQUEST, "<Error><Code>ExpiredToken</Code></Error>"),
+        _ => (status, body),
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));

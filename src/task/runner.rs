@@ -1,7 +1,7 @@
 //! One task: its life, and the two halves that do its work.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -26,6 +26,8 @@ use crate::tick::Tso;
 /// Within this the halves end by themselves; then they are dropped.
 const STOP_TIME: Duration = Duration::from_secs(4);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// After this a document that could not be stored is stored again.
+const KEEP_AGAIN: Duration = Duration::from_secs(60);
 
 /// A task.
 pub struct Task {
@@ -226,11 +228,17 @@ impl Task {
         self.keep(|document| document.upkeep = Some(done)).await;
     }
 
-    /// Keeps which log it is, as soon as that is known: `stored` is what a restart of the service would know.
-    async fn keep_log_id(&self, stored: &mut Option<String>) {
+    /// Keeps which log it is, as soon as that is known: `stored` is what a restart of the service would know. Where it
+    /// cannot be stored it is tried again after a while.
+    async fn keep_log_id(&self, stored: &mut Option<String>, again: &mut Instant) {
         let known = self.up_to_now(self.life().document.clone()).log_id;
-        if known != *stored && self.keep(|document| document.log_id.clone_from(&known)).await {
+        if known == *stored || Instant::now() < *again {
+            return;
+        }
+        if self.keep(|document| document.log_id.clone_from(&known)).await {
             *stored = known;
+        } else {
+            *again = Instant::now() + KEEP_AGAIN;
         }
     }
 
@@ -297,12 +305,12 @@ impl Task {
             ));
         }
         let mut look = tokio::time::interval(LOOK_EVERY);
-        let mut log_id = self.life().document.log_id.clone();
+        let (mut log_id, mut again) = (self.life().document.log_id.clone(), Instant::now());
         loop {
             tokio::select! {
                 _ = look.tick() => {
                     self.look();
-                    self.keep_log_id(&mut log_id).await;
+                    self.keep_log_id(&mut log_id, &mut again).await;
                 }
                 ended = halves.join_next() => match ended {
                     None => break,
@@ -314,7 +322,7 @@ impl Task {
                 },
             }
         }
-        self.keep_log_id(&mut log_id).await;
+        self.keep_log_id(&mut log_id, &mut Instant::now()).await;
     }
 
     async fn keep_half<P: Send + Sync + 'static>(

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use futures::future::join_all;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::owner::taken_over;
 use super::runner::Task;
@@ -68,8 +68,15 @@ pub struct Service {
 impl Service {
     /// Reads the stored tasks and goes on with those that nobody stopped.
     pub async fn start(store: TaskStore, work: Work) -> Result<Arc<Service>, Error> {
-        // First: what the service before stores from here on would not be seen.
-        store.owner().claim().await?;
+        // A service that cannot read them takes nothing over. What the one before stores from then on would not be seen,
+        // so they are read again.
+        store.all().await?;
+        match store.owner().claim().await {
+            Err(error) if error.is_retry() => {
+                warn!(%error, "the tasks work, and nothing is stored of them yet")
+            }
+            claimed => claimed?,
+        }
         let mut tasks = BTreeMap::new();
         for document in store.all().await? {
             let task = Task::new(document, store.clone(), work.clone());
@@ -175,6 +182,11 @@ impl Service {
             Ok(())
         })
         .await
+    }
+
+    /// Whether another service has taken the tasks over: they do not work here any more.
+    pub fn is_taken_over(&self) -> bool {
+        self.store.owner().is_known_lost()
     }
 
     /// Stops all tasks; the next start goes on with them.

@@ -1,8 +1,11 @@
 use std::time::Duration;
 
 use futures::FutureExt;
+use object_store::memory::InMemory;
+use object_store::path::Path;
 
 use super::*;
+use crate::log::faulty_store::{Fault, FaultyStore};
 use crate::log::identity::Identity;
 use crate::log::store::Store;
 use crate::progress::RecordProgress;
@@ -338,6 +341,30 @@ async fn a_service_that_another_one_has_taken_over_from_stores_nothing_and_stops
     assert_eq!(runs(&script), (2, 2));
     assert_eq!(stored().await, running);
     assert_eq!(after.get("a").unwrap().status().state, State::Running);
+    after.pause("a").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_read_the_tasks_takes_none_over() {
+    let (store, script) = (Store::memory(), Shared::default());
+    let before = service(&store, &script).await;
+    create(&before, "a", "record").await;
+    store.put("tasks/broken.json", "{".into()).await.unwrap();
+    assert!(Service::start(TaskStore::new(store), work(&script)).await.is_err());
+    before.pause("a").await.unwrap();
+    assert!(!before.is_taken_over());
+}
+
+#[tokio::test]
+async fn tasks_work_where_it_cannot_be_stored_yet_whose_they_are() {
+    // of an empty store: a listing, the claim
+    let inner = FaultyStore::new(Arc::new(InMemory::new()), Fault::FailOnce(2));
+    let store = Store::new(Arc::new(inner), Path::ROOT, "memory://".into());
+    let script = Shared::default();
+    let before = service(&store, &script).await;
+    create(&before, "a", "record").await;
+    let after = service(&store, &Shared::default()).await;
+    assert!(before.pause("a").await.is_err() && before.is_taken_over());
     after.pause("a").await.unwrap();
 }
 
