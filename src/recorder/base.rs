@@ -105,6 +105,7 @@ pub async fn check_storage(storage: &Storage, source: &mut dyn CatalogSource) ->
         && let Some(schema) = live.collections.get(&first.collection_id).and_then(|of| of.schema.as_ref())
     {
         SegmentReader::new(storage, schema, first).try_out().await?;
+        list.unlisted_deltas(storage, first.collection_id).await?;
     }
     Ok(with_rows().count())
 }

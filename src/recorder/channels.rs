@@ -91,11 +91,19 @@ impl Channels {
         let end = Position::from(range.end.unwrap_or_default());
         let anchor = range.anchor.map_or(end, Position::from).min(end);
         let is_requests = requests == Some(&channel);
-        if is_requests && !self.queue.exists(&channel).await? {
-            self.miss(format!("the replicate channel {channel} is gone, with what it held from {end} on"));
-            return Ok(());
-        }
-        let kept = self.queue.bounds(&channel).await?;
+        let kept = match self.queue.bounds(&channel).await {
+            Err(error)
+                if is_requests
+                    && error.verdict == Verdict::Operator
+                    && !self.queue.exists(&channel).await? =>
+            {
+                self.miss(format!(
+                    "the replicate channel {channel} is gone, with what it held from {end} on"
+                ));
+                return Ok(());
+            }
+            kept => kept?,
+        };
         let from = if kept.start <= anchor { anchor } else { end };
         let subscription = match self.queue.subscribe(&channel, from).await {
             Err(error) if is_requests && error.verdict == Verdict::Refused && end < kept.start => {

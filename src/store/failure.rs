@@ -115,7 +115,7 @@ fn outdated(store: &Store, error: &StoreError) -> Option<String> {
 fn credentials(owner: Owner) -> String {
     let may = match owner {
         Owner::Log => "get, put, list and delete objects under the log's prefix",
-        Owner::Source => "get objects under the source's root path",
+        Owner::Source => "get and list objects under the source's root path",
     };
     format!("check access key and secret, and that they may {may}")
 }
