@@ -9,6 +9,7 @@
 //! The rows stand in the first commit, as Inserts like those of the queue: it names all of them or does not exist.
 
 mod copy;
+mod met;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

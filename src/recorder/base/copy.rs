@@ -1,6 +1,6 @@
 //! Copying what a base takes: segment by segment of the source, into segments of the log.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 use tokio::sync::watch;
@@ -20,6 +20,7 @@ use crate::store::Store;
 use crate::tick::Tso;
 use crate::trouble::Trouble;
 
+use super::met::Met;
 use super::{Stored, begin_of};
 
 /// Bytes of a segment of the log.
@@ -35,7 +36,7 @@ const REMOVED: &str = "nothing the first time: the segments are listed again. If
 /// one, for as long as that takes: nothing of what was copied is lost to an outage.
 ///
 /// Held at a time: a segment of the log, one file of each field of a segment, and the keys that its delete logs name and
-/// those of level 0 of its shard; of a backup also which rows of a segment were copied.
+/// those of level 0 of its shard; of a backup also which rows of a segment were met, as ranges.
 pub async fn copy(
     storage: &Storage,
     source: &mut dyn CatalogSource,
@@ -190,17 +191,17 @@ impl<'a> Copy<'a> {
         let reader = SegmentReader::new(self.storage, schema, segment);
         let mut trouble = Trouble::new(self.progress, "reading the source's segments");
         let blocks = reader.blocks()?;
-        let mut copied = (self.repeats && blocks > 1).then(HashSet::new);
+        let mut met = (self.repeats && blocks > 1).then(Met::default);
         for number in 0..blocks {
             let block = trouble.until_done(|| reader.block(number)).await?;
             let keys = block.rows.keys(&key.name)?;
             let lives = |(key, tso): (crate::rows::Key, &Tso)| {
                 *tso <= through && !deletes.iter().any(|deletes| deletes.cover(&key, *tso))
             };
-            let mut is_new = |row| copied.as_mut().is_none_or(|copied| copied.insert(row));
+            let mut is_new = |tso, id| met.as_mut().is_none_or(|met| met.insert(tso, id));
             let rows = keys.iter().zip(&block.tsos).zip(&block.row_ids).enumerate();
             let living = rows.filter_map(|(number, ((key, tso), id))| {
-                (lives((key, tso)) && is_new((*id, *tso))).then_some(number)
+                (is_new(*tso, *id) && lives((key, tso))).then_some(number)
             });
             let living = living.collect();
             for insert in block.inserts(segment, living)? {
