@@ -94,9 +94,13 @@ pub struct RecordProgress {
 impl RecordProgress {
     /// Notes something that a person should know.
     pub fn note(&mut self, what: String) {
-        if !self.notes.contains(&what) {
-            self.notes.push(what);
-        }
+        note(&mut self.notes, what);
+    }
+}
+
+fn note(notes: &mut Vec<String>, what: String) {
+    if !notes.contains(&what) {
+        notes.push(what);
     }
 }
 
@@ -139,8 +143,6 @@ impl ReplayProgress {
 
     /// Notes something that a person should know.
     pub fn note(&mut self, what: String) {
-        if !self.notes.contains(&what) {
-            self.notes.push(what);
-        }
+        note(&mut self.notes, what);
     }
 }

@@ -123,10 +123,7 @@ impl StoreArgs {
             region: self.region.clone(),
             ..StoreSpec::default()
         };
-        let identity = self
-            .identity
-            .as_ref()
-            .map(|file| Secret::File(std::path::absolute(file).unwrap_or_else(|_| file.clone())));
+        let identity = self.identity.as_deref().map(Secret::in_file);
         let encryption =
             identity.map(|identity| EncryptionSpec { identity: Some(identity), ..EncryptionSpec::default() });
         Ok(LogSpec { url: config::url(url)?, options, encryption })

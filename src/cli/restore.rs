@@ -132,9 +132,7 @@ impl Args {
     fn spec(&self) -> Result<TaskSpec> {
         let to: Tso = self.to.parse()?;
         let env = self.token_env.clone().map(Secret::Env);
-        let file = self.token_file.as_ref().map(std::path::absolute).transpose();
-        let file = file.map_err(|error| Error::usage(format!("the path of the token's file: {error}")))?;
-        let token = env.or_else(|| file.map(Secret::File));
+        let token = env.or_else(|| self.token_file.as_deref().map(Secret::in_file));
         let mut document = json!({
             "name": self.name.as_deref().unwrap_or("restore"), "kind": "replay",
             "log": self.store.log_for(&self.log, &self.readers)?, "target": {"uri": self.target}, "until": to.0,

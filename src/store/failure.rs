@@ -101,9 +101,7 @@ fn outdated(store: &Store, error: &StoreError) -> Option<String> {
     let section = store.owner.section();
     // MinIO knows nothing of a key that has expired.
     let is_unknown = store.renews && !store.on_trial && has(&["InvalidAccessKeyId"]);
-    // Answers to HEAD have no body.
-    let is_bare = status(error) == Some(400) && causes(error).any(|cause| cause.to_string().ends_with(": "));
-    if is_bare || is_unknown || has(&["ExpiredToken", "InvalidToken"]) {
+    if is_unknown || has(&["ExpiredToken", "InvalidToken"]) {
         return Some(format!(
             "let {section}.options.session_token be the file of a token that holds, with its access key and secret: \
              it goes on by itself; a variable is read when the service starts"

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,11 @@ pub enum Secret {
 }
 
 impl Secret {
+    /// In a file that a command is given, relative to where it is run.
+    pub fn in_file(path: &Path) -> Secret {
+        Secret::File(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
+    }
+
     /// Reads a secret of one line: a password, a token, a key. The error names the place, never the content.
     pub fn resolve(&self) -> Result<String> {
         let secret = self.resolve_text()?;
